@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The waist. A machine is an isolated place on a host: control sends a `MachineSpec` down, the host
+ * sends `Observation`s up, and no message does both. Nothing here knows a surface: a session, a
+ * workload and an instance all arrive as a machine.
+ */
+import { type Static, Type } from "typebox";
+
+export const Isolation = Type.Union(
+  ["process", "gvisor", "container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"].map((name) => Type.Literal(name)),
+);
+
+/** Words for the proof of the machine's end; the host copies them into the proof's context unread. */
+export const EndProof = Type.Object(
+  {
+    profile: Type.Literal("casemate-cdp/1"),
+    subject: Type.Object(
+      {
+        session_id: Type.String(),
+        created_at: Type.String(),
+        data_classification: Type.String(),
+        jurisdiction: Type.String(),
+        ttl_seconds: Type.Union([Type.Integer(), Type.Null()]),
+      },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const MachineSpec = Type.Object(
+  {
+    isolation: Isolation,
+    /** Name of a root template, or null for the host's own /usr. */
+    image: Type.Union([Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" }), Type.Null()]),
+    /** CPU time granted, in thousandths of one CPU. */
+    cpuMillis: Type.Integer({ minimum: 1 }),
+    /** Memory with the tmpfs contents included. */
+    memoryMiB: Type.Integer({ minimum: 1 }),
+    pidsMax: Type.Integer({ minimum: 1 }),
+    network: Type.Literal("none"),
+    endProof: EndProof,
+  },
+  { additionalProperties: false },
+);
+
+/** What control wants of one machine. `generation` grows with every change of mind. */
+export const Desired = Type.Object(
+  {
+    machineId: Type.String({ pattern: "^mach_[0-9a-f]{32}$" }),
+    generation: Type.Integer({ minimum: 1 }),
+    want: Type.Union([Type.Literal("up"), Type.Literal("down")]),
+    spec: MachineSpec,
+    /** Milliseconds the machine may still live, counted by the host's monotonic clock from receipt; null for ever. */
+    remainingMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    /** Why it must go down; read only when `want` is `down`. */
+    trigger: Type.Union(["api", "ttl", "oom", "shutdown", "recovery"].map((name) => Type.Literal(name))),
+  },
+  { additionalProperties: false },
+);
+
+/**
+ * What the host saw. Reports are repeated until control acknowledges them; control drops what is
+ * about an older generation, so a late report about an old incarnation changes nothing.
+ */
+export const Observation = Type.Object(
+  {
+    machineId: Type.String(),
+    generation: Type.Integer({ minimum: 1 }),
+    state: Type.Union(["running", "refused", "failed", "ended"].map((name) => Type.Literal(name))),
+    /** Dotted code for `refused` and `failed`, from contract/errors.ts. */
+    code: Type.Optional(Type.String()),
+    /** Public words beside the code. */
+    detail: Type.Optional(Type.String({ maxLength: 1000 })),
+    ended: Type.Optional(
+      Type.Object(
+        {
+          trigger: Type.String(),
+          outcome: Type.Union([Type.Literal("complete"), Type.Literal("incomplete")]),
+          /** End of the last teardown probe, host wall clock, ISO 8601. */
+          endedAt: Type.String(),
+          /** The CDP as the exact bytes to store, UTF-8. */
+          proof: Type.String({ maxLength: 262144 }),
+          /** The per-machine salt, hex; for the owner only. */
+          saltHex: Type.String({ pattern: "^[0-9a-f]{64}$" }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** Work on a live machine, carried by a stream. */
+export const StreamRequest = Type.Union([
+  Type.Object(
+    {
+      kind: Type.Literal("exec"),
+      machineId: Type.String(),
+      command: Type.String(),
+      /** Absolute path inside the machine; default /session. */
+      cwd: Type.Optional(Type.String()),
+      env: Type.Optional(Type.Record(Type.String(), Type.String())),
+      timeoutMs: Type.Integer({ minimum: 1 }),
+      /** True when the opener will send bytes to be placed at /run/casemate/input/data before the command starts. */
+      hasInput: Type.Boolean(),
+      /** Bytes kept of each of stdout and stderr; null for no limit. What exceeds it is read and dropped. */
+      outputLimitBytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    {
+      kind: Type.Literal("file-put"),
+      machineId: Type.String(),
+      path: Type.String(),
+      limitBytes: Type.Integer(),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    { kind: Type.Literal("file-get"), machineId: Type.String(), path: Type.String() },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    { kind: Type.Literal("file-remove"), machineId: Type.String(), path: Type.String() },
+    { additionalProperties: false },
+  ),
+]);
+
+/** Trailer of an exec stream. Output chunks come on channel 1 (stdout) and 2 (stderr). */
+export const ExecResult = Type.Object(
+  {
+    exitCode: Type.Integer(),
+    timedOut: Type.Boolean(),
+    oomKilled: Type.Boolean(),
+    outputTruncated: Type.Boolean(),
+    durationMs: Type.Integer({ minimum: 0 }),
+  },
+  { additionalProperties: false },
+);
+
+/** What a host says of itself when it joins and whenever it changes. */
+export const HostFacts = Type.Object(
+  {
+    hostId: Type.String(),
+    version: Type.String(),
+    bootId: Type.String(),
+    cpus: Type.Integer(),
+    memoryMiB: Type.Integer(),
+    drivers: Type.Array(
+      Type.Object(
+        {
+          isolation: Isolation,
+          ready: Type.Boolean(),
+          /** One line: what is missing, and what to do about it. */
+          missing: Type.Union([Type.String(), Type.Null()]),
+          /** v2, v1, rlimits. */
+          limits: Type.String(),
+          privileged: Type.Boolean(),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+    /** The signing side's public keys, so that control can answer for its own proofs. */
+    issuers: Type.Array(
+      Type.Object({ issuerId: Type.String(), publicKey: Type.String() }, { additionalProperties: false }),
+    ),
+    /** Results of the engine self-tests, by engine name. */
+    engines: Type.Record(Type.String(), Type.Boolean()),
+  },
+  { additionalProperties: false },
+);
+
+export type Isolation = Static<typeof Isolation>;
+export type MachineSpec = Static<typeof MachineSpec>;
+export type Desired = Static<typeof Desired>;
+export type Observation = Static<typeof Observation>;
+export type StreamRequest = Static<typeof StreamRequest>;
+export type ExecResult = Static<typeof ExecResult>;
+export type HostFacts = Static<typeof HostFacts>;

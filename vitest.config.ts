@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+// Tests live beside the code. `--all` (CASEMATE_TEST_DEPTH=all) adds the `*.deep.test.ts` files:
+// every kill stage, soak, PostgreSQL 15.
+const deep = process.env.CASEMATE_TEST_DEPTH === "all";
+
+export default defineConfig({
+  test: {
+    include: ["**/*.test.ts"],
+    exclude: ["node_modules/**", ".casemate/**", ...(deep ? [] : ["**/*.deep.test.ts"])],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+  },
+});
