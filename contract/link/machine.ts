@@ -6,9 +6,7 @@
  */
 import { type Static, Type } from "typebox";
 
-export const Isolation = Type.Union(
-  ["process", "gvisor", "container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"].map((name) => Type.Literal(name)),
-);
+export const Isolation = Type.Enum(["process", "gvisor", "container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"]);
 
 /** Words for the proof of the machine's end; the host copies them into the proof's context unread. */
 export const EndProof = Type.Object(
@@ -54,7 +52,7 @@ export const Desired = Type.Object(
     /** Milliseconds the machine may still live, counted by the host's monotonic clock from receipt; null for ever. */
     remainingMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
     /** Why it must go down; read only when `want` is `down`. */
-    trigger: Type.Union(["api", "ttl", "oom", "shutdown", "recovery"].map((name) => Type.Literal(name))),
+    trigger: Type.Enum(["api", "ttl", "oom", "shutdown", "recovery"]),
   },
   { additionalProperties: false },
 );
@@ -67,7 +65,7 @@ export const Observation = Type.Object(
   {
     machineId: Type.String(),
     generation: Type.Integer({ minimum: 1 }),
-    state: Type.Union(["running", "refused", "failed", "ended"].map((name) => Type.Literal(name))),
+    state: Type.Enum(["running", "refused", "failed", "ended"]),
     /** Dotted code for `refused` and `failed`, from contract/errors.ts. */
     code: Type.Optional(Type.String()),
     /** Public words beside the code. */

@@ -27,25 +27,21 @@ const Words = Type.String({ minLength: 1, maxLength: 256 });
 /** Something a step could not measure, and why. Its absence must never read as success. */
 export const Skipped = closed({ name: Words, reason: Words });
 
-export const Limit = Type.Union(
-  [
-    "freed_pages_not_zeroed",
-    "host_kernel_trusted",
-    "api_process_copies",
-    "single_pass",
-    "signing_key_outlives_proof",
-    "times_are_operator_claims",
-    "host_root_shared",
-    "shared_uid",
-    "no_cgroup",
-    "overwrite_not_claimed",
-    "start_facts_lost",
-  ].map((name) => Type.Literal(name)),
-);
+export const Limit = Type.Enum([
+  "freed_pages_not_zeroed",
+  "host_kernel_trusted",
+  "api_process_copies",
+  "single_pass",
+  "signing_key_outlives_proof",
+  "times_are_operator_claims",
+  "host_root_shared",
+  "shared_uid",
+  "no_cgroup",
+  "overwrite_not_claimed",
+  "start_facts_lost",
+]);
 
-export const Trigger = Type.Union(
-  ["api", "ttl", "oom", "shutdown", "recovery"].map((name) => Type.Literal(name)),
-);
+export const Trigger = Type.Enum(["api", "ttl", "oom", "shutdown", "recovery"]);
 
 /** Fixed before step 1 begins; every link commits to its hash. */
 export const Context = closed({
@@ -77,9 +73,7 @@ export const NamespaceMeasured = closed({
   canary_sha256: Sha256Text,
   namespaces: Type.Array(
     closed({
-      kind: Type.Union(
-        ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"].map((kind) => Type.Literal(kind)),
-      ),
+      kind: Type.Enum(["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"]),
       inode: SaltedText,
     }),
     { maxItems: 7 },
@@ -183,7 +177,7 @@ export const AuditMeasured = closed({
 
 /** Step 8: the end state. */
 export const CompletionMeasured = closed({
-  end_state: Type.Union(["destroyed", "expired", "expired_unclean"].map((state) => Type.Literal(state))),
+  end_state: Type.Enum(["destroyed", "expired", "expired_unclean"]),
   /** End of the last probe of steps 1–6. */
   destroyed_at: WireTime,
   outcome: Type.Union([Type.Literal("complete"), Type.Literal("incomplete")]),
