@@ -5,6 +5,14 @@
  * in the calls below.
  */
 import type { ExecResult, Isolation, MachineSpec } from "#contract/link/machine.ts";
+import type {
+  ForensicMeasured,
+  IdentityMeasured,
+  NamespaceMeasured,
+  OverwriteMeasured,
+  StepRecord,
+  TmpfsMeasured,
+} from "#evidence/proofs/document.ts";
 
 export interface DriverProbe {
   ready: boolean;
@@ -34,6 +42,29 @@ export interface ExecAsk {
  * died; the host keeps it in its own durable, encrypted store. Plain JSON.
  */
 export type DriverRecord = Record<string, unknown>;
+
+/**
+ * What a driver measured while it ended one machine: steps 1, 2, 3, 5 and 6 of the destruction
+ * proof. The host adds steps 4, 7 and 8. Plain JSON but for the dates in the step records.
+ */
+export interface EndFacts {
+  /** The machine's salt, under which salted members were made; for the owner only. */
+  saltHex: string;
+  canaryHex: string;
+  steps: {
+    namespace: StepRecord<NamespaceMeasured>;
+    tmpfs: StepRecord<TmpfsMeasured>;
+    overwrite: StepRecord<OverwriteMeasured>;
+    identity: StepRecord<IdentityMeasured>;
+    forensic: StepRecord<ForensicMeasured>;
+  };
+  /** Members of the proof's closed `limits` list that hold for this machine. */
+  limits: string[];
+  /** Digest of the root template, or null for the host's own /usr. */
+  rootDigest: string | null;
+  /** The kernel killed something in it for memory. */
+  oom: boolean;
+}
 
 export interface StartedMachine {
   /** To be stored before the machine is reported as running. */
@@ -73,6 +104,10 @@ export interface Driver<Facts = unknown> {
   reap(keep: ReadonlySet<string>): Promise<number>;
   /** Machines alive in this process. */
   live(): string[];
+  /** The record of an ended machine may be dropped: its proof is stored elsewhere. */
+  forget?(machineId: string): void;
+  /** False when the prober cannot read the process and mount tables. */
+  selfTest?(): Promise<boolean>;
 }
 
 /** Thrown by a driver; `code` is from contract/errors.ts. */

@@ -48,7 +48,12 @@ export interface LinkStream {
 export interface ControlLink {
   /** Hosts connected now, with their newest facts. */
   hosts(): HostFacts[];
-  sendDesired(hostId: string, batch: Desired[]): void;
+  /**
+   * `complete: true` says that the batch is everything desired of this host: machines it does not
+   * name are ended. Control sends one in answer to `onHost`. A host that is away gets nothing now and
+   * everything when it joins.
+   */
+  sendDesired(hostId: string, batch: Desired[], complete?: boolean): void;
   openStream(hostId: string, request: StreamRequest): LinkStream;
   close(): Promise<void>;
 }
