@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Judges a destruction proof. Total: every input gets a verdict, none gets an exception.
+ *
+ *  A. Nothing is believed that was not recomputed: step names come from the table, hashes from the
+ *     evidence, roots from their leaves.
+ *  B. The member set is closed. What is not read is refused, so nothing unsigned can be shown as
+ *     signed, and deleting a member never makes a document pass under weaker rules.
+ *  C. Level 1 says that the document is whole. Who made it is level 2, and only a key pinned by the
+ *     reader decides that.
+ *  D. The outcome is reported only when level 1 holds.
+ */
+import type { Issuer } from "./certificate.ts";
+import { type Exam, LEVEL_1, LEVEL_2, type NamedCheck } from "./checks.ts";
+import { judgeOriginal } from "./original.ts";
+import { OpenProof, openProof } from "./reading.ts";
+import { isCdp, shapeFaults } from "./shape.ts";
+import { checksOf, type Failure, integrityHolds, type ProofVerdict, type Warning } from "./verdict.ts";
+
+export interface VerifyOptions {
+  /** Issuers pinned by the reader. */
+  issuers?: readonly Issuer[];
+  revokedKeyIds?: ReadonlySet<string> | readonly string[];
+  /** Keys known from elsewhere: key id → `base64:` SPKI. A document naming one of them is held to it. */
+  knownKeys?: ReadonlyMap<string, string>;
+  /** 2 demands provenance, 1 asks for integrity only; left out, provenance is demanded of documents that name an issuer or key known here. */
+  level?: 1 | 2;
+}
+
+/** One check as done. `passed` is null when it was not reached. */
+export interface CheckDone {
+  name: string;
+  /** What a pass of this check shows. */
+  shows: string;
+  level: 1 | 2;
+  passed: boolean | null;
+}
+
+const FORM = { name: "form", shows: "every member is known, present and well formed", level: 1 } as const;
+
+export interface Examination {
+  verdict: ProofVerdict;
+  done: CheckDone[];
+}
+
+/**
+ * @param input The document: UTF-8 bytes or text (strictly parsed), a value, or what `openProof`
+ *   returned; bare or in an envelope with a member `cdp`. A value has lost its duplicate keys
+ *   already: pass bytes whenever they are at hand.
+ * @example verifyProof(await readFile("proof.json"), { issuers: [{ issuerId, publicKey }] }).valid
+ */
+export function verifyProof(input: unknown, options: VerifyOptions = {}): ProofVerdict {
+  return examineProof(input, options).verdict;
+}
+
+/** As `verifyProof`, with the list of checks for a reader who wants to see them. */
+export function examineProof(input: unknown, options: VerifyOptions = {}): Examination {
+  const opened = input instanceof OpenProof ? input : openProof(input);
+  const { document } = opened;
+  if (opened.failure !== null) return refused([opened.failure], document);
+  if (opened.kind === "original") {
+    const { failures, warnings } = judgeOriginal(document);
+    if (options.level === 2) failures.push("certificate_missing");
+    return { verdict: conclude(new Set(failures), warnings, document, false), done: [] };
+  }
+  if (!isCdp(document)) return refused(shapeFaults(document), document);
+
+  const exam: Exam = { cdp: document, failures: new Set(), warnings: new Set() };
+  const done: CheckDone[] = [{ ...FORM, passed: true }];
+  for (const check of LEVEL_1) done.push(run(check, exam, 1));
+  const whole = integrityHolds(exam.failures);
+  const { key_id, certificate } = document.attestation;
+  const issuers = options.issuers ?? [];
+  const revoked = new Set(options.revokedKeyIds ?? []);
+  const knownKeys = options.knownKeys ?? new Map<string, string>();
+  const named =
+    issuers.some(({ issuerId }) => issuerId === certificate.issuer_id) ||
+    knownKeys.has(key_id) ||
+    revoked.has(key_id);
+  const demanded = options.level === 2 || (options.level === undefined && named);
+  let provenance = false;
+  if (whole && (demanded || (named && options.level !== 1))) {
+    const before = exam.failures.size;
+    for (const check of LEVEL_2) done.push(run(check, { ...exam, issuers, revoked, knownKeys }, 2));
+    provenance = exam.failures.size === before;
+  } else {
+    done.push(...LEVEL_2.map(notReached(2)));
+    if (whole) exam.warnings.add("origin_unknown");
+  }
+  return { verdict: conclude(exam.failures, [...exam.warnings], document, provenance), done };
+}
+
+function run<E extends Exam>(check: NamedCheck<E>, exam: E, level: 1 | 2): CheckDone {
+  const found = check.find(exam);
+  for (const failure of found) exam.failures.add(failure);
+  return { name: check.name, shows: check.shows, level, passed: found.length === 0 };
+}
+
+const notReached =
+  (level: 1 | 2) =>
+  ({ name, shows }: { name: string; shows: string }): CheckDone => ({ name, shows, level, passed: null });
+
+/** The document could not be read as anything this verifier judges. */
+function refused(failures: Failure[], document: Record<string, unknown>): Examination {
+  return {
+    verdict: conclude(new Set(failures), [], document, false),
+    done: [{ ...FORM, passed: false }, ...LEVEL_1.map(notReached(1)), ...LEVEL_2.map(notReached(2))],
+  };
+}
+
+function conclude(
+  failures: ReadonlySet<Failure>,
+  warnings: Warning[],
+  document: Record<string, unknown>,
+  provenance: boolean,
+): ProofVerdict {
+  const whole = integrityHolds(failures);
+  const chain = Object.hasOwn(document, "chain") ? document.chain : null;
+  const profile = Object.hasOwn(document, "profile") ? document.profile : null;
+  return {
+    valid: failures.size === 0,
+    level: !whole ? 0 : provenance ? 2 : 1,
+    outcome: whole && isCdp(document) ? document.evidence[7].measured.outcome : null,
+    profile: typeof profile === "string" ? profile : null,
+    checks: checksOf(failures, Array.isArray(chain) ? chain.length : 0),
+    warnings: whole ? warnings : [],
+    failures: [...failures],
+  };
+}
