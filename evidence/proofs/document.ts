@@ -267,6 +267,7 @@ export type Certificate = Static<typeof Certificate>;
 export type Cdp = Static<typeof Cdp>;
 export type Probe = Static<typeof Probe>;
 export type Skipped = Static<typeof Skipped>;
+export type Limit = Static<typeof Limit>;
 export type Trigger = Static<typeof Trigger>;
 export type NamespaceMeasured = Static<typeof NamespaceMeasured>;
 export type TmpfsMeasured = Static<typeof TmpfsMeasured>;

@@ -78,6 +78,7 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
     knownKeys.has(key_id) ||
     revoked.has(key_id);
   const demanded = options.level === 2 || (options.level === undefined && named);
+  const stated = document.evidence[7].measured.outcome;
   let provenance = false;
   if (whole && (demanded || (named && options.level !== 1))) {
     const before = exam.failures.size;
@@ -87,7 +88,7 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
     done.push(...LEVEL_2.map(notReached(2)));
     if (whole) exam.warnings.add("origin_unknown");
   }
-  return { verdict: conclude(exam.failures, [...exam.warnings], document, provenance), done };
+  return { verdict: conclude(exam.failures, [...exam.warnings], document, provenance, stated), done };
 }
 
 function run<E extends Exam>(check: NamedCheck<E>, exam: E, level: 1 | 2): CheckDone {
@@ -113,6 +114,7 @@ function conclude(
   warnings: Warning[],
   document: Record<string, unknown>,
   provenance: boolean,
+  outcome: ProofVerdict["outcome"] = null,
 ): ProofVerdict {
   const whole = integrityHolds(failures);
   const chain = Object.hasOwn(document, "chain") ? document.chain : null;
@@ -120,7 +122,7 @@ function conclude(
   return {
     valid: failures.size === 0,
     level: !whole ? 0 : provenance ? 2 : 1,
-    outcome: whole && isCdp(document) ? document.evidence[7].measured.outcome : null,
+    outcome: whole ? outcome : null,
     profile: typeof profile === "string" ? profile : null,
     checks: checksOf(failures, Array.isArray(chain) ? chain.length : 0),
     warnings: whole ? warnings : [],
