@@ -108,6 +108,8 @@ export interface Driver<Facts = unknown> {
   forget?(machineId: string): void;
   /** False when the prober cannot read the process and mount tables. */
   selfTest?(): Promise<boolean>;
+  /** Ends what the driver keeps running for itself; its machines have been stopped. */
+  close?(): Promise<void>;
 }
 
 /** Thrown by a driver; `code` is from contract/errors.ts. */

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Puts a host together and takes it down again. The order of a start is the point: nothing is desired
+ * of a host before everything an earlier process left has been ended and has its proof.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { HostFacts, Isolation } from "#contract/link/machine.ts";
+import type { Driver, EndFacts } from "#drivers/driver.ts";
+import type { Backoff } from "#link/backoff.ts";
+import { dialSocket } from "#link/socket.ts";
+import { readBoot } from "./boot.ts";
+import type { Ceiling } from "./ceiling.ts";
+import { replaceFile } from "./durable-file.ts";
+import { type Engines, testEngines } from "./engines.ts";
+import { Expiry } from "./expiry.ts";
+import { Finals } from "./finals.ts";
+import type { HostDeps, HostLog } from "./machine.ts";
+import { Reconciler } from "./reconcile.ts";
+import { Reports } from "./report.ts";
+import { Signer, type SignerOptions } from "./signer/signer.ts";
+import { MachineStore } from "./store.ts";
+import { serveStream } from "./streams.ts";
+
+export interface HostOptions {
+  /** 0700; holds the host's key and its machines' records. One process at a time. */
+  stateFolder: string;
+  linkPath: string;
+  drivers: Driver<EndFacts>[];
+  ceiling: Ceiling;
+  signer: SignerOptions;
+  /** How much later than control's own expiry the host ends a machine by itself. */
+  expiryGraceMs?: number;
+  /** Pause between two runs of the engines' self-tests. */
+  enginesEveryMs?: number;
+  /** How long a shutdown waits for control to take the last proofs; later they wait on disk. */
+  farewellMs?: number;
+  heartbeatMs?: number;
+  backoff?: Backoff;
+  log?: HostLog;
+}
+
+export interface RunningHost {
+  readonly hostId: string;
+  facts(): HostFacts;
+  rotateIssuer(): Promise<void>;
+  /** Ends every machine with trigger `shutdown`; proofs control did not take are kept for the next start. */
+  stop(): Promise<void>;
+}
+
+export async function startHost(options: HostOptions): Promise<RunningHost> {
+  const log = options.log ?? (() => {});
+  const backoff = options.backoff ?? { firstMs: 50, mostMs: 5_000 };
+  const undo: (() => Promise<void> | void)[] = [];
+  const unwind = async () => {
+    for (const step of undo.reverse()) await step();
+  };
+  try {
+    const eventsFolder = join(options.stateFolder, "events");
+    mkdirSync(eventsFolder, { recursive: true, mode: 0o700 });
+    const store = await MachineStore.open(options.stateFolder, (error) =>
+      log("host.late-flush-failed", { error: String(error) }),
+    );
+    undo.push(() => store.close());
+    for (const name of store.unreadable) log("host.record-unreadable", { name });
+    const hostId = await ownId(options.stateFolder);
+    const signer = await Signer.start(options.signer);
+    undo.push(() => signer.close());
+    for (const driver of options.drivers) undo.push(() => driver.close?.());
+
+    const stopping = new AbortController();
+    const deps: HostDeps = {
+      store,
+      signer,
+      drivers: new Map<Isolation, Driver<EndFacts>>(options.drivers.map((one) => [one.isolation, one])),
+      boot: readBoot(),
+      ceiling: options.ceiling,
+      eventsFolder,
+      log,
+      retry: backoff,
+      stopping: stopping.signal,
+    };
+    const finals = new Finals();
+    const reports = new Reports((observation) => reconciler.acknowledged(observation), backoff);
+    undo.push(() => reports.close());
+    const expiry = new Expiry(options.expiryGraceMs ?? 2_000, (id) => reconciler.end(id, "ttl"));
+    undo.push(() => expiry.close());
+    const reconciler: Reconciler = new Reconciler(deps, reports, finals, expiry);
+    for (const driver of options.drivers)
+      driver.onDeath((id, reason) => {
+        reconciler.find(id)?.events.add("died", { reason });
+        reconciler.end(id, reason === "oom" ? "oom" : "recovery");
+      });
+
+    await reconciler.recover();
+    const facts = await ownFacts(deps, hostId, await testEngines(deps));
+
+    let open = true;
+    const link = dialSocket({
+      path: options.linkPath,
+      facts,
+      backoff,
+      ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }),
+      handlers: {
+        onDesired(batch, complete) {
+          if (!open) return;
+          reconciler.accept(batch, complete);
+          reports.hurry();
+        },
+        onStream: (request, stream) => serveStream(reconciler, log, request, stream),
+      },
+      onFault: (error) => log("host.link-fault", { error: error.message }),
+    });
+    undo.push(() => link.close());
+    reports.attach(link);
+
+    const announce = () => link.announce(facts);
+    const engines = setInterval(async () => {
+      const now = await testEngines(deps);
+      if (!open || JSON.stringify(now) === JSON.stringify(facts.engines)) return;
+      facts.engines = now;
+      announce();
+    }, options.enginesEveryMs ?? 30_000);
+    engines.unref();
+
+    let stopped: Promise<void> | undefined;
+    return {
+      hostId,
+      facts: () => structuredClone(facts),
+      async rotateIssuer() {
+        facts.issuers = await signer.rotate();
+        announce();
+      },
+      stop() {
+        stopped ??= (async () => {
+          open = false;
+          clearInterval(engines);
+          await reconciler.endAll("shutdown");
+          stopping.abort(new Error("the host is stopping"));
+          await reports.drained(options.farewellMs ?? 2_000);
+          await unwind();
+        })();
+        return stopped;
+      },
+    };
+  } catch (error) {
+    await unwind();
+    throw error;
+  }
+}
+
+/** Made once; two hosts never share one, since each has a state folder of its own. */
+async function ownId(stateFolder: string): Promise<string> {
+  const path = join(stateFolder, "host.id");
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const id = `host_${randomBytes(16).toString("hex")}`;
+    await replaceFile(path, Buffer.from(`${id}\n`), true);
+    return id;
+  }
+}
+
+async function ownFacts(deps: HostDeps, hostId: string, engines: Engines): Promise<HostFacts> {
+  const { boot } = deps;
+  return {
+    hostId,
+    version: boot.engine.version,
+    bootId: boot.bootId,
+    cpus: boot.cpus,
+    memoryMiB: boot.memoryMiB,
+    drivers: await Promise.all(
+      [...deps.drivers.values()].map(async (driver) => ({
+        isolation: driver.isolation,
+        ...(await driver.probe()),
+      })),
+    ),
+    issuers: deps.signer.issuers(),
+    engines,
+  };
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The hash-chained log of what happened to one machine, in order: created, exec.started, exec.ended,
+ * file.put … It holds no command, path or byte of the customer's. Its head and count go into step 7
+ * of the proof, which fixes the order of events for whoever holds the log.
+ *
+ * Invariants:
+ *  A. head(n) = SHA-256("casemate/event/1" LF JCS{prev, event}); head(0) is the hash of nothing.
+ *  B. Every event is in the file before it is acted on further (append, not flushed: the page cache
+ *     outlives a killed process). A file that cannot be written leaves `faulty` set; the chain in
+ *     memory goes on, and step 7 names the fault.
+ *  C. `reopen` keeps the longest prefix that chains; a line torn by a kill is not an event.
+ */
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { canonicalJson, digestText, GENESIS } from "#evidence/proofs/hash.ts";
+
+export type EventKind =
+  | "created"
+  | "exec.started"
+  | "exec.ended"
+  | "file.put"
+  | "file.got"
+  | "file.removed"
+  | "died"
+  | "ending"
+  | "recovered"
+  | "ended";
+
+export interface Event {
+  n: number;
+  at: string;
+  kind: EventKind;
+  /** Exit codes, sizes, triggers: words and integers of our own. */
+  facts: Record<string, string | number | boolean>;
+}
+
+export class EventChain {
+  head = GENESIS;
+  count = 0;
+  faulty = false;
+  readonly #path: string;
+  #fd: number | undefined;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  static create(path: string): EventChain {
+    const chain = new EventChain(path);
+    chain.#open("w");
+    return chain;
+  }
+
+  static reopen(path: string): EventChain {
+    const chain = new EventChain(path);
+    let text = "";
+    try {
+      text = readFileSync(path, "utf8");
+    } catch {
+      // Never written, or lost with the disk: an empty log says so by its count.
+    }
+    let kept = "";
+    for (const line of text.split("\n").slice(0, -1)) {
+      const event = parseEvent(line);
+      if (event?.n !== chain.count + 1 || event.head !== nextHead(chain.head, event.event)) break;
+      chain.head = event.head;
+      chain.count = event.n;
+      kept += `${line}\n`;
+    }
+    chain.#open("w");
+    chain.#write(kept);
+    return chain;
+  }
+
+  add(kind: EventKind, facts: Event["facts"] = {}): void {
+    const event: Event = { n: this.count + 1, at: new Date().toISOString(), kind, facts };
+    this.head = nextHead(this.head, event);
+    this.count = event.n;
+    this.#write(`${JSON.stringify({ event, head: this.head })}\n`);
+  }
+
+  close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  remove(): void {
+    this.close();
+    rmSync(this.#path, { force: true });
+  }
+
+  #open(flags: string): void {
+    try {
+      this.#fd = openSync(this.#path, flags, 0o600);
+    } catch {
+      this.faulty = true;
+    }
+  }
+
+  #write(text: string): void {
+    if (this.#fd === undefined) return;
+    const bytes = Buffer.from(text);
+    try {
+      if (writeSync(this.#fd, bytes) !== bytes.length) this.faulty = true;
+    } catch {
+      this.faulty = true;
+    }
+  }
+}
+
+function nextHead(prev: string, event: Event): string {
+  return digestText(`casemate/event/1\n${canonicalJson({ prev, event })}`);
+}
+
+function parseEvent(line: string): { n: number; event: Event; head: string } | undefined {
+  try {
+    const { event, head } = JSON.parse(line);
+    return { n: event.n, event, head };
+  } catch {
+    return undefined;
+  }
+}
