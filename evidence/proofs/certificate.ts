@@ -7,6 +7,7 @@ import type { Certificate } from "./document.ts";
 import { toBase64Text, utf8 } from "./encoding.ts";
 import { canonicalJson } from "./hash.ts";
 import { readPublicKey, readSignature, signatureHolds } from "./keys.ts";
+import { type ImportedKey, importEd25519 } from "./primitives.ts";
 import type { Failure } from "./verdict.ts";
 
 export type CertificateBody = Omit<Certificate, "sig">;
@@ -16,6 +17,22 @@ export interface Issuer {
   issuerId: string;
   /** `base64:` and SPKI DER. */
   publicKey: string;
+}
+
+/** An issuer whose key was read once: for a reader who verifies many documents. */
+export class PinnedIssuer implements Issuer {
+  readonly issuerId: string;
+  readonly publicKey: string;
+  readonly key: ImportedKey;
+
+  /** Throws for a key that could never verify anything: better when pinning than at every document. */
+  constructor({ issuerId, publicKey }: Issuer) {
+    const spki = readPublicKey(publicKey);
+    if (typeof spki === "string") throw new TypeError(`the key of issuer ${issuerId} is ${spki}`);
+    this.issuerId = issuerId;
+    this.publicKey = publicKey;
+    this.key = importEd25519(spki);
+  }
 }
 
 /** The bytes an issuer signs. */
@@ -71,8 +88,8 @@ export function checkCertificate(
   const signature = readSignature(sig);
   if (typeof signature === "string") return [...failures, "certificate_malformed"];
   const message = certificateMessage(body);
-  const holds = candidates.some(({ publicKey }) => {
-    const key = readPublicKey(publicKey);
+  const holds = candidates.some((issuer) => {
+    const key = issuer instanceof PinnedIssuer ? issuer.key : readPublicKey(issuer.publicKey);
     return typeof key !== "string" && signatureHolds(key, message, signature);
   });
   if (!holds) failures.push("certificate_invalid");

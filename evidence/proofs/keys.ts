@@ -7,7 +7,7 @@
  * second spelling and implementations disagree about it. All of these are refused by their bytes.
  */
 import { fromBase64Text } from "./encoding.ts";
-import { ed25519Verify } from "./primitives.ts";
+import { ed25519Verify, type ImportedKey } from "./primitives.ts";
 
 /** DER of SubjectPublicKeyInfo for Ed25519 up to the 32 key bytes: the only accepted form. */
 const SPKI_PREFIX = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00);
@@ -85,7 +85,11 @@ export function readSignature(text: string): Uint8Array | KeyFault {
   return isSoundPoint(signature.subarray(0, 32)) && hasReducedS(signature) ? signature : "weak";
 }
 
-/** Verifies with a key and signature that came from the two readers above. */
-export function signatureHolds(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  return ed25519Verify(spki, message, signature);
+/** Verifies with a key and signature that came from the readers above. */
+export function signatureHolds(
+  key: Uint8Array | ImportedKey,
+  message: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return ed25519Verify(key, message, signature);
 }
