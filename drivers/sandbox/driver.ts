@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The driver for isolation `process`: a sandbox of namespaces made by bubblewrap, entered only through
+ * enter.pl, ended with measurements. This file keeps the list of machines and their order of events;
+ * each event is a file of its own.
+ *
+ *  A. A machine is in `#live` from before its first process until its end has been measured, or never.
+ *  B. `stop` runs once per machine; who asks again gets the same promise until `forget`.
+ *  C. No command enters after `stop` began: the entry would keep the tmpfs reachable.
+ */
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { ExecResult, MachineSpec } from "#contract/link/machine.ts";
+import {
+  type Driver,
+  DriverFault,
+  type DriverRecord,
+  type EndFacts,
+  type ExecAsk,
+  type StartedMachine,
+} from "../driver.ts";
+import { rootArguments } from "./arguments.ts";
+import { type Cgroups, findCgroups } from "./cgroups.ts";
+import { endSandbox, type Traces } from "./end.ts";
+import { execInSandbox } from "./exec.ts";
+import { toFacts } from "./facts.ts";
+import type { Sandbox } from "./machine.ts";
+import { Prober } from "./prober/client.ts";
+import { bootId } from "./process-table.ts";
+import type { SandboxRecord } from "./record.ts";
+import { assembleFilter } from "./seccomp.ts";
+import { prepareSkeleton } from "./skeleton.ts";
+import { startSandbox, writeFilter } from "./start.ts";
+import type { Machine } from "./syscalls.ts";
+import { UidPool } from "./uids.ts";
+
+export interface SandboxOptions {
+  /** A folder of this driver's own that every uid may enter (0755 up to the root). */
+  folder: string;
+  /** Marks cgroups and processes as this driver's; two drivers of one host need two names. */
+  owner?: string;
+  /** Host uids for machines, used only as root; no account of the host may have one of them. */
+  uids?: { base: number; count: number };
+  /** The prober's own uid, used only as root. */
+  proberUid?: number;
+  /** Root templates by name: a folder with a tree of its own and its digest (`sha256:…`). */
+  templates?: ReadonlyMap<string, { path: string; digest: string }>;
+  /** Where this host could have left a session's bytes; searched for its canary at the end. */
+  traces?: Partial<Traces>;
+}
+
+export class SandboxDriver
+  implements Pick<Driver<EndFacts>, "start" | "exec" | "stop" | "live" | "forget" | "onDeath">
+{
+  readonly isolation = "process";
+  readonly #options: Required<Pick<SandboxOptions, "folder" | "owner">> & SandboxOptions;
+  readonly #privileged = process.getuid?.() === 0;
+  readonly #filter: Buffer;
+  readonly #filterPath: string;
+  readonly #skeleton: ReturnType<typeof prepareSkeleton>;
+  readonly #cgroups: Cgroups;
+  readonly #uids: UidPool;
+  readonly #prober: Prober;
+  readonly #traces: Traces;
+  readonly #live = new Map<string, Sandbox>();
+  readonly #starting = new Set<string>();
+  readonly #ending = new Map<string, Promise<EndFacts>>();
+  readonly #mourners: ((machineId: string, reason: "oom" | "exited") => void)[] = [];
+
+  constructor(options: SandboxOptions) {
+    this.#options = { owner: "casemate", ...options };
+    const { folder, owner, uids, proberUid, traces } = this.#options;
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    chmodSync(folder, 0o755);
+    this.#skeleton = prepareSkeleton(folder);
+    this.#filter = assembleFilter(process.arch as Machine);
+    this.#filterPath = join(folder, "filter.bpf");
+    writeFilter(this.#filterPath, this.#filter);
+    this.#cgroups = findCgroups(owner);
+    this.#uids = new UidPool(uids ?? { base: 1_900_000_000, count: 100_000 });
+    this.#prober = new Prober(this.#privileged ? (proberUid ?? 1_899_999_999) : null);
+    this.#traces = { folders: traces?.folders ?? [], logs: traces?.logs ?? [] };
+  }
+
+  async start(
+    machineId: string,
+    spec: MachineSpec,
+    onRecord: (record: DriverRecord) => Promise<void>,
+  ): Promise<StartedMachine> {
+    if (this.#live.has(machineId) || this.#starting.has(machineId) || this.#ending.has(machineId))
+      throw new DriverFault("machine.already-there", `${machineId} was started before`);
+    const template = spec.image === null ? null : this.#options.templates?.get(spec.image);
+    if (template === undefined) throw new DriverFault("machine.image-unknown", `no template ${spec.image}`);
+    const uid = this.#privileged ? this.#uids.take() : null;
+    const record: SandboxRecord = {
+      v: 1,
+      driver: "sandbox",
+      bootId: bootId(),
+      uid,
+      cgroups: this.#cgroups.plan(machineId).paths,
+      saltHex: randomBytes(32).toString("hex"),
+      canaryHex: randomBytes(32).toString("hex"),
+      rootDigest: template?.digest ?? null,
+      started: null,
+    };
+    this.#starting.add(machineId);
+    try {
+      const sandbox = await startSandbox({
+        machineId,
+        owner: this.#options.owner,
+        spec,
+        record,
+        cgroups: this.#cgroups,
+        root: rootArguments(template?.path ?? null, this.#skeleton),
+        filterPath: this.#filterPath,
+        onRecord,
+      });
+      this.#live.set(machineId, sandbox);
+      void sandbox.gone.then(() => this.#onGone(sandbox));
+      return { record: sandbox.record };
+    } catch (error) {
+      if (uid !== null) this.#uids.give(uid);
+      throw error;
+    } finally {
+      this.#starting.delete(machineId);
+    }
+  }
+
+  exec(machineId: string, ask: ExecAsk): Promise<ExecResult> {
+    const sandbox = this.#require(machineId);
+    const place = { sandbox, cgroups: this.#cgroups, filter: this.#filter };
+    return this.#during(sandbox, execInSandbox(place, ask));
+  }
+
+  stop(machineId: string): Promise<EndFacts> {
+    const before = this.#ending.get(machineId);
+    if (before) return before;
+    const sandbox = this.#live.get(machineId);
+    if (!sandbox)
+      return Promise.reject(new DriverFault("machine.not-found", `${machineId} does not run here`));
+    const ended = this.#end(sandbox);
+    this.#ending.set(machineId, ended);
+    return ended;
+  }
+
+  live(): string[] {
+    return [...this.#live.keys()];
+  }
+
+  forget(machineId: string): void {
+    this.#ending.delete(machineId);
+  }
+
+  onDeath(listener: (machineId: string, reason: "oom" | "exited") => void): void {
+    this.#mourners.push(listener);
+  }
+
+  /** Ends every machine and the prober. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.live().map((machineId) => this.stop(machineId)));
+    await this.#prober.close();
+    this.#cgroups.close();
+  }
+
+  async #end(sandbox: Sandbox): Promise<EndFacts> {
+    const { machineId, record } = sandbox;
+    const seen = await endSandbox(sandbox, {
+      prober: this.#prober,
+      traces: this.#traces,
+      oom: (this.#cgroups.oomKills(sandbox.cgroups) ?? 0) > 0,
+      release: () => {
+        this.#live.delete(machineId);
+        if (record.uid !== null) this.#uids.give(record.uid);
+        return {
+          uidReleased: record.uid === null ? null : !this.#uids.taken(record.uid),
+          lookupAbsent: !this.live().includes(machineId),
+        };
+      },
+    });
+    return toFacts(seen);
+  }
+
+  #onGone(sandbox: Sandbox): void {
+    if (this.#ending.has(sandbox.machineId)) return;
+    const reason = (this.#cgroups.oomKills(sandbox.cgroups) ?? 0) > sandbox.oomKillsSeen ? "oom" : "exited";
+    for (const tell of this.#mourners) tell(sandbox.machineId, reason);
+  }
+
+  #require(machineId: string): Sandbox {
+    const sandbox = this.#live.get(machineId);
+    if (!sandbox || this.#ending.has(machineId))
+      throw new DriverFault("machine.not-found", `${machineId} does not run here`);
+    return sandbox;
+  }
+
+  async #during<T>(sandbox: Sandbox, work: Promise<T>): Promise<T> {
+    sandbox.work.add(work);
+    try {
+      return await work;
+    } finally {
+      sandbox.work.delete(work);
+    }
+  }
+}

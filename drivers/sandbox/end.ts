@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Ends a sandbox and measures. The order is what makes each claim mean something:
+ *  A. Kill process 1; the kernel then kills all of its pid namespace, and bubblewrap outside ends only
+ *     when that is done. From here the files hold still.
+ *  B. Clear and read back, through descriptors: the mounts are gone by now.
+ *  C. Remove the cgroups, then scan while our descriptors still hold the namespace inodes and device
+ *     numbers, so that whatever the scan finds under them is this machine's and nobody else's.
+ *  D. Close. Nothing else holds them, as C showed, so this frees the memory.
+ */
+import { processesIn } from "./cgroups.ts";
+import { type Seen, timed } from "./facts.ts";
+import { closeAll, type Sandbox } from "./machine.ts";
+import type { Prober } from "./prober/client.ts";
+import type { ScanQuestion } from "./prober/question.ts";
+import { startTime } from "./process-table.ts";
+import type { SandboxRecord } from "./record.ts";
+import { removeFolders } from "./start.ts";
+import { type Wiped, wipeTree } from "./wipe.ts";
+
+export interface Traces {
+  folders: string[];
+  logs: string[];
+}
+
+export function scanQuestion(
+  machineId: string,
+  record: SandboxRecord,
+  heldFds: number[],
+  traces: Traces,
+): ScanQuestion {
+  return {
+    kind: "scan",
+    machineId,
+    namespaces: { ...record.started?.namespaces },
+    devices: record.started?.mounts.map(({ device }) => device) ?? [],
+    held: { pid: process.pid, fds: heldFds },
+    cgroups: record.cgroups,
+    canaryHex: record.canaryHex,
+    ...traces,
+  };
+}
+
+export interface Ending {
+  prober: Prober;
+  traces: Traces;
+  oom: boolean;
+  /** Gives back the uid and takes the machine off the driver's list; answers whether it is gone from there. */
+  release(): { uidReleased: boolean | null; lookupAbsent: boolean };
+}
+
+export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen> {
+  const { record, started } = sandbox;
+  const from = performance.now();
+  const [emptyAfterMs, killed] = await timed(async () => {
+    // Our own unreaped child is the parent of process 1, but process 1 is not ours: check it is still the one.
+    if (startTime(started.pid) === started.pidStart) {
+      try {
+        process.kill(started.pid, "SIGKILL");
+      } catch {}
+    }
+    const late = setTimeout(() => sandbox.monitor.kill("SIGKILL"), 5000);
+    await sandbox.gone;
+    clearTimeout(late);
+    await Promise.allSettled(sandbox.work);
+    return Math.round(performance.now() - from);
+  });
+
+  const [{ wiped, readBack }, wiping] = await timed(async () => {
+    const wiped: Wiped[] = [];
+    for (const { fd } of sandbox.mounts) wiped.push(await wipeTree(fd));
+    const fds = sandbox.mounts.map(({ fd }) => fd);
+    const question = { kind: "read-back" as const, pid: process.pid, fds, canaryHex: record.canaryHex };
+    const readBack = await ending.prober.ask(question).catch(() => null);
+    return { wiped, readBack };
+  });
+
+  const [released, releasing] = await timed(async () => {
+    const cgroupRemoved = record.cgroups.length === 0 ? null : await removeFolders(record.cgroups);
+    return { cgroupRemoved, ...ending.release() };
+  });
+
+  const fds = [...Object.values(sandbox.namespaces), ...sandbox.mounts.map(({ fd }) => fd)];
+  const [scan, scanning] = await timed(() =>
+    ending.prober.ask(scanQuestion(sandbox.machineId, record, fds, ending.traces)),
+  );
+  closeAll(fds);
+  return {
+    record,
+    killMethod: "SIGKILL to process 1 of the pid namespace",
+    emptyAfterMs,
+    killed,
+    wiped,
+    wiping,
+    readBack,
+    scan,
+    scanning,
+    ...released,
+    releasing,
+    oom: ending.oom,
+    recovered: false,
+  };
+}
+
+/** Processes still in a machine's folders, once each. */
+export const leftIn = (paths: readonly string[]) => new Set(paths.flatMap(processesIn));

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Starts enter.pl, the only way into a live sandbox, and understands its answers. */
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { DriverFault } from "../driver.ts";
+import type { NamespaceKind } from "./record.ts";
+import { INSIDE_ID } from "./skeleton.ts";
+import { ENTRY_CALLS, type Machine } from "./syscalls.ts";
+
+const ENTRY = fileURLToPath(new URL("./enter.pl", import.meta.url));
+const CALLS = Object.entries(ENTRY_CALLS[process.arch as Machine] ?? ENTRY_CALLS.x64)
+  .map(([name, number]) => `${name}=${number}`)
+  .join(" ");
+
+/** Linux resource numbers, the same on x86_64 and arm64. */
+const RLIMIT = { fsize: 1, core: 4, nproc: 6, nofile: 7, as: 9 } as const;
+export type Rlimits = Partial<Record<keyof typeof RLIMIT, number>>;
+
+export interface EntryAsk {
+  argv: readonly string[];
+  cwd: string;
+  env: Readonly<Record<string, string>>;
+  namespaces: Readonly<Partial<Record<NamespaceKind, number>>>;
+  /** The machine's uid on the host, or null when it is the driver's own. */
+  hostUid: number | null;
+  cgroups: readonly string[];
+  rlimits: Rlimits;
+  filter: Buffer;
+  /** `file`: to the input document before the command starts; `pass`: the command's own standard input. */
+  input: "none" | "file" | "pass";
+}
+
+/** The command never ran: a step of the entry refused. `stage` names it. */
+export class EntryRefused extends DriverFault {
+  readonly stage: string;
+  readonly errno: number;
+  constructor(stage: string, errno: number) {
+    super("machine.entry-refused", `entering the sandbox stopped at ${stage} (errno ${errno})`);
+    this.stage = stage;
+    this.errno = errno;
+  }
+}
+
+export interface Entered {
+  stdin: Writable | null;
+  stdout: Readable;
+  stderr: Readable;
+  /** Resolves when the command is about to be executed; rejects with EntryRefused. */
+  started: Promise<void>;
+  /** Resolves with the wait status of the command; rejects when it never ran. */
+  ended: Promise<number>;
+  child: ChildProcess;
+}
+
+const text = (key: string, value: string) => {
+  if (value.includes("\0")) throw new DriverFault("machine.exec-refused", `a NUL byte in ${key}`);
+  return `${key} ${value}\0`;
+};
+
+export function enter(ask: EntryAsk): Entered {
+  const kinds = (Object.keys(ask.namespaces) as NamespaceKind[]).filter(
+    (k) => ask.namespaces[k] !== undefined,
+  );
+  // The configuration goes through a pipe: an argument list can be read by everyone on the host.
+  const configuration =
+    text("calls", CALLS) +
+    text("namespaces", kinds.map((kind, index) => `${kind}=${5 + index}`).join(" ")) +
+    text("privileged", ask.hostUid === null ? "0" : "1") +
+    text("owner", String(ask.hostUid ?? "")) +
+    ask.cgroups.map((path) => text("cgroup", path)).join("") +
+    Object.entries(ask.rlimits)
+      .map(([name, limit]) => text("rlimit", `${RLIMIT[name as keyof Rlimits]} ${limit}`))
+      .join("") +
+    text("uid", String(INSIDE_ID)) +
+    text("gid", String(INSIDE_ID)) +
+    text("filter", ask.filter.toString("hex")) +
+    text("input", ask.input) +
+    text("cwd", ask.cwd) +
+    Object.entries(ask.env)
+      .map(([name, value]) => text("env", `${name}=${value}`))
+      .join("") +
+    ask.argv.map((arg) => text("arg", arg)).join("");
+
+  const child = spawn("/usr/bin/perl", ["-f", ENTRY], {
+    env: {},
+    cwd: "/",
+    stdio: [
+      ask.input === "none" ? "ignore" : "pipe",
+      "pipe",
+      "pipe",
+      "pipe",
+      "pipe",
+      ...kinds.map((kind) => ask.namespaces[kind]!),
+    ],
+  });
+  const setup = child.stdio[3] as Writable;
+  const status = child.stdio[4] as Readable;
+  setup.on("error", () => {});
+  child.stdin?.on("error", () => {});
+  setup.end(`${configuration.slice(0, -1)}\0end\0`);
+
+  let begin = () => {};
+  let refuse = (_: Error) => {};
+  const started = new Promise<void>((resolve, reject) => {
+    begin = resolve;
+    refuse = reject;
+  });
+  const ended = new Promise<number>((resolve, reject) => {
+    let said = "";
+    let failure: Error | null = null;
+    status.setEncoding("latin1");
+    status.on("error", () => {});
+    status.on("data", (more: string) => {
+      said += more;
+      if (said.length > 4096) said = said.slice(-4096);
+      const failed = said.match(/^F (\S+) (\d+)$/m);
+      if (failed) {
+        failure = new EntryRefused(failed[1]!, Number(failed[2]));
+        refuse(failure);
+      } else if (said.startsWith("S\n")) begin();
+    });
+    child.on("error", (cause) => {
+      failure = new DriverFault("machine.entry-refused", "perl did not start", { cause });
+      refuse(failure);
+      reject(failure);
+    });
+    child.on("close", () => {
+      const done = said.match(/^X (\d+)$/m);
+      const lost = failure ?? (done ? null : new EntryRefused("lost", 0));
+      if (lost) {
+        refuse(lost);
+        reject(lost);
+      } else resolve(Number(done![1]));
+    });
+  });
+  // Either may be looked at late; an unhandled rejection must not end the host.
+  started.catch(() => {});
+  ended.catch(() => {});
+  return { stdin: child.stdin, stdout: child.stdout!, stderr: child.stderr!, started, ended, child };
+}

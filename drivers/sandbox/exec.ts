@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Runs one command in a live sandbox and answers when it has ended — or, after a timeout, when nothing
+ * of it is left. A command may fork twice, leave its session, ignore SIGTERM or stop itself; it cannot
+ * leave the cgroup it was started in, and that is what is ended.
+ */
+import { rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ExecResult } from "#contract/link/machine.ts";
+import { DriverFault, type ExecAsk } from "../driver.ts";
+import { INPUT_FOLDER } from "./arguments.ts";
+import { type Cgroups, processesIn } from "./cgroups.ts";
+import { type Entered, enter } from "./enter.ts";
+import type { Sandbox } from "./machine.ts";
+import { listPids, namespaceInode, startTime } from "./process-table.ts";
+import { rlimitsFor } from "./rlimits.ts";
+
+const GRACE_MS = 2000;
+const TIMED_OUT = 124;
+const KILLED = 137;
+
+export interface ExecPlace {
+  sandbox: Sandbox;
+  cgroups: Cgroups;
+  filter: Buffer;
+}
+
+export const BASE_ENV: Readonly<Record<string, string>> = {
+  PATH: "/usr/local/bin:/usr/bin:/bin",
+  HOME: "/session",
+  USER: "session",
+  LOGNAME: "session",
+  SHELL: "/bin/sh",
+  TMPDIR: "/tmp",
+  LANG: "C.UTF-8",
+  INPUT_DATA: `${INPUT_FOLDER}/data`,
+};
+
+export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<ExecResult> {
+  const { sandbox, cgroups } = place;
+  const from = performance.now();
+  const command = cgroups.createCommand(sandbox.cgroups, `x${++sandbox.commands}`);
+  const killsBefore = cgroups.oomKills(sandbox.cgroups) ?? 0;
+  const entered = enter({
+    argv: ["/bin/sh", "-c", ask.command],
+    cwd: ask.cwd ?? "/session",
+    env: { ...BASE_ENV, ...ask.env },
+    namespaces: sandbox.namespaces,
+    hostUid: sandbox.record.uid,
+    cgroups: command.join,
+    rlimits: rlimitsFor(sandbox, cgroups.kind),
+    filter: place.filter,
+    input: ask.input === null ? "none" : "file",
+  });
+  const output = [carry(entered.stdout, 1, ask), carry(entered.stderr, 2, ask)] as const;
+  const feeding = ask.input === null ? Promise.resolve() : feed(entered, ask.input);
+
+  let timedOut = false;
+  let stopping: Promise<void> | null = null;
+  const stop = () => {
+    stopping ??= endTree(sandbox, command.folder);
+  };
+  const onAbort = () => stop();
+  ask.signal?.addEventListener("abort", onAbort, { once: true });
+  if (ask.signal?.aborted) stop();
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    await Promise.race([entered.started, feeding.then(() => entered.started)]);
+    timer = setTimeout(() => {
+      timedOut = true;
+      stop();
+    }, ask.timeoutMs);
+    const status = await entered.ended;
+    clearTimeout(timer);
+    await stopping;
+    const [out, err] = await Promise.all(output);
+    const oomKilled = (cgroups.oomKills(sandbox.cgroups) ?? 0) > killsBefore;
+    sandbox.oomKillsSeen += oomKilled ? 1 : 0;
+    const exitCode = (status & 0x7f) !== 0 ? 128 + (status & 0x7f) : status >> 8;
+    return {
+      exitCode: timedOut ? TIMED_OUT : exitCode,
+      timedOut,
+      oomKilled: oomKilled && !timedOut && exitCode === KILLED,
+      outputTruncated: out || err,
+      durationMs: Math.round(performance.now() - from),
+    };
+  } finally {
+    clearTimeout(timer);
+    ask.signal?.removeEventListener("abort", onAbort);
+    await stopping;
+    // Background processes stay in it; the machine's end removes it then.
+    if (command.folder !== null) tryRemove(command.folder);
+  }
+}
+
+/** Writes the input; a reader that went away is told of by the entry, not here. */
+async function feed(entered: Entered, input: AsyncIterable<Uint8Array>): Promise<void> {
+  const stdin = entered.stdin!;
+  try {
+    for await (const bytes of input) {
+      if (stdin.destroyed) return;
+      if (!stdin.write(bytes)) {
+        await new Promise<void>((resolve) => {
+          stdin.once("drain", resolve);
+          stdin.once("close", resolve);
+        });
+      }
+    }
+    stdin.end();
+  } catch (cause) {
+    entered.child.kill("SIGKILL");
+    throw new DriverFault("machine.input-failed", "the input ended early", { cause });
+  }
+}
+
+/** Hands output on in order, waits for the reader, and past the limit reads on and drops. Resolves to whether it dropped. */
+async function carry(stream: Readable, channel: 1 | 2, ask: ExecAsk): Promise<boolean> {
+  let left = ask.outputLimitBytes ?? Number.POSITIVE_INFINITY;
+  let truncated = false;
+  try {
+    for await (const bytes of stream as AsyncIterable<Buffer>) {
+      const kept = bytes.subarray(0, Math.min(left, bytes.length));
+      left -= kept.length;
+      if (kept.length < bytes.length) truncated = true;
+      if (kept.length > 0) await ask.onOutput(channel, kept);
+    }
+  } catch {
+    // The reader went away or the entry was killed; the command's own result still counts.
+    stream.resume();
+  }
+  return truncated;
+}
+
+/** SIGTERM to all, SIGKILL after the grace, until nothing is left. */
+async function endTree(sandbox: Sandbox, folder: string | null): Promise<void> {
+  const members = () => (folder === null ? othersIn(sandbox) : processesIn(folder));
+  if (folder !== null) {
+    try {
+      writeFileSync(join(folder, "pids.max"), "0"); // from here on it can only shrink
+    } catch {}
+  }
+  send(members(), "SIGTERM");
+  // A stopped process takes its SIGTERM only when it runs again.
+  send(members(), "SIGCONT");
+  const deadline = performance.now() + GRACE_MS;
+  while (members().length > 0 && performance.now() < deadline) await sleep(10);
+  while (members().length > 0) {
+    send(members(), "SIGKILL");
+    await sleep(5);
+  }
+}
+
+function send(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch {}
+  }
+}
+
+/**
+ * Without cgroups nothing tells one command's processes from another's, so a timeout ends everything
+ * in the machine but its first process and that one's sleep.
+ */
+function othersIn(sandbox: Sandbox): number[] {
+  const inode = sandbox.started.namespaces.pid;
+  return listPids().filter(
+    (pid) => pid !== sandbox.started.pid && namespaceInode(pid, "pid") === inode && startTime(pid) !== null,
+  );
+}
+
+function tryRemove(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {}
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One live sandbox as the driver holds it. The descriptors are the point: the namespace descriptors
+ * let commands in without trusting a pid, and a directory descriptor on each tmpfs keeps its contents
+ * reachable (through /proc/self/fd) after the last process died — that is the moment at which they
+ * can be cleared with nobody changing them. Holding both also keeps inode and device numbers from
+ * being given to somebody else while the probes look for them.
+ */
+import type { ChildProcess } from "node:child_process";
+import { closeSync } from "node:fs";
+import type { MachineCgroups } from "./cgroups.ts";
+import type { MountFacts, NamespaceKind, SandboxRecord, StartedFacts } from "./record.ts";
+
+export interface HeldMount extends MountFacts {
+  /** Directory descriptor on the root of the tmpfs. */
+  fd: number;
+}
+
+export interface Sandbox {
+  machineId: string;
+  record: SandboxRecord;
+  started: StartedFacts;
+  cgroups: MachineCgroups;
+  /** bubblewrap itself, outside; it ends when process 1 has been reaped, so when the pid namespace is empty. */
+  monitor: ChildProcess;
+  /** Resolves when the monitor has ended. */
+  gone: Promise<void>;
+  namespaces: Partial<Record<NamespaceKind, number>>;
+  mounts: HeldMount[];
+  /** Commands and file transfers under way; each resolves when its host side has ended. */
+  work: Set<Promise<unknown>>;
+  commands: number;
+  oomKillsSeen: number;
+  memoryMiB: number;
+  pidsMax: number;
+}
+
+export function closeAll(fds: Iterable<number>): void {
+  for (const fd of fds) {
+    try {
+      closeSync(fd);
+    } catch {}
+  }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the driver asks of the prober and what it gets back: JSON lines, one answer for each question. */
+
+export interface ReadBackQuestion {
+  kind: "read-back";
+  /** The process that holds the directory descriptors, and their numbers. */
+  pid: number;
+  fds: number[];
+  canaryHex: string;
+}
+
+export interface ReadBackAnswer {
+  files: number;
+  bytes: number;
+  chunks: number;
+  chunksNotZero: number;
+  canaryFound: number;
+  /** RFC 6962 root over the chunk digests; null when nothing was read. */
+  zeroRoot: string | null;
+  unreadable: number;
+}
+
+export interface ScanQuestion {
+  kind: "scan";
+  machineId: string;
+  /** Inode by kind. */
+  namespaces: Record<string, string>;
+  /** `major:minor` of each tmpfs. */
+  devices: string[];
+  /** Descriptors the driver itself still holds, on purpose: they keep the numbers above from being reused. */
+  held: { pid: number; fds: number[] };
+  cgroups: string[];
+  canaryHex: string;
+  folders: string[];
+  logs: string[];
+}
+
+export interface ScanAnswer {
+  tasks: number;
+  /** Lines in any mountinfo, by device. */
+  mounts: Record<string, number>;
+  /** Descriptors, working folders and roots on the device, by device. */
+  descriptors: Record<string, number>;
+  cgroups: number;
+  sockets: number;
+  folders: number;
+  logs: number;
+  /** Processes whose tables this prober was not allowed to read. */
+  unreadable: number;
+  /** Bytes of folders and logs beyond what is searched. */
+  notSearched: number;
+}
+
+export interface SelfTestQuestion {
+  kind: "self-test";
+}
+
+export interface SelfTestAnswer {
+  processes: number;
+  mounts: number;
+}
+
+export type Question = ReadBackQuestion | ScanQuestion | SelfTestQuestion;
+export type Answer<Q extends Question> = Q extends ReadBackQuestion
+  ? ReadBackAnswer
+  : Q extends ScanQuestion
+    ? ScanAnswer
+    : SelfTestAnswer;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One pass over /proc for any number of questions. The pass costs a few reads per process of the
+ * host, so questions that wait while one pass runs are answered together by the next: the cost of
+ * ending a hundred machines at once is that of one.
+ *
+ *  A. A pass that answers a question began after the question came.
+ *  B. mountinfo is read once for each pair of mount namespace and root folder, not per process: a
+ *     process in a chroot is shown only the mounts below it.
+ *  C. A process between fork and exec still holds its parent's descriptors for a moment. So what is
+ *     found is looked for again, and only what stays is reported.
+ */
+import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { listPids, mountLines, tryRead } from "../process-table.ts";
+import { NAMESPACE_KINDS } from "../record.ts";
+import type { ScanAnswer, ScanQuestion } from "./question.ts";
+import { searchTraces } from "./traces.ts";
+
+const RETRIES = 4;
+const PAUSE_MS = 8;
+
+interface Sight {
+  question: ScanQuestion;
+  answer: ScanAnswer;
+}
+
+export async function scan(questions: readonly ScanQuestion[]): Promise<ScanAnswer[]> {
+  const answers = new Map<ScanQuestion, ScanAnswer>();
+  let open = [...questions];
+  for (let attempt = 0; open.length > 0; attempt++) {
+    if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    const sights = open.map((question) => ({ question, answer: blank(question) }));
+    look(sights);
+    for (const { question, answer } of sights) answers.set(question, answer);
+    open =
+      attempt >= RETRIES ? [] : sights.filter(({ answer }) => foundAny(answer)).map((each) => each.question);
+  }
+  searchTraces(questions, answers);
+  return questions.map((question) => answers.get(question)!);
+}
+
+function blank({ devices }: ScanQuestion): ScanAnswer {
+  const none = () => Object.fromEntries(devices.map((device) => [device, 0]));
+  const zero = { tasks: 0, cgroups: 0, sockets: 0, folders: 0, logs: 0, unreadable: 0, notSearched: 0 };
+  return { ...zero, mounts: none(), descriptors: none() };
+}
+
+const foundAny = (answer: ScanAnswer) =>
+  answer.tasks > 0 ||
+  Object.values(answer.mounts).some(Boolean) ||
+  Object.values(answer.descriptors).some(Boolean);
+
+/** The device as mountinfo prints it, from the number stat gives. */
+const deviceText = (dev: number) => `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`;
+
+function look(sights: Sight[]): void {
+  const byNamespace = new Map<string, Sight>();
+  const byDevice = new Map<string, Sight>();
+  const heldBy = new Map<number, Map<number, Sight>>();
+  for (const sight of sights) {
+    for (const [kind, inode] of Object.entries(sight.question.namespaces))
+      byNamespace.set(`${kind}:[${inode}]`, sight);
+    for (const device of sight.question.devices) byDevice.set(device, sight);
+    const { pid, fds } = sight.question.held;
+    const held = heldBy.get(pid) ?? new Map<number, Sight>();
+    for (const fd of fds) held.set(fd, sight);
+    heldBy.set(pid, held);
+    sight.answer.cgroups = sight.question.cgroups.filter((path) => existsSync(path)).length;
+  }
+  const tables = new Set<string>();
+  let unreadable = 0;
+
+  const inNamespaces = (base: string): Set<Sight> | null => {
+    const hits = new Set<Sight>();
+    for (const kind of NAMESPACE_KINDS) {
+      const link = tryLink(`${base}/ns/${kind}`);
+      if (link === null) return null;
+      const sight = byNamespace.get(link);
+      if (sight) hits.add(sight);
+    }
+    return hits;
+  };
+
+  for (const pid of listPids()) {
+    const base = `/proc/${pid}`;
+    let hits = inNamespaces(base);
+    if (hits === null) {
+      // A leader that ended while its threads run has no namespaces of its own to show.
+      hits = new Set();
+      let seen = false;
+      for (const task of tryList(`${base}/task`) ?? []) {
+        const more = inNamespaces(`${base}/task/${task}`);
+        if (more === null) continue;
+        seen = true;
+        for (const sight of more) hits.add(sight);
+      }
+      if (!seen) {
+        if (existsSync(`${base}/cmdline`) && tryRead(`${base}/cmdline`) !== "") unreadable++;
+        continue;
+      }
+    }
+    for (const { answer } of hits) answer.tasks++;
+
+    for (const name of ["root", "cwd"]) {
+      const at = tryStat(`${base}/${name}`);
+      const sight = at && byDevice.get(deviceText(at.dev));
+      if (sight) sight.answer.descriptors[deviceText(at.dev)]!++;
+      if (name === "root" && at) {
+        const table = `${tryLink(`${base}/ns/mnt`)} ${at.dev} ${at.ino}`;
+        if (!tables.has(table)) {
+          tables.add(table);
+          for (const line of mountLines(pid) ?? []) {
+            const found = byDevice.get(line.device);
+            if (found) found.answer.mounts[line.device]!++;
+          }
+        }
+      }
+    }
+
+    const held = heldBy.get(pid);
+    const fds = tryList(`${base}/fd`);
+    if (fds === null) unreadable++;
+    for (const fd of fds ?? []) {
+      const at = tryStat(`${base}/fd/${fd}`);
+      if (!at) continue;
+      const device = deviceText(at.dev);
+      const sight = byDevice.get(device);
+      if (sight && held?.get(Number(fd)) !== sight) sight.answer.descriptors[device]!++;
+    }
+  }
+  const sockets = tryRead("/proc/net/unix") ?? "";
+  for (const { question, answer } of sights) {
+    answer.unreadable = unreadable;
+    answer.sockets = sockets.includes(question.canaryHex) || sockets.includes(question.machineId) ? 1 : 0;
+  }
+}
+
+function tryLink(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
+}
+
+function tryStat(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function tryList(path: string): string[] | null {
+  try {
+    return readdirSync(path);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Looks for canaries where a host process could have left a session's bytes: spool folders (names and
+ * contents) and logs. Each file is read once for all questions; what is beyond the bounds is counted
+ * as not searched, so that silence about it cannot read as a clean answer.
+ */
+import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { ScanAnswer, ScanQuestion } from "./question.ts";
+
+const FILE_BYTES_MAX = 64 * 1024 * 1024;
+const FILES_MAX = 10_000;
+const CHUNK = 1024 * 1024;
+const DEPTH_MAX = 16;
+
+interface Needle {
+  question: ScanQuestion;
+  forms: Buffer[];
+}
+
+export function searchTraces(
+  questions: readonly ScanQuestion[],
+  answers: ReadonlyMap<ScanQuestion, ScanAnswer>,
+): void {
+  const needles = questions.map((question) => ({
+    question,
+    forms: [Buffer.from(question.canaryHex, "latin1"), Buffer.from(question.canaryHex, "hex")],
+  }));
+  const wanting = (place: "folders" | "logs") => {
+    const by = new Map<string, Needle[]>();
+    for (const needle of needles)
+      for (const path of needle.question[place]) by.set(path, [...(by.get(path) ?? []), needle]);
+    return by;
+  };
+  for (const [folder, wanted] of wanting("folders"))
+    for (const path of filesBelow(folder)) tell(wanted, answers, "folders", searchFile(path, wanted));
+  for (const [log, wanted] of wanting("logs")) tell(wanted, answers, "logs", searchFile(log, wanted));
+}
+
+interface Found {
+  hits: Set<Needle>;
+  notSearched: number;
+}
+
+function tell(
+  wanted: Needle[],
+  answers: ReadonlyMap<ScanQuestion, ScanAnswer>,
+  place: "folders" | "logs",
+  found: Found,
+): void {
+  for (const needle of wanted) {
+    const answer = answers.get(needle.question)!;
+    if (found.hits.has(needle)) answer[place]++;
+    answer.notSearched += found.notSearched;
+  }
+}
+
+function* filesBelow(folder: string): Generator<string> {
+  const waiting: [path: string, depth: number][] = [[folder, 0]];
+  let files = 0;
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const [path, depth] = next;
+    let entries: import("node:fs").Dirent[];
+    try {
+      entries = readdirSync(path, { withFileTypes: true });
+    } catch {
+      continue;
+    }
+    for (const entry of entries) {
+      if (entry.isDirectory() && depth < DEPTH_MAX) waiting.push([join(path, entry.name), depth + 1]);
+      else if (entry.isFile() && files++ < FILES_MAX) yield join(path, entry.name);
+    }
+  }
+}
+
+/** The newest part of the file, in chunks that overlap by a needle's length. */
+function searchFile(path: string, needles: readonly Needle[]): Found {
+  const hits = new Set<Needle>();
+  for (const needle of needles) if (path.includes(needle.question.canaryHex)) hits.add(needle);
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch {
+    return { hits, notSearched: sizeOf(path) };
+  }
+  try {
+    const size = sizeOf(path);
+    const from = Math.max(0, size - FILE_BYTES_MAX);
+    const overlap = 256;
+    const buffer = Buffer.alloc(CHUNK + overlap);
+    let kept = 0;
+    for (let at = from; at < size; ) {
+      const got = readSync(fd, buffer, kept, CHUNK, at);
+      if (got === 0) break;
+      const window = buffer.subarray(0, kept + got);
+      for (const needle of needles) if (needle.forms.some((form) => window.includes(form))) hits.add(needle);
+      kept = Math.min(overlap, window.length);
+      window.copy(buffer, 0, window.length - kept);
+      at += got;
+    }
+    return { hits, notSearched: from };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
