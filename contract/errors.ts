@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The table of error codes: stable, dotted by noun, the one place where a code meets a status.
+ * Core knows codes only; each surface dresses them in its own public form.
+ */
+
+type Retry = "never" | "later" | "same-key";
+/** Who must act for it to go away. */
+type Owner = "caller" | "account" | "host" | "platform" | "dependency";
+
+export interface ErrorKind {
+  status: number;
+  retry: Retry;
+  owner: Owner;
+  /** Public sentence; `{name}` is replaced by the fault's detail of that name. */
+  sentence: string;
+}
+
+const kind = (status: number, retry: Retry, owner: Owner, sentence: string): ErrorKind => ({
+  status,
+  retry,
+  owner,
+  sentence,
+});
+
+export const ERRORS = {
+  "request.malformed": kind(400, "never", "caller", "{detail}"),
+  "request.invalid": kind(400, "never", "caller", "{detail}"),
+  "request.too-large": kind(413, "never", "caller", "The body is larger than {limit} bytes."),
+  "request.media-type": kind(415, "never", "caller", "This operation takes {expected}."),
+  "request.unknown-route": kind(404, "never", "caller", "There is no {method} {path}."),
+  "request.method": kind(405, "never", "caller", "{method} is not allowed here; use {allowed}."),
+  "request.not-modified": kind(304, "never", "caller", "Not modified."),
+  "identity.unauthorized": kind(401, "never", "caller", "Missing or invalid API key"),
+  "identity.forbidden": kind(403, "never", "caller", "This key may not do that."),
+  "identity.email-taken": kind(409, "never", "caller", "This email address is already registered."),
+  "limits.rate": kind(429, "later", "account", "Too many requests. Retry after {seconds} seconds."),
+  "ledger.concurrent": kind(
+    429,
+    "later",
+    "account",
+    "Your tier allows {cap} concurrent sessions and all are in use. Destroy one and retry.",
+  ),
+  "ledger.quota-exceeded": kind(
+    402,
+    "never",
+    "account",
+    "Free tier limit of {limit} CDPs/month exceeded. Upgrade to continue.",
+  ),
+  "idempotency.mismatch": kind(409, "never", "caller", "This Idempotency-Key was used with another request."),
+  "idempotency.in-flight": kind(
+    409,
+    "same-key",
+    "caller",
+    "The first request with this Idempotency-Key still runs.",
+  ),
+  "session.not-found": kind(404, "never", "caller", "Session not found"),
+  "session.ended": kind(409, "never", "caller", "The session is {status}."),
+  "session.executing": kind(409, "later", "caller", "The session is executing another command."),
+  "session.ttl-too-long": kind(400, "never", "caller", "ttl_seconds can be at most {max} on this tier."),
+  "session.proof-pending": kind(404, "later", "caller", "The session is not yet destroyed"),
+  "session.file-not-found": kind(404, "never", "caller", "There is no such file in the session."),
+  "session.file-path": kind(400, "never", "caller", "{detail}"),
+  "session.gone-events": kind(410, "never", "caller", "Events before {oldest} were pruned."),
+  "keys.not-found": kind(404, "never", "caller", "Key not found"),
+  "billing.unavailable": kind(503, "never", "platform", "Billing is not configured on this server."),
+  "billing.signature": kind(400, "never", "caller", "The webhook signature is missing or wrong."),
+  "billing.upstream": kind(503, "later", "dependency", "The payment provider did not answer. Try again."),
+  "fleet.no-capacity": kind(503, "later", "host", "No host can take this machine now."),
+  "host.above-ceiling": kind(503, "never", "host", "The host refuses a machine of this size: {detail}"),
+  "host.no-space": kind(503, "later", "host", "The host has no room to do this now."),
+  "host.not-ready": kind(503, "later", "host", "The host cannot run this machine: {detail}"),
+  "machine.start-failed": kind(503, "later", "host", "The machine could not be started."),
+  "machine.unknown": kind(404, "never", "caller", "Session not found"),
+  "machine.not-running": kind(409, "never", "caller", "The session has ended."),
+  "machine.too-slow": kind(503, "later", "host", "The host has not answered in time; the wish is recorded."),
+  "file.not-found": kind(404, "never", "caller", "There is no such file in the session."),
+  "file.path": kind(400, "never", "caller", "{detail}"),
+  "file.too-large": kind(413, "never", "caller", "The file is larger than {limit} bytes."),
+  "file.no-space": kind(507, "never", "caller", "The session has no room left for this file."),
+  "link.lost": kind(
+    503,
+    "later",
+    "host",
+    "The connection to the host was lost; what became of the work is unknown.",
+  ),
+  "platform.no-space": kind(
+    503,
+    "later",
+    "platform",
+    "The server has no room to write. Reading still works.",
+  ),
+  "platform.database-unavailable": kind(
+    503,
+    "later",
+    "platform",
+    "The database is not available. Try again.",
+  ),
+  "platform.overloaded": kind(503, "later", "platform", "The server is overloaded. Try again."),
+  "platform.unexpected": kind(
+    500,
+    "later",
+    "platform",
+    "Something went wrong on our side. Quote the request id.",
+  ),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** Public, typed by nothing but JSON: never put a secret here. */
+export type Details = Record<string, string | number | boolean | null>;
+
+/** Thrown when an operation cannot go on. */
+export class Fault extends Error {
+  readonly code: ErrorCode;
+  readonly details: Details;
+  /** Seconds for Retry-After, when more is known than the default. */
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(
+    code: ErrorCode,
+    details: Details = {},
+    options: ErrorOptions & { retryAfterSeconds?: number } = {},
+  ) {
+    super(sentenceOf(code, details), options);
+    this.name = "Fault";
+    this.code = code;
+    this.details = details;
+    this.retryAfterSeconds = options.retryAfterSeconds;
+  }
+
+  get kind(): ErrorKind {
+    return ERRORS[this.code];
+  }
+}
+
+export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code);
+
+const sentenceOf = (code: ErrorCode, details: Details): string =>
+  ERRORS[code].sentence.replace(/\{(\w+)\}/g, (_, name: string) => String(details[name] ?? ""));

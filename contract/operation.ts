@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One operation of a surface, written once. Routes, validation, OpenAPI, SDK types and the test that
+ * walks every operation all come from these values.
+ */
+import type { Static, TObject, TSchema } from "typebox";
+import type { ErrorCode } from "./errors.ts";
+
+export type Surface = "sessions" | "platform";
+/** Who may call it: `key` is a key of this surface, `admin` the operator's, `public` anyone (limited by address). */
+export type Access = "public" | "key" | "admin" | "signed";
+export type BodyKind = "json" | "bytes" | "none" | "raw";
+
+export interface Operation {
+  id: string;
+  surface: Surface;
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** With `:name` parameters; a last `*` takes the rest of the path. */
+  path: string;
+  access: Access;
+  /** The scope a key needs; a key made for the surface has all of that surface's scopes unless narrowed. */
+  scope?: string;
+  tag: string;
+  summary: string;
+  description?: string;
+  params?: TObject;
+  query?: TObject;
+  body?: TSchema;
+  bodyKind: BodyKind;
+  /** Bytes; larger is 413. */
+  bodyLimit: number;
+  /** Status → schema of a success. */
+  responses: Record<number, { description: string; schema?: TSchema; mediaType?: string }>;
+  errors: readonly ErrorCode[];
+  /** Takes Idempotency-Key. */
+  idempotent: boolean;
+  /** Requests per minute and address, for public operations. */
+  perAddressRpm?: number;
+  example?: { body?: unknown; curl?: string };
+}
+
+export const MEBIBYTE = 1024 * 1024;
+
+type Optional = "bodyKind" | "bodyLimit" | "errors" | "idempotent";
+
+export function operation<const O extends Omit<Operation, Optional> & Partial<Pick<Operation, Optional>>>(
+  given: O,
+) {
+  const bodyKind: BodyKind = given.bodyKind ?? (given.body === undefined ? "none" : "json");
+  return { bodyLimit: MEBIBYTE, errors: [], idempotent: false, ...given, bodyKind } as O &
+    Pick<Operation, Optional>;
+}
+
+export type BodyOf<O extends { body?: TSchema }> = O extends { body: infer B extends TSchema }
+  ? Static<B>
+  : undefined;
+export type QueryOf<O extends { query?: TObject }> = O extends { query: infer Q extends TObject }
+  ? Static<Q>
+  : Record<string, never>;

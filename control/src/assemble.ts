@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wires control: the only place that constructs. The same for one laptop and for a cluster. */
+import { readFileSync } from "node:fs";
+import type { FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { openApiDocument } from "#contract/openapi.ts";
+import { SESSIONS } from "#contract/sessions/index.ts";
+import { ErrorBody } from "#contract/sessions/vocabulary.ts";
+import type { ControlLink } from "#link/port.ts";
+import { listenSocket } from "#link/socket.ts";
+import type { ControlConfig } from "./config.ts";
+import { openFleet } from "./core/fleet/index.ts";
+import { installOperatorKey } from "./core/identity/index.ts";
+import { openFeed } from "./core/journal/index.ts";
+import { observe, openWatch, startConverger } from "./core/machines/index.ts";
+import { rememberIssuers } from "./core/proofs/index.ts";
+import { openKeyRing, openVault } from "./core/vault/index.ts";
+import { type Database, openDatabase } from "./database/open.ts";
+import { startHousekeeping } from "./housekeeping.ts";
+import { openMetrics } from "./http/metrics.ts";
+import { addPages } from "./http/pages.ts";
+import { createServer } from "./http/server.ts";
+import { openPayments, type Payments } from "./surfaces/sessions/billing.ts";
+import { dressError } from "./surfaces/sessions/errors.ts";
+import { sessionReactions } from "./surfaces/sessions/reactions.ts";
+import { sessionRoutes } from "./surfaces/sessions/routes.ts";
+import { tierOf } from "./surfaces/sessions/tiers.ts";
+
+export interface AssembleOptions {
+  config: ControlConfig;
+  version: string;
+  log: Logger;
+  /** Answers are checked against the contract; tests say true. */
+  checkAnswers: boolean;
+}
+
+export interface RunningControl {
+  app: FastifyInstance;
+  db: Database;
+  /** Base URL, e.g. `http://127.0.0.1:8787`. */
+  url: string;
+  close(): Promise<void>;
+}
+
+export async function startControl({
+  config,
+  version,
+  log,
+  checkAnswers,
+}: AssembleOptions): Promise<RunningControl> {
+  const onError = (error: unknown) => log.error({ err: error }, "background work failed");
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    const db = await openDatabase({
+      connection: connectionOf(config),
+      poolMax: config.database.poolMax,
+      onError,
+    });
+    undo.push(() => db.close());
+    const { keyHash, keyPrefix } = config.operator;
+    if (keyHash !== null) await installOperatorKey(db.run, Buffer.from(keyHash, "hex"), keyPrefix);
+    const vault = openVault(db.run, await openKeyRing(`${config.folder}/kek`));
+    const watch = await openWatch(db, onError);
+    const feed = await openFeed(db);
+    const reactions = sessionReactions(vault);
+
+    let link: ControlLink | null = null;
+    const fleet = openFleet(() => link!);
+    const converger = await startConverger({ db, fleet, watch, onError });
+    undo.push(() => converger.stop());
+    link = await listenSocket({
+      path: config.link.socket,
+      handlers: {
+        onHost: async (facts) => {
+          await rememberIssuers(db.run, facts);
+          await fleet.joined(facts);
+        },
+        onHostGone: (hostId) => fleet.gone(hostId),
+        onObserved: async (hostId, observations) => {
+          await Promise.all(
+            observations.map(async (observation) => {
+              const observed = await observe(db, reactions, hostId, observation);
+              if (observed !== null) watch.tell(observed.machineId, observed.state);
+            }),
+          );
+        },
+      },
+      onFault: (error, hostId) => log.warn({ err: error, host: hostId }, "link"),
+    });
+    undo.push(() => link!.close());
+    const stopHousekeeping = await startHousekeeping(db, config, onError);
+    undo.push(stopHousekeeping);
+
+    const metrics = openMetrics();
+    metrics.gauge("casemate_hosts", "Hosts connected to this process", () => fleet.held().length);
+    const { tiers, startTimeoutMs, endTimeoutMs } = config.sessions;
+    const routes = sessionRoutes({
+      ...{ db, fleet, converger, watch, vault, feed, tiers, log, startTimeoutMs, endTimeoutMs },
+      payments: paymentsOf(config),
+      replica: config.replica,
+      startedAt: new Date(),
+    });
+    const sessionsDocument = openApiDocument({
+      title: "Casemate sessions",
+      version,
+      description: "Ephemeral sealed sandboxes that end with a signed destruction proof.",
+      operations: SESSIONS,
+      error: ErrorBody,
+    });
+    const app = await createServer({
+      ...{ db, routes, log, metrics, checkAnswers },
+      dress: { sessions: dressError, platform: dressError },
+      rpmOf: (tier) => tierOf(tiers, tier).rpm,
+      trustedProxies: config.http.trustedProxies,
+      pages: (server) =>
+        addPages(server, {
+          documents: [{ path: "/v1/openapi.json", title: "Casemate sessions", content: sessionsDocument }],
+          metrics,
+          ready: async () => fleet.held().length > 0 && (await db.ping()),
+        }),
+    });
+    const url = await app.listen({ host: config.http.host, port: config.http.port });
+    undo.push(() => app.close());
+    return { app, db, url, close: () => unwind(undo) };
+  } catch (error) {
+    await unwind(undo);
+    throw error;
+  }
+}
+
+async function unwind(undo: (() => Promise<void>)[]): Promise<void> {
+  for (const step of undo.splice(0).reverse()) await step();
+}
+
+function connectionOf({ database }: ControlConfig) {
+  if (database.urlFile !== null) return { connectionString: readFileSync(database.urlFile, "utf8").trim() };
+  if (database.socket === null) throw new Error("config database: either socket or urlFile must be given");
+  return { host: database.socket, user: database.user, database: database.name };
+}
+
+/** All of it or nothing: half a configuration is an error at start, not at the first payment. */
+function paymentsOf({ payments }: ControlConfig): Payments | null {
+  const { apiBase, ...needed } = payments;
+  const missing = Object.entries(needed).filter(([, value]) => value === null);
+  if (missing.length === Object.keys(needed).length) return null;
+  if (missing.length > 0)
+    throw new Error(`config payments: ${missing.map(([name]) => name).join(", ")} missing`);
+  return openPayments({
+    secretKey: readFileSync(needed.secretKeyFile!, "utf8").trim(),
+    webhookSecret: readFileSync(needed.webhookSecretFile!, "utf8").trim(),
+    prices: { starter: needed.priceStarter!, business: needed.priceBusiness! },
+    successUrl: needed.successUrl!,
+    cancelUrl: needed.cancelUrl!,
+    apiBase,
+  });
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Control's configuration: one schema, resolved once into a complete value. Order: defaults, the file,
+ * then the environment (`CASEMATE_HTTP_PORT` is `http.port`). Unknown keys are refused: a misspelt
+ * limit must not be a missing limit. Secrets are named by file, so that no listing of the environment
+ * or of this value shows one.
+ */
+import { readFileSync } from "node:fs";
+import { type Static, type TObject, type TSchema, Type } from "typebox";
+import { Value } from "typebox/value";
+
+const closed = <P extends Record<string, TSchema>>(properties: P) =>
+  Type.Object(properties, { additionalProperties: false });
+const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+const limit = nullable(Type.Integer({ minimum: 0 }));
+
+const Tier = closed({
+  rpm: limit,
+  concurrentSessions: limit,
+  ttlSeconds: limit,
+  cdpsPerCycle: limit,
+  memoryMiB: Type.Integer({ minimum: 16 }),
+  cpuMillis: Type.Integer({ minimum: 10 }),
+  pidsMax: Type.Integer({ minimum: 4 }),
+});
+
+export const ControlConfig = closed({
+  http: closed({
+    host: Type.String(),
+    port: Type.Integer({ minimum: 0, maximum: 65535 }),
+    /** Addresses whose X-Forwarded-For is believed; empty: the socket's address counts. */
+    trustedProxies: Type.Array(Type.String()),
+  }),
+  database: closed({
+    /** Folder of a unix socket, or null when `urlFile` is used. */
+    socket: nullable(Type.String()),
+    name: Type.String(),
+    user: Type.String(),
+    /** File that holds a postgres:// URL; wins over `socket`. */
+    urlFile: nullable(Type.String()),
+    poolMax: Type.Integer({ minimum: 2, maximum: 200 }),
+  }),
+  link: closed({ socket: Type.String() }),
+  /** Control's own folder: its key ring. */
+  folder: Type.String(),
+  /** SHA-256 of the operator's key, hex, and what may be shown of the key. */
+  operator: closed({
+    keyHash: nullable(Type.String({ pattern: "^[0-9a-f]{64}$" })),
+    keyPrefix: Type.String(),
+  }),
+  sessions: closed({
+    tiers: closed({ free: Tier, starter: Tier, business: Tier, enterprise: Tier }),
+    startTimeoutMs: Type.Integer({ minimum: 100 }),
+    endTimeoutMs: Type.Integer({ minimum: 100 }),
+  }),
+  payments: closed({
+    secretKeyFile: nullable(Type.String()),
+    webhookSecretFile: nullable(Type.String()),
+    priceStarter: nullable(Type.String()),
+    priceBusiness: nullable(Type.String()),
+    successUrl: nullable(Type.String()),
+    cancelUrl: nullable(Type.String()),
+    apiBase: nullable(Type.String()),
+  }),
+  retention: closed({
+    /** Days that journal payloads are kept; afterwards they are erased and the chain still holds. */
+    journalPayloadDays: Type.Integer({ minimum: 1 }),
+  }),
+  log: closed({ level: Type.Enum(["silent", "error", "warn", "info", "debug"]) }),
+  /** Names this process among replicas; its rows are taken back at its next start. */
+  replica: Type.String({ pattern: "^[a-z0-9-]{1,40}$" }),
+});
+
+export type ControlConfig = Static<typeof ControlConfig>;
+
+/** `given` over `defaults`, then the environment over both. Throws with the key's path. */
+export function resolveConfig(
+  defaults: ControlConfig,
+  given: unknown,
+  environment: Record<string, string | undefined>,
+): ControlConfig {
+  const merged = overlay(structuredClone(defaults), given, "");
+  for (const { path, schema } of leaves(ControlConfig, [])) {
+    const name = `CASEMATE_${path.map((part) => part.replace(/([A-Z])/g, "_$1").toUpperCase()).join("_")}`;
+    const text = environment[name];
+    // An empty variable counts as unset: compose files and unit files often pass them through empty.
+    if (text !== undefined && text !== "") assign(merged, path, fromText(schema, text));
+  }
+  const first = [...Value.Errors(ControlConfig, merged)][0];
+  if (first !== undefined)
+    throw new Error(`config ${first.instancePath.slice(1).replaceAll("/", ".")}: ${first.message}`);
+  return merged as ControlConfig;
+}
+
+export function readConfigFile(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new Error(`config file ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+}
+
+type Tree = Record<string, unknown>;
+const isTree = (value: unknown): value is Tree =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function overlay(base: Tree, given: unknown, at: string): Tree {
+  if (!isTree(given)) throw new Error(`config ${at === "" ? "file" : at} must be an object`);
+  for (const [key, value] of Object.entries(given)) {
+    const path = at === "" ? key : `${at}.${key}`;
+    if (!Object.hasOwn(base, key)) throw new Error(`config ${path}: there is no such key`);
+    base[key] = isTree(base[key]) ? overlay(base[key], value, path) : value;
+  }
+  return base;
+}
+
+function leaves(schema: TObject, at: string[]): { path: string[]; schema: TSchema }[] {
+  return Object.entries(schema.properties).flatMap(([key, property]) =>
+    "properties" in property
+      ? leaves(property as TObject, [...at, key])
+      : [{ path: [...at, key], schema: property as TSchema }],
+  );
+}
+
+function fromText(schema: TSchema, text: string): unknown {
+  const kinds = JSON.stringify(schema);
+  if (kinds.includes('"array"')) return text.split(",").map((part) => part.trim());
+  if (kinds.includes('"null"') && text === "null") return null;
+  return kinds.includes('"integer"') ? Number(text) : text;
+}
+
+function assign(tree: Tree, path: string[], value: unknown): void {
+  const last = path.at(-1)!;
+  const parent = path.slice(0, -1).reduce<Tree>((at, key) => at[key] as Tree, tree);
+  parent[last] = value;
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Who is calling, and are they calling too often: one statement, because the create path is bound by
+ * round trips. The count is written with asynchronous commit; see rate_windows in the migration.
+ *
+ * The key is looked up by the SHA-256 of what was sent. An attacker who times the index learns about
+ * digests of their own guesses, not about stored keys; the constant-time compare beside it costs
+ * nothing and keeps that true if the lookup ever changes.
+ */
+import { timingSafeEqual } from "node:crypto";
+import { sql } from "kysely";
+import type { Db } from "../../database/open.ts";
+import { hashKey } from "./keys.ts";
+
+export interface Principal {
+  keyId: string;
+  keyPrefix: string;
+  scopes: string[];
+  surface: string;
+  /** null: the operator. */
+  account: Account | null;
+}
+
+export interface Account {
+  id: string;
+  email: string;
+  jurisdiction: string;
+  tier: string;
+  cycleStart: Date;
+}
+
+export interface Recognised {
+  principal: Principal;
+  /** Requests of this key in the current minute, this one included. */
+  used: number;
+  windowStart: Date;
+  /** The database's clock; the only one that decides leases and cycles. */
+  now: Date;
+}
+
+const KEY_FORM = /^[A-Za-z0-9_-]{16,128}$/;
+
+export async function authenticate(db: Db, presented: string): Promise<Recognised | null> {
+  if (!KEY_FORM.test(presented)) return null;
+  const hash = hashKey(presented);
+  const { rows } = await sql<Row>`
+    with found as (
+      select id, account_id, surface, prefix, hash, scopes from api_keys
+      where hash = ${hash} and revoked_at is null and (expires_at is null or expires_at > now())
+    ), counted as (
+      insert into rate_windows (subject, window_start, used)
+      select 'key:' || id, date_trunc('minute', now()), 1 from found
+      on conflict (subject, window_start) do update set used = rate_windows.used + 1
+      returning used, window_start
+    )
+    select f.id as key_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+           a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
+    from found f cross join counted c left join accounts a on a.id = f.account_id`.execute(db);
+  const row = rows[0];
+  if (row === undefined || !timingSafeEqual(row.hash, hash)) return null;
+  return {
+    principal: {
+      keyId: row.key_id,
+      keyPrefix: row.prefix,
+      scopes: row.scopes,
+      surface: row.surface,
+      account:
+        row.account_id === null
+          ? null
+          : {
+              id: row.account_id,
+              email: row.email,
+              jurisdiction: row.jurisdiction,
+              tier: row.tier,
+              cycleStart: row.cycle_start,
+            },
+    },
+    used: row.used,
+    windowStart: row.window_start,
+    now: row.now,
+  };
+}
+
+interface Row {
+  key_id: string;
+  surface: string;
+  prefix: string;
+  hash: Buffer;
+  scopes: string[];
+  used: number;
+  window_start: Date;
+  now: Date;
+  account_id: string | null;
+  email: string;
+  jurisdiction: string;
+  tier: string;
+  cycle_start: Date;
+}
+
+/** Counts a call of an address; returns how many it made in this minute. */
+export async function countAddress(
+  db: Db,
+  what: string,
+  address: string,
+): Promise<{ used: number; windowStart: Date; now: Date }> {
+  const { rows } = await sql<{ used: number; window_start: Date; now: Date }>`
+    insert into rate_windows (subject, window_start, used)
+    values (${`ip:${what}:${blockOf(address)}`}, date_trunc('minute', now()), 1)
+    on conflict (subject, window_start) do update set used = rate_windows.used + 1
+    returning used, window_start, now() as now`.execute(db);
+  const row = rows[0]!;
+  return { used: row.used, windowStart: row.window_start, now: row.now };
+}
+
+/** One subscriber line usually owns an IPv6 /64; counting single addresses would be no limit at all. */
+export function blockOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  if (mapped) return mapped[1]!;
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("%")[0]!.split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const all =
+    tail === undefined ? left : [...left, ...Array(8 - left.length - right.length).fill("0"), ...right];
+  return `${all
+    .slice(0, 4)
+    .map((part) => part.toLowerCase().replace(/^0+(?=.)/, ""))
+    .join(":")}::/64`;
+}

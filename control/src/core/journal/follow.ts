@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reading the journal of one subject, and waiting for more of it. */
+import type { Database } from "../../database/open.ts";
+import { JOURNAL_CHANNEL } from "./append.ts";
+
+export interface JournalRow {
+  seq: number;
+  at: Date;
+  type: string;
+  payload: unknown;
+}
+
+export interface JournalFeed {
+  /** Entries of the subject after `seq`, in order. */
+  after(account: string, subject: string, seq: number, limit: number): Promise<JournalRow[]>;
+  /** Resolves when something may have been appended to the subject, or after `timeoutMs`. */
+  wait(subject: string, timeoutMs: number, signal: AbortSignal): Promise<void>;
+}
+
+export async function openFeed(db: Database): Promise<JournalFeed> {
+  const waiting = new Map<string, Set<() => void>>();
+  await db.listen(JOURNAL_CHANNEL, (subject) => {
+    for (const wake of waiting.get(subject) ?? []) wake();
+  });
+  return {
+    after: (account, subject, seq, limit) =>
+      db.run
+        .selectFrom("journal")
+        .select(["seq", "at", "type", "payload"])
+        .where("account_id", "=", account)
+        .where("subject", "=", subject)
+        .where("seq", ">", seq)
+        .orderBy("seq")
+        .limit(limit)
+        .execute(),
+    wait: (subject, timeoutMs, signal) =>
+      new Promise((resolve) => {
+        const set = waiting.get(subject) ?? new Set();
+        waiting.set(subject, set);
+        const done = () => {
+          clearTimeout(timer);
+          signal.removeEventListener("abort", done);
+          set.delete(done);
+          if (set.size === 0) waiting.delete(subject);
+          resolve();
+        };
+        // A notification may be lost while the listener reconnects, so nobody waits on it alone.
+        const timer = setTimeout(done, timeoutMs);
+        signal.addEventListener("abort", done);
+        set.add(done);
+        if (signal.aborted) done();
+      }),
+  };
+}

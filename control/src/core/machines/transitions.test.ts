@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from "vitest";
+import { isOver, type MachineState, nextState, type ObservedKind } from "./transitions.ts";
+
+const STATES: MachineState[] = ["requested", "running", "ended", "failed"];
+const KINDS: ObservedKind[] = ["running", "refused", "failed", "ended"];
+
+describe("the transition table", () => {
+  it("never leaves a final state", () => {
+    for (const state of STATES.filter(isOver)) {
+      for (const kind of KINDS) expect(nextState(state, kind)).toBeNull();
+    }
+  });
+
+  it("ends a machine from every state that is not final", () => {
+    for (const state of STATES.filter((each) => !isOver(each)))
+      expect(nextState(state, "ended")).toBe("ended");
+  });
+
+  it("does not call a running machine running anew", () => {
+    expect(nextState("running", "running")).toBeNull();
+  });
+
+  it("cannot be refused once it runs", () => {
+    expect(nextState("running", "refused")).toBeNull();
+  });
+});

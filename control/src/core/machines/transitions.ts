@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The life of a machine, as data. Desired moves down (`want`, `generation`), observed moves up
+ * (`state`); this table is the only place that says which observation may change which state.
+ *
+ *     requested ──running──▶ running ──ended──▶ ended
+ *         │  └─────────────ended──────────────▶ ended     (it died before it was seen running)
+ *         └──refused, failed──▶ failed ◀──failed── running (the host has lost it)
+ *
+ * `ended` and `failed` are final: a late report about a machine that is over changes nothing.
+ */
+export type MachineState = "requested" | "running" | "ended" | "failed";
+export type ObservedKind = "running" | "refused" | "failed" | "ended";
+
+const TABLE: Record<MachineState, Partial<Record<ObservedKind, MachineState>>> = {
+  requested: { running: "running", refused: "failed", failed: "failed", ended: "ended" },
+  running: { failed: "failed", ended: "ended" },
+  ended: {},
+  failed: {},
+};
+
+/** The state after the observation, or null when it changes nothing. */
+export function nextState(state: MachineState, observed: ObservedKind): MachineState | null {
+  return TABLE[state][observed] ?? null;
+}
+
+export const isOver = (state: string): boolean => state === "ended" || state === "failed";

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The database handle. PostgreSQL ≥ 15, embedded or yours: same driver, same migrations.
+ *
+ *  A. Inside `write` only the transaction's handle exists; no remote call happens in there.
+ *  B. `soft` commits asynchronously: for what a crash may forget (rate windows, who executes now).
+ *     Everything acknowledged to a client goes through `write` or `run`, which wait for the disk.
+ *  C. A lost connection surfaces as an error of the statement that met it, never as a crash.
+ */
+import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
+import pg from "pg";
+import { Fault } from "#contract/errors.ts";
+import { migrate } from "./migrate.ts";
+import type { Tables } from "./tables.ts";
+
+export type Db = Kysely<Tables>;
+export type Tx = Transaction<Tables>;
+
+export interface Database {
+  /** Reads and single statements that commit durably. */
+  run: Db;
+  /** One short transaction (A). */
+  write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** As `run`, with asynchronous commit (B). */
+  soft: Db;
+  /** Calls back on a NOTIFY on the channel; the listener's connection is renewed when it drops. */
+  listen(channel: string, heard: (payload: string) => void): Promise<void>;
+  ping(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  connection: pg.PoolConfig;
+  poolMax: number;
+  onError(error: Error): void;
+}
+
+export const OLDEST_SERVER = 150_000;
+
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { connection, onError } = options;
+  // int8 arrives as a number: every bigint we keep is far below 2^53.
+  const types = { getTypeParser: parserFor } as unknown as pg.CustomTypesConfig;
+  const poolOf = (max: number, settings: string) => {
+    const pool = new pg.Pool({
+      ...connection,
+      max,
+      types,
+      options: `-c TimeZone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 ${settings}`,
+      application_name: "casemate",
+      connectionTimeoutMillis: 10_000,
+    });
+    pool.on("error", onError);
+    return pool;
+  };
+  const durable = poolOf(options.poolMax, "");
+  const relaxed = poolOf(options.poolMax, "-c synchronous_commit=off");
+  const run = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: durable }) });
+  const soft = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: relaxed }) });
+  const listener = new Listener({ ...connection, application_name: "casemate-listen" }, onError);
+  try {
+    await prepare(durable);
+  } catch (error) {
+    await Promise.all([run.destroy(), soft.destroy()]);
+    throw error;
+  }
+  return {
+    run,
+    soft,
+    write: (work) => run.transaction().execute(work),
+    listen: (channel, heard) => listener.listen(channel, heard),
+    ping: () =>
+      sql`select 1`.execute(soft).then(
+        () => true,
+        () => false,
+      ),
+    close: async () => {
+      await listener.close();
+      await Promise.all([run.destroy(), soft.destroy()]);
+    },
+  };
+}
+
+async function prepare(pool: pg.Pool): Promise<void> {
+  const client = await pool.connect();
+  try {
+    const { rows } = await client.query<{ server_version_num: string }>("show server_version_num");
+    const version = Number(rows[0]?.server_version_num);
+    if (!(version >= OLDEST_SERVER)) {
+      throw new Error(`PostgreSQL ${version} is too old: 15 or newer is needed`);
+    }
+    await migrate(client);
+  } finally {
+    client.release();
+  }
+}
+
+const INT8 = 20;
+const parserFor = (oid: number, format?: "text" | "binary") =>
+  oid === INT8 ? (text: string) => Number(text) : pg.types.getTypeParser(oid, format as "text");
+
+/** One connection that only listens. A hint may be lost while it reconnects; every hearer also sweeps. */
+class Listener {
+  readonly #config: pg.ClientConfig;
+  readonly #onError: (error: Error) => void;
+  readonly #heard = new Map<string, ((payload: string) => void)[]>();
+  #client: pg.Client | null = null;
+  #closed = false;
+
+  constructor(config: pg.ClientConfig, onError: (error: Error) => void) {
+    this.#config = config;
+    this.#onError = onError;
+  }
+
+  async listen(channel: string, heard: (payload: string) => void): Promise<void> {
+    const first = !this.#heard.has(channel);
+    this.#heard.set(channel, [...(this.#heard.get(channel) ?? []), heard]);
+    if (this.#client === null) await this.#connect();
+    else if (first) await this.#client.query(`listen ${pg.escapeIdentifier(channel)}`);
+  }
+
+  async #connect(): Promise<void> {
+    const client = new pg.Client(this.#config);
+    this.#client = client;
+    client.on("notification", ({ channel, payload }) => {
+      for (const heard of this.#heard.get(channel) ?? []) heard(payload ?? "");
+    });
+    client.on("error", this.#onError);
+    client.on("end", () => this.#again());
+    await client.connect();
+    for (const channel of this.#heard.keys()) await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+  }
+
+  #again(): void {
+    if (this.#closed) return;
+    setTimeout(() => {
+      if (!this.#closed) this.#connect().catch((error: Error) => this.#onError(error));
+    }, 500).unref();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#client?.end().catch(() => {});
+  }
+}
+
+/** PostgreSQL's own words for "no room" and "going away", which a client may retry. */
+export function unavailable(error: unknown): Fault | null {
+  const code = (error as { code?: string })?.code ?? "";
+  if (code === "53100") return new Fault("platform.no-space", {}, { cause: error });
+  const gone = [
+    "53300",
+    "57P01",
+    "57P02",
+    "57P03",
+    "08006",
+    "08003",
+    "08001",
+    "ECONNREFUSED",
+    "ENOENT",
+    "ECONNRESET",
+  ];
+  if (gone.includes(code)) return new Fault("platform.database-unavailable", {}, { cause: error });
+  return null;
+}

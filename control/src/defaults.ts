@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every default in one place; `docs/configuration.md` is generated from this and the schema. */
+import type { ControlConfig } from "./config.ts";
+import { DEFAULT_TIERS } from "./surfaces/sessions/tiers.ts";
+
+export const DEFAULT_CONFIG: ControlConfig = {
+  http: { host: "127.0.0.1", port: 8787, trustedProxies: [] },
+  database: { socket: null, name: "casemate", user: "casemate", urlFile: null, poolMax: 10 },
+  link: { socket: "link.sock" },
+  folder: ".",
+  operator: { keyHash: null, keyPrefix: "cm_admin_" },
+  sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000 },
+  payments: {
+    secretKeyFile: null,
+    webhookSecretFile: null,
+    priceStarter: null,
+    priceBusiness: null,
+    successUrl: null,
+    cancelUrl: null,
+    apiBase: null,
+  },
+  retention: { journalPayloadDays: 400 },
+  log: { level: "info" },
+  replica: "control-1",
+};

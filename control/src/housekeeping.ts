@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What grows is bounded: old windows, used idempotency keys, journal payloads past their time. */
+import { sql } from "kysely";
+import type { ControlConfig } from "./config.ts";
+import { every } from "./core/machines/index.ts";
+import type { Database } from "./database/open.ts";
+
+const TURN_MS = 60_000;
+
+export async function startHousekeeping(
+  db: Database,
+  config: ControlConfig,
+  onError: (error: unknown) => void,
+): Promise<() => Promise<void>> {
+  // Commands that an earlier life of this very process was running are over: their streams died with it.
+  await sql`
+    update sessions set status = 'active', executing_by = null, version = version + 1
+    where executing_by = ${config.replica} and status = 'executing'`.execute(db.run);
+  return every(
+    TURN_MS,
+    async () => {
+      await sql`delete from rate_windows where window_start < now() - interval '5 minutes'`.execute(db.soft);
+      await sql`delete from idempotency where expires_at < now()`.execute(db.soft);
+      // Payload and salt go together: a salt without its payload would only help a guesser.
+      await sql`
+        update journal set payload = null, salt = null
+        where payload is not null and at < now() - make_interval(days => ${config.retention.journalPayloadDays})`.execute(
+        db.soft,
+      );
+      await sql`
+        update accounts set cycle_start = date_trunc('month', now()) where cycle_start < date_trunc('month', now())`.execute(
+        db.run,
+      );
+    },
+    onError,
+  );
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Sending an answer: JSON, stored bytes, server-sent events or a download. */
+import { once } from "node:events";
+import type { FastifyReply } from "fastify";
+import type { Logger } from "pino";
+import type { Answer, ServerEvent } from "./call.ts";
+
+export async function send(reply: FastifyReply, answer: Answer, log: Logger) {
+  reply.code(answer.status);
+  for (const [name, value] of Object.entries(answer.headers ?? {})) reply.header(name, value);
+  reply.header("cache-control", "no-store");
+  if ("events" in answer && answer.events !== undefined) return sendEvents(reply, answer.events, log);
+  if ("download" in answer && answer.download !== undefined) {
+    reply.type(answer.mediaType).header("x-content-type-options", "nosniff");
+    return sendChunks(reply, answer.download, log);
+  }
+  if ("bytes" in answer && answer.bytes !== undefined)
+    return reply.type(answer.mediaType).send(Buffer.from(answer.bytes));
+  if (answer.status === 204 || answer.status === 304) return reply.send();
+  return reply.type("application/json; charset=utf-8").send(JSON.stringify(answer.body ?? {}));
+}
+
+async function sendEvents(
+  reply: FastifyReply,
+  events: AsyncGenerator<ServerEvent>,
+  log: Logger,
+): Promise<FastifyReply> {
+  reply.header("x-accel-buffering", "no").type("text/event-stream; charset=utf-8");
+  async function* lines(): AsyncGenerator<Uint8Array> {
+    for await (const { id, event, data } of events) {
+      yield Buffer.from(
+        `${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`,
+      );
+    }
+  }
+  return sendChunks(reply, lines(), log);
+}
+
+/** Waits for the client to take what was sent, so a slow one slows the sender instead of filling memory. */
+async function sendChunks(
+  reply: FastifyReply,
+  chunks: AsyncIterable<Uint8Array>,
+  log: Logger,
+): Promise<FastifyReply> {
+  reply.hijack();
+  const { raw } = reply;
+  const headers = Object.fromEntries(
+    Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined),
+  );
+  raw.writeHead(reply.statusCode, headers as Record<string, string>);
+  raw.flushHeaders();
+  const gone = new AbortController();
+  raw.once("close", () => gone.abort());
+  try {
+    for await (const chunk of chunks) {
+      if (raw.destroyed) break;
+      if (!raw.write(chunk)) await once(raw, "drain", { signal: gone.signal });
+    }
+    raw.end();
+  } catch (error) {
+    if (!gone.signal.aborted) log.warn({ err: error }, "an answer was cut short");
+    // The status is out; only a broken connection can still say that this is not all.
+    raw.destroy();
+  }
+  return reply;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What an operation is called with and what it answers; nothing of the HTTP library passes this line. */
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
+import type { Static, TObject } from "typebox";
+import type { BodyOf, Operation, QueryOf } from "#contract/operation.ts";
+import type { Account, Principal } from "../core/identity/index.ts";
+
+export interface Call<O extends Operation = Operation> {
+  requestId: string;
+  /** Throws for public and admin operations: they have no account. */
+  account: Account;
+  principal: Principal | null;
+  params: O extends { params: infer P extends TObject } ? Static<P> : Record<string, never>;
+  query: QueryOf<O>;
+  body: BodyOf<O>;
+  /** The untouched bytes, for `raw` operations. */
+  raw: Buffer;
+  /** The body as it arrives, for `bytes` operations. */
+  stream: Readable;
+  headers: IncomingHttpHeaders;
+  address: string;
+  /** The database's clock when the caller was recognised. */
+  now: Date;
+  /** Aborted when the client goes away. */
+  signal: AbortSignal;
+}
+
+export type Answer = { status: number; headers?: Record<string, string> } & (
+  | { body?: unknown; bytes?: undefined; events?: undefined; download?: undefined }
+  | { bytes: Uint8Array; mediaType: string }
+  /** Server-sent events: the generator is closed when the client goes. */
+  | { events: AsyncGenerator<ServerEvent> }
+  /** Bytes as they come; what has been sent cannot be taken back, so a failure cuts the connection. */
+  | { download: AsyncIterable<Uint8Array>; mediaType: string }
+);
+
+export interface ServerEvent {
+  id?: string;
+  event: string;
+  data: unknown;
+}
+
+export interface Route {
+  operation: Operation;
+  handle(call: Call): Promise<Answer>;
+}
+
+/** Binds an operation to its handler with the types of the contract. */
+export const route = <O extends Operation>(
+  operation: O,
+  handle: (call: Call<O>) => Promise<Answer>,
+): Route => ({
+  operation,
+  handle: handle as unknown as Route["handle"],
+});

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is served beside the operations: API documents with a page each, metrics, readiness. */
+import scalar from "@scalar/fastify-api-reference";
+import type { FastifyInstance } from "fastify";
+import type { Metrics } from "./metrics.ts";
+
+export interface Document {
+  /** e.g. `/v1/openapi.json`; the page is the same with `.html`. */
+  path: string;
+  title: string;
+  content: Record<string, unknown>;
+}
+
+export interface PagesOptions {
+  documents: Document[];
+  metrics: Metrics;
+  /** True when requests can be served to the end: the database answers and a host is there. */
+  ready(): Promise<boolean>;
+}
+
+export function addPages(app: FastifyInstance, { documents, metrics, ready }: PagesOptions): void {
+  for (const { path, title, content } of documents) {
+    const text = JSON.stringify(content);
+    app.get(path, async (_request, reply) => reply.type("application/json; charset=utf-8").send(text));
+    // The page's script is served by us: a confidential product loads nothing from elsewhere.
+    app.register(scalar, {
+      routePrefix: path.replace(/\.json$/, ".html") as `/${string}`,
+      configuration: {
+        title,
+        url: path,
+        withDefaultFonts: false,
+        telemetry: false,
+        hideClientButton: true,
+        agent: { disabled: true },
+        mcp: { disabled: true },
+      },
+    });
+  }
+  app.get("/metrics", async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
+  app.get("/livez", async (_request, reply) => reply.send("ok\n"));
+  app.get("/readyz", async (_request, reply) => {
+    const well = await ready();
+    return reply.code(well ? 200 : 503).send(well ? "ok\n" : "not ready\n");
+  });
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The first thing that happens to a request, before a byte of its body is read: who is it, may they
+ * call this, and are they within their rate. An unauthenticated caller can make us do one indexed
+ * lookup and nothing more.
+ */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { Fault } from "#contract/errors.ts";
+import type { Operation } from "#contract/operation.ts";
+import { type Account, authenticate, countAddress, type Principal } from "../core/identity/index.ts";
+import type { Database } from "../database/open.ts";
+
+export interface Caller {
+  principal: Principal | null;
+  account: Account | null;
+  now: Date;
+}
+
+const WINDOW_S = 60;
+
+export interface RecogniseDeps {
+  db: Database;
+  /** Requests per minute of a tier; null is unlimited. */
+  rpmOf(tier: string): number | null;
+}
+
+export async function recognise(
+  { db, rpmOf }: RecogniseDeps,
+  operation: Operation,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Caller> {
+  if (operation.access === "public" || operation.access === "signed") {
+    if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
+    const { used, windowStart, now } = await countAddress(db.soft, operation.id, request.ip);
+    limit(reply, operation.perAddressRpm, used, windowStart, now);
+    return { principal: null, account: null, now };
+  }
+  const presented = /^Bearer ([^\s]+)$/.exec(request.headers.authorization ?? "")?.[1];
+  const found = presented === undefined ? null : await authenticate(db.soft, presented);
+  if (found === null) throw new Fault("identity.unauthorized");
+  const { principal, used, windowStart, now } = found;
+  if (operation.access === "admin") {
+    if (principal.account !== null || !principal.scopes.includes("*")) throw new Fault("identity.forbidden");
+    return { principal, account: null, now };
+  }
+  // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
+  if (principal.surface !== operation.surface || principal.account === null)
+    throw new Fault("identity.unauthorized");
+  const rpm = rpmOf(principal.account.tier);
+  if (rpm !== null) limit(reply, rpm, used, windowStart, now);
+  return { principal, account: principal.account, now };
+}
+
+/** RateLimit fields in the form of the IETF draft, on every limited answer. */
+function limit(reply: FastifyReply, quota: number, used: number, windowStart: Date, now: Date): void {
+  const resetS = Math.max(1, Math.ceil((windowStart.getTime() + WINDOW_S * 1000 - now.getTime()) / 1000));
+  reply.header("ratelimit-policy", `"minute";q=${quota};w=${WINDOW_S}`);
+  reply.header("ratelimit", `"minute";r=${Math.max(0, quota - used)};t=${resetS}`);
+  if (used > quota) throw new Fault("limits.rate", { seconds: resetS }, { retryAfterSeconds: resetS });
+}

