@@ -8,6 +8,7 @@ import { toBase64Text, utf8 } from "./encoding.ts";
 import { canonicalJson } from "./hash.ts";
 import { readPublicKey, readSignature, signatureHolds } from "./keys.ts";
 import { type ImportedKey, importEd25519 } from "./primitives.ts";
+import { isWireTime } from "./time.ts";
 import type { Failure } from "./verdict.ts";
 
 export type CertificateBody = Omit<Certificate, "sig">;
@@ -80,7 +81,8 @@ export function checkCertificate(
     failures.push("certificate_mismatch");
   }
   // Wire times have one width, so their order as text is their order in time.
-  if (certified.destroyedAt < body.not_before || certified.destroyedAt > body.not_after) {
+  const exist = isWireTime(body.not_before) && isWireTime(body.not_after);
+  if (!exist || certified.destroyedAt < body.not_before || certified.destroyedAt > body.not_after) {
     failures.push("certificate_window");
   }
   const candidates = issuers.filter((issuer) => issuer.issuerId === body.issuer_id);

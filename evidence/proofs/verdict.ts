@@ -79,7 +79,10 @@ export const FAILURES = {
     "The document carries no certificate, so its origin cannot be shown.",
   ),
   certificate_mismatch: fails("provenance", "The certificate speaks of another key, key id or session."),
-  certificate_window: fails("provenance", "destroyed_at lies outside the certificate's time window."),
+  certificate_window: fails(
+    "provenance",
+    "destroyed_at lies outside the certificate's time window, or the window is no pair of times.",
+  ),
   certificate_malformed: fails("provenance", "The certificate's signature is malformed or weak."),
   certificate_invalid: fails(
     "provenance",
