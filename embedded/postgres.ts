@@ -15,7 +15,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { type Confinement, spawnPart } from "./confine.ts";
+import { type Confinement, spawnPart } from "#confine/spawn.ts";
 
 export interface PostgresOptions {
   /** Holds `data/`, `socket/`, `passwd`. Created when missing. */

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The state folder and who owns what in it. As root every part has a uid of its own and a folder only
+ * it can enter; otherwise all is the caller's. The uids need no entry in /etc/passwd.
+ *
+ *     <state>/admin.key            the operator's key, 0600, the caller's
+ *             version              the release that last wrote here
+ *             lock
+ *             postgres/            the database                       uid database
+ *             control/             control's key ring                 uid control
+ *             run/                 control's link socket, configs     uid control
+ *             host/                the host's records and its key     the caller
+ *             signer/              the issuer's key, sealed           uid signer
+ *             keys/                key that seals the issuer's key    the caller
+ *             logs/
+ */
+import { createHash } from "node:crypto";
+import { chmodSync, chownSync, mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+export interface Layout {
+  state: string;
+  root: boolean;
+  /** null: everything runs as the caller. */
+  owners: { control: Owner; database: Owner; signer: number; prober: number } | null;
+  path(...parts: string[]): string;
+  /** A folder that every uid can pass through, for what sandboxes read while they start. */
+  runFolder: string;
+}
+
+/** Below the ranges that distributions hand out dynamically, above all static ones. */
+const UIDS = { control: 63_010, prober: 63_011, signer: 63_012, database: 63_013 };
+const own = (uid: number): Owner => ({ uid, gid: uid });
+
+export function prepareLayout(folder: string): Layout {
+  const state = resolve(folder);
+  const root = process.getuid?.() === 0;
+  const path = (...parts: string[]) => join(state, ...parts);
+  const owners = root
+    ? { control: own(UIDS.control), database: own(UIDS.database), signer: UIDS.signer, prober: UIDS.prober }
+    : null;
+  // A unix socket's path is at most 107 bytes, and the longest of ours ends like this.
+  if (Buffer.byteLength(path("postgres", "socket", ".s.PGSQL.5432")) > 107) {
+    throw new Error(`the path of the state folder is too long for unix sockets: ${state}`);
+  }
+  mkdirSync(state, { recursive: true, mode: 0o755 });
+  const make = (name: string, mode: number, owner: Owner | null) => {
+    mkdirSync(path(name), { recursive: true, mode });
+    chmodSync(path(name), mode);
+    if (owner !== null) chownSync(path(name), owner.uid, owner.gid);
+  };
+  make("control", 0o700, owners?.control ?? null);
+  make("run", 0o700, owners?.control ?? null);
+  make("logs", 0o750, null);
+  make("host", 0o700, null);
+  make("keys", 0o700, null);
+  const mark = createHash("sha256").update(state).digest("hex").slice(0, 12);
+  const runFolder = root ? `/run/casemate-${mark}` : path("sandboxes");
+  mkdirSync(runFolder, { recursive: true, mode: 0o755 });
+  return { state, root, owners, path, runFolder };
+}

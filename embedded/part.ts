@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A part of the installation as a process that is kept running. Parts are asked to end by closing
+ * their standard input: it reaches them through bubblewrap, which passes no signals on, and it also
+ * happens by itself when we are killed.
+ */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { LogFile } from "./log-file.ts";
+
+const BACKOFF_MS = [200, 500, 1000, 2000, 5000];
+/** A part that lived this long starts again with a fresh backoff. */
+const SETTLED_MS = 30_000;
+
+export interface Part {
+  pid(): number | undefined;
+  /** Resolves when it has ended; kills it after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface PartPlan {
+  name: string;
+  log: LogFile;
+  spawn(): ChildProcess;
+  /** Told when the part died by itself and will be started again. */
+  onDeath(name: string, code: number | null, signal: string | null, lastLine: string): void;
+}
+
+export function keepRunning(plan: PartPlan): Part {
+  let child: ChildProcess | null = null;
+  let stopping = false;
+  let failures = 0;
+  let lastLine = "";
+
+  const life = (async () => {
+    while (!stopping) {
+      const begun = performance.now();
+      child = plan.spawn();
+      for (const stream of [child.stdout, child.stderr]) {
+        stream?.on("data", (chunk: Buffer) => {
+          plan.log.write(chunk);
+          lastLine = chunk.toString("utf8").trimEnd().split("\n").at(-1) ?? "";
+        });
+      }
+      child.stdin?.on("error", () => {});
+      const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => {
+        child!.once("error", (error) => {
+          lastLine = error.message;
+          resolve([null, null]);
+        });
+        child!.once("exit", (exit, by) => resolve([exit, by]));
+      });
+      if (stopping) return;
+      plan.onDeath(plan.name, code, signal, lastLine);
+      failures = performance.now() - begun > SETTLED_MS ? 0 : failures;
+      await sleep(BACKOFF_MS[Math.min(failures++, BACKOFF_MS.length - 1)]);
+    }
+  })();
+
+  return {
+    pid: () => child?.pid,
+    stop: async (graceMs) => {
+      stopping = true;
+      child?.stdin?.end();
+      const timer = setTimeout(() => child?.kill("SIGKILL"), graceMs);
+      await life;
+      clearTimeout(timer);
+    },
+  };
+}

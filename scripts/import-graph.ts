@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The direction of imports, checked. A room may import itself and what its line names; a test may
+ * import anything. The drawing of the house is design, this is what holds it up.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { globSync } from "node:fs";
+
+const ROOT = new URL("..", import.meta.url).pathname;
+
+/** Longest matching line wins. */
+const MAY_IMPORT: Record<string, string[]> = {
+  contract: ["package.json"],
+  evidence: [],
+  confine: [],
+  link: ["contract"],
+  drivers: ["contract/link", "evidence", "confine"],
+  host: ["contract/link", "contract/errors.ts", "link", "drivers", "evidence", "confine", "package.json"],
+  "control/src/database": ["contract"],
+  "control/src/core/identity": ["contract", "control/src/database"],
+  "control/src/core/vault": ["contract", "control/src/database"],
+  "control/src/core/journal": ["contract", "control/src/database"],
+  "control/src/core/ledger": ["contract", "control/src/database", "control/src/core/identity"],
+  "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
+  "control/src/core/fleet": ["contract", "link", "control/src/database"],
+  "control/src/core/machines": ["contract", "control/src/database", "control/src/core/fleet", "control/src/core/ledger"],
+  "control/src/http": ["contract", "control/src/database", "control/src/core"],
+  "control/src/surfaces/sessions": ["contract", "evidence", "link", "control/src/core", "control/src/database", "control/src/http"],
+  "control/src/surfaces/platform": ["contract", "control/src/core", "control/src/database", "control/src/http"],
+  "control/src": ["contract", "link", "control/src", "package.json"],
+  embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
+  cli: ["embedded", "evidence", "scripts", "bench", "package.json"],
+  scripts: ["contract", "control", "package.json"],
+  bench: ["*"],
+  testing: ["*"],
+  test: ["*"],
+};
+
+const within = (path: string, room: string) => path === room || path.startsWith(`${room}/`);
+
+export function importFaults(): string[] {
+  const faults: string[] = [];
+  const files = globSync("{contract,evidence,confine,link,drivers,host,control,embedded,cli,scripts,bench}/**/*.ts", { cwd: ROOT });
+  for (const file of files) {
+    if (file.endsWith(".test.ts") || file.includes("/conformance/") || file.endsWith("conformance.ts")) continue;
+    const room = Object.keys(MAY_IMPORT)
+      .filter((each) => within(file, each))
+      .sort((a, b) => b.length - a.length)[0];
+    if (room === undefined) {
+      faults.push(`${file}: no line in MAY_IMPORT`);
+      continue;
+    }
+    const allowed = MAY_IMPORT[room]!;
+    for (const target of importsOf(file)) {
+      if (within(target, room) || allowed.includes("*") || allowed.some((each) => within(target, each))) continue;
+      faults.push(`${file} imports ${target}: ${room} may not`);
+    }
+  }
+  return faults;
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(ROOT, file), "utf8");
+  const found = text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g);
+  return [...found].flatMap(([, name]) => {
+    if (name!.startsWith("#")) return [name!.slice(1)];
+    if (name!.startsWith(".")) return [relative(ROOT, join(ROOT, dirname(file), name!))];
+    return [];
+  });
+}
