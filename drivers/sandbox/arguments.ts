@@ -6,7 +6,7 @@
  */
 import { existsSync, lstatSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { HOST_ETC, INSIDE_ID, type Skeleton } from "./skeleton.ts";
+import { INSIDE_ID, type Skeleton } from "./skeleton.ts";
 
 const MIB = 1024 * 1024;
 export const INPUT_FOLDER = "/run/casemate/input";
@@ -49,8 +49,6 @@ export function rootArguments(template: string | null, skeleton: Skeleton): stri
   }
   // An operator's own programs and their configuration live in /usr/local; sessions have no business there.
   args.push("--ro-bind", skeleton.local, "/usr/local", "--ro-bind", skeleton.etc, "/etc");
-  for (const name of HOST_ETC)
-    if (existsSync(`/etc/${name}`)) args.push("--ro-bind", `/etc/${name}`, `/etc/${name}`);
   return args;
 }
 

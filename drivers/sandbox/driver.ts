@@ -15,6 +15,7 @@ import type { ExecResult, MachineSpec } from "#contract/link/machine.ts";
 import {
   type Driver,
   DriverFault,
+  type DriverProbe,
   type DriverRecord,
   type EndFacts,
   type ExecAsk,
@@ -22,16 +23,19 @@ import {
 } from "../driver.ts";
 import { rootArguments } from "./arguments.ts";
 import { type Cgroups, findCgroups } from "./cgroups.ts";
-import { endSandbox, type Traces } from "./end.ts";
-import { execInSandbox } from "./exec.ts";
+import { endSandbox, leftIn, type Traces } from "./end.ts";
+import { type ExecPlace, execInSandbox } from "./exec.ts";
 import { toFacts } from "./facts.ts";
+import { getFile, putFile, removeFile } from "./files.ts";
 import type { Sandbox } from "./machine.ts";
 import { Prober } from "./prober/client.ts";
-import { bootId } from "./process-table.ts";
-import type { SandboxRecord } from "./record.ts";
+import { bootId, listPids } from "./process-table.ts";
+import { parseRecord, type SandboxRecord } from "./record.ts";
+import { endProcesses, type InUse, markOf, processesOf, recoverSandbox } from "./recover.ts";
+import { findMissing } from "./requirements.ts";
 import { assembleFilter } from "./seccomp.ts";
 import { prepareSkeleton } from "./skeleton.ts";
-import { startSandbox, writeFilter } from "./start.ts";
+import { removeFolders, startSandbox, writeFilter } from "./start.ts";
 import type { Machine } from "./syscalls.ts";
 import { UidPool } from "./uids.ts";
 
@@ -128,9 +132,19 @@ export class SandboxDriver
   }
 
   exec(machineId: string, ask: ExecAsk): Promise<ExecResult> {
-    const sandbox = this.#require(machineId);
-    const place = { sandbox, cgroups: this.#cgroups, filter: this.#filter };
-    return this.#during(sandbox, execInSandbox(place, ask));
+    return this.#inside(machineId, (place) => execInSandbox(place, ask));
+  }
+
+  putFile(machineId: string, path: string, bytes: AsyncIterable<Uint8Array>, limitBytes: number) {
+    return this.#inside(machineId, (place) => putFile(place, path, bytes, limitBytes));
+  }
+
+  getFile(machineId: string, path: string, onBytes: (bytes: Uint8Array) => Promise<void> | void) {
+    return this.#inside(machineId, (place) => getFile(place, path, onBytes));
+  }
+
+  removeFile(machineId: string, path: string): Promise<void> {
+    return this.#inside(machineId, (place) => removeFile(place, path));
   }
 
   stop(machineId: string): Promise<EndFacts> {
@@ -142,6 +156,64 @@ export class SandboxDriver
     const ended = this.#end(sandbox);
     this.#ending.set(machineId, ended);
     return ended;
+  }
+
+  async recover(machineId: string, record: DriverRecord): Promise<EndFacts> {
+    if (this.#live.has(machineId) || this.#starting.has(machineId))
+      throw new DriverFault("machine.already-there", `${machineId} is alive here`);
+    const known = parseRecord(record);
+    const seen = await recoverSandbox(machineId, known, {
+      mark: `${this.#options.owner}/${machineId}`,
+      prober: this.#prober,
+      traces: this.#traces,
+      inUse: this.#inUse(),
+      release: () => ({
+        // The process that gave it away is dead and its pool with it.
+        uidReleased: known.uid === null ? null : true,
+        lookupAbsent: !this.#live.has(machineId),
+      }),
+    });
+    return toFacts(seen);
+  }
+
+  async reap(keep: ReadonlySet<string>): Promise<number> {
+    const { owner } = this.#options;
+    const found = this.#cgroups.machines();
+    for (const pid of listPids()) {
+      const mark = markOf(pid);
+      if (mark?.startsWith(`${owner}/`)) found.add(mark.slice(owner.length + 1));
+    }
+    let ended = 0;
+    for (const machineId of found) {
+      // A session can put any text into its own environment; only what has the form of an id may become a path.
+      if (!/^mach_[0-9a-f]{32}$/.test(machineId)) continue;
+      if (keep.has(machineId) || this.#live.has(machineId) || this.#starting.has(machineId)) continue;
+      const { paths } = this.#cgroups.plan(machineId);
+      const inUse = this.#inUse();
+      const processes = () => {
+        const left = processesOf(`${owner}/${machineId}`, null, inUse);
+        for (const pid of leftIn(paths)) left.add(pid);
+        return left;
+      };
+      await endProcesses(processes);
+      await removeFolders(paths);
+      ended++;
+    }
+    return ended;
+  }
+
+  async probe(): Promise<DriverProbe> {
+    const missing = await findMissing(this.#privileged ? this.#uids.take() : null, (uid) =>
+      this.#uids.give(uid),
+    );
+    return { ready: missing === null, missing, limits: this.#cgroups.kind, privileged: this.#privileged };
+  }
+
+  async selfTest(): Promise<boolean> {
+    const { processes, mounts } = await this.#prober
+      .ask({ kind: "self-test" })
+      .catch(() => ({ processes: 0, mounts: 0 }));
+    return processes > 0 && mounts > 0;
   }
 
   live(): string[] {
@@ -181,25 +253,32 @@ export class SandboxDriver
     return toFacts(seen);
   }
 
+  #inUse(): InUse {
+    const alive = [...this.#live.values()];
+    return {
+      uids: new Set(alive.map(({ record }) => record.uid ?? -1)),
+      namespaces: new Set(alive.flatMap(({ started }) => Object.values(started.namespaces))),
+      devices: new Set(alive.flatMap(({ started }) => started.mounts.map(({ device }) => device))),
+    };
+  }
+
   #onGone(sandbox: Sandbox): void {
     if (this.#ending.has(sandbox.machineId)) return;
     const reason = (this.#cgroups.oomKills(sandbox.cgroups) ?? 0) > sandbox.oomKillsSeen ? "oom" : "exited";
     for (const tell of this.#mourners) tell(sandbox.machineId, reason);
   }
 
-  #require(machineId: string): Sandbox {
+  /** Runs work in a live machine (C); `stop` waits for all of it before it looks at the files. */
+  async #inside<T>(machineId: string, work: (place: ExecPlace) => Promise<T>): Promise<T> {
     const sandbox = this.#live.get(machineId);
     if (!sandbox || this.#ending.has(machineId))
       throw new DriverFault("machine.not-found", `${machineId} does not run here`);
-    return sandbox;
-  }
-
-  async #during<T>(sandbox: Sandbox, work: Promise<T>): Promise<T> {
-    sandbox.work.add(work);
+    const doing = work({ sandbox, cgroups: this.#cgroups, filter: this.#filter });
+    sandbox.work.add(doing);
     try {
-      return await work;
+      return await doing;
     } finally {
-      sandbox.work.delete(work);
+      sandbox.work.delete(doing);
     }
   }
 }

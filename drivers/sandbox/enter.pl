@@ -104,6 +104,8 @@ if ($child == 0) {
     must('capset', 'capset', pack('Ll', 0x20080522, 0), pack('L6', 0, 0, 0, 0, 0, 0));
     must('no-new-privs', 'prctl', PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     must('setsid', 'setsid');
+    # Changing ids cleared it. Without it a command would outlive an entry that was killed.
+    must('pdeathsig', 'prctl', PR_SET_PDEATHSIG, 9, 0, 0, 0);
     my $filter = pack('H*', $one{filter});
     my $program = pack('S x6 J', length($filter) / 8, unpack('J', pack('P', $filter)));
     must('seccomp', 'prctl', PR_SET_SECCOMP, 2, $program, 0, 0);

@@ -9,10 +9,11 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecResult } from "#contract/link/machine.ts";
-import { DriverFault, type ExecAsk } from "../driver.ts";
+import type { ExecAsk } from "../driver.ts";
 import { INPUT_FOLDER } from "./arguments.ts";
 import { type Cgroups, processesIn } from "./cgroups.ts";
-import { type Entered, enter } from "./enter.ts";
+import { enter } from "./enter.ts";
+import { feed } from "./feed.ts";
 import type { Sandbox } from "./machine.ts";
 import { listPids, namespaceInode, startTime } from "./process-table.ts";
 import { rlimitsFor } from "./rlimits.ts";
@@ -92,26 +93,6 @@ export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<Exe
     await stopping;
     // Background processes stay in it; the machine's end removes it then.
     if (command.folder !== null) tryRemove(command.folder);
-  }
-}
-
-/** Writes the input; a reader that went away is told of by the entry, not here. */
-async function feed(entered: Entered, input: AsyncIterable<Uint8Array>): Promise<void> {
-  const stdin = entered.stdin!;
-  try {
-    for await (const bytes of input) {
-      if (stdin.destroyed) return;
-      if (!stdin.write(bytes)) {
-        await new Promise<void>((resolve) => {
-          stdin.once("drain", resolve);
-          stdin.once("close", resolve);
-        });
-      }
-    }
-    stdin.end();
-  } catch (cause) {
-    entered.child.kill("SIGKILL");
-    throw new DriverFault("machine.input-failed", "the input ended early", { cause });
   }
 }
 

@@ -4,14 +4,17 @@
  * its own folder and bound read-only, because each file handed to bubblewrap by descriptor instead
  * would cost a pipe and a copy on the path of every create.
  */
-import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** The uid and gid a session's programs see, whatever the host's number is. */
 export const INSIDE_ID = 1000;
 
-/** Bound from the host into the generated /etc when the host has them. */
-export const HOST_ETC = [
+/**
+ * Taken over from the host's /etc when there. Copied and not bound: each bind costs bubblewrap two
+ * mounts and a reading of mountinfo on every create. Links stay links, and lead into /usr.
+ */
+const HOST_ETC = [
   "ld.so.cache",
   "ld.so.conf",
   "ld.so.conf.d",
@@ -42,10 +45,17 @@ export function prepareSkeleton(folder: string): Skeleton {
   mkdirSync(join(etc, "ssl"), { recursive: true, mode: 0o755 });
   mkdirSync(join(local, "bin"), { recursive: true, mode: 0o755 });
   for (const [name, text] of Object.entries(FILES)) writeFileSync(join(etc, name), text, { mode: 0o644 });
-  for (const name of ["ld.so.cache", "ld.so.conf", "ssl/openssl.cnf"]) writeFileSync(join(etc, name), "");
-  for (const name of ["ld.so.conf.d", "alternatives", "ssl/certs"]) mkdirSync(join(etc, name));
+  for (const name of HOST_ETC)
+    if (existsSync(`/etc/${name}`))
+      cpSync(`/etc/${name}`, join(etc, name), { recursive: true, verbatimSymlinks: true, filter: isPublic });
   // Debian installs python3 only; the wire contract promises `python` when the host has one.
   if (!existsSync("/usr/bin/python") && existsSync("/usr/bin/python3"))
     symlinkSync("/usr/bin/python3", join(local, "bin", "python"));
   return { etc, local };
+}
+
+/** What only root may read stays with the host; /etc/ssl and the like should hold none, but they are not ours. */
+function isPublic(path: string): boolean {
+  const stat = lstatSync(path);
+  return stat.isSymbolicLink() || (stat.mode & 0o004) !== 0;
 }

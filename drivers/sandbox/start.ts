@@ -52,7 +52,7 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
         tmpfs,
         fds: { seccomp: 3, info: 4, block: 5, canary: 6 },
       });
-      monitor = spawn("bwrap", args, {
+      monitor = spawn("/usr/bin/bwrap", args, {
         env: { PATH: "/usr/bin:/bin" },
         cwd: "/",
         stdio: ["ignore", "pipe", "pipe", filter, "pipe", "pipe", "pipe"],
