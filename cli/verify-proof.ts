@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `casemate verify-proof`: judges a destruction proof offline, from its bytes and the keys the reader
+ * pins on the command line. Nothing is fetched; what cannot be shown without asking somebody is
+ * answered with exit code 3, never with a quiet lower level.
+ */
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
+import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
+import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
+import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
+
+export interface VerifyProofIo {
+  stdin: AsyncIterable<Uint8Array>;
+  out(text: string): void;
+  err(text: string): void;
+}
+
+export const EXIT = { holds: 0, fails: 1, usage: 2, uncheckable: 3 } as const;
+
+const USAGE = `Usage: casemate verify-proof <file|-> [options]
+
+  --level <1|2>            1: the document is whole; 2: a pinned issuer certified its key.
+                           Default: 2 when an issuer is given, otherwise 1.
+  --issuer <id>=<spki>     Pin an issuer: its id and its public key (SPKI DER in base64). Repeatable.
+  --issuer-file <file>     Pin the issuers in a JSON file: {"issuerId": …, "publicKey": …} or a list.
+  --json                   Print the verdict as JSON.
+
+Exit codes: 0 holds at the asked level, 1 fails, 2 usage, 3 the asked level cannot be checked here.
+`;
+
+class UsageFault extends Error {}
+
+export async function verifyProofCommand(argv: string[], io: VerifyProofIo): Promise<number> {
+  try {
+    return await run(argv, io);
+  } catch (fault) {
+    if (!(fault instanceof UsageFault)) throw fault;
+    io.err(`${fault.message}\n\n${USAGE}`);
+    return EXIT.usage;
+  }
+}
+
+async function run(argv: string[], io: VerifyProofIo): Promise<number> {
+  const asked = parse(argv);
+  if (asked === "help") {
+    io.out(USAGE);
+    return EXIT.holds;
+  }
+  const issuers = [...asked.issuers, ...(await issuersOf(asked.issuerFiles))].map(pin);
+  const level = asked.level ?? (issuers.length > 0 ? 2 : 1);
+  if (level === 3) {
+    io.err("Level 3 (transparency) cannot be checked offline by this version.\n");
+    return EXIT.uncheckable;
+  }
+  if (level === 2 && issuers.length === 0) {
+    io.err("Level 2 cannot be checked without a pinned issuer: give --issuer or --issuer-file.\n");
+    return EXIT.uncheckable;
+  }
+  const examination = examineProof(await readProof(asked.file, io), { issuers, level });
+  const { verdict } = examination;
+  io.out(asked.json ? `${JSON.stringify(verdict)}\n` : describe(examination, level));
+  return verdict.valid && verdict.level >= level ? EXIT.holds : EXIT.fails;
+}
+
+interface Asked {
+  file: string;
+  level: 1 | 2 | 3 | undefined;
+  issuers: Issuer[];
+  issuerFiles: string[];
+  json: boolean;
+}
+
+function parse(argv: string[]): Asked | "help" {
+  const { values, positionals } = options(argv);
+  if (values.help === true) return "help";
+  const [file] = positionals;
+  if (file === undefined || positionals.length > 1) throw new UsageFault("Name one file, or - for stdin.");
+  const level = values.level === undefined ? undefined : Number(values.level);
+  if (level !== undefined && level !== 1 && level !== 2 && level !== 3) {
+    throw new UsageFault(`--level is 1 or 2, not ${values.level}.`);
+  }
+  const issuers = (values.issuer ?? []).map((text) => {
+    // An id may hold no `=`, while base64 ends with it.
+    const [, issuerId, publicKey] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (issuerId === undefined || publicKey === undefined)
+      throw new UsageFault("--issuer is <id>=<base64 SPKI>.");
+    return { issuerId, publicKey };
+  });
+  return { file, level, issuers, issuerFiles: values["issuer-file"] ?? [], json: values.json === true };
+}
+
+function options(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        level: { type: "string" },
+        issuer: { type: "string", multiple: true },
+        "issuer-file": { type: "string", multiple: true },
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+  } catch (cause) {
+    throw new UsageFault((cause as Error).message, { cause });
+  }
+}
+
+async function issuersOf(files: string[]): Promise<Issuer[]> {
+  const issuers: Issuer[] = [];
+  for (const file of files) {
+    const parsed = parseStrictJson(await bytesOf(file));
+    if (!parsed.ok) throw new UsageFault(`${file} is not usable JSON (${parsed.code}).`);
+    for (const one of Array.isArray(parsed.value) ? parsed.value : [parsed.value]) {
+      const { issuerId, publicKey } = (one ?? {}) as Record<string, unknown>;
+      if (typeof issuerId !== "string" || typeof publicKey !== "string") {
+        throw new UsageFault(`${file} holds an issuer without issuerId or publicKey.`);
+      }
+      issuers.push({ issuerId, publicKey });
+    }
+  }
+  return issuers;
+}
+
+/** A mistyped key would make every proof look forged: it is refused before any is judged. */
+function pin({ issuerId, publicKey }: Issuer): PinnedIssuer {
+  const prefixed = publicKey.startsWith("base64:") ? publicKey : `base64:${publicKey}`;
+  try {
+    return new PinnedIssuer({ issuerId, publicKey: prefixed });
+  } catch (cause) {
+    throw new UsageFault(`The key of issuer ${issuerId} is no usable Ed25519 SPKI in base64.`, { cause });
+  }
+}
+
+async function readProof(file: string, io: VerifyProofIo): Promise<Uint8Array> {
+  if (file !== "-") return bytesOf(file);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of io.stdin) {
+    chunks.push(chunk);
+    size += chunk.length;
+    // One byte too many is enough for the verifier to say `too_large`.
+    if (size > JSON_BYTES_MAX) break;
+  }
+  return Buffer.concat(chunks);
+}
+
+async function bytesOf(file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new UsageFault(`Cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function describe({ verdict, done }: Examination, level: number): string {
+  const lines = done.filter((check) => check.level <= level).map(lineOf);
+  for (const failure of verdict.failures) lines.push(`failure: ${FAILURES[failure].sentence} (${failure})`);
+  for (const warning of verdict.warnings) lines.push(`warning: ${WARNINGS[warning]} (${warning})`);
+  if (verdict.outcome !== null) lines.push(`outcome: ${verdict.outcome}`);
+  const holds = verdict.valid && verdict.level >= level;
+  lines.push(
+    holds ? `The proof holds at level ${verdict.level}.` : `The proof does not hold at level ${level}.`,
+  );
+  return `${lines.join("\n")}\n`;
+}
+
+function lineOf({ name, shows, passed }: CheckDone): string {
+  const mark = passed === null ? "--  " : passed ? "ok  " : "FAIL";
+  return `${mark} ${name.padEnd(11)} ${shows}`;
+}
+
+if (import.meta.main) {
+  process.exitCode = await verifyProofCommand(process.argv.slice(2), {
+    stdin: process.stdin,
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+  });
+}
