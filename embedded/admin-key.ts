@@ -17,13 +17,19 @@ export function openAdminKey(path: string): AdminKey {
   const kept = read(path);
   const key = kept ?? `cm_admin_${randomBytes(24).toString("base64url")}`;
   if (kept === null) write(path, key);
-  return { key, hash: createHash("sha256").update(key).digest("hex"), prefix: key.slice(0, 13), fresh: kept === null };
+  return {
+    key,
+    hash: createHash("sha256").update(key).digest("hex"),
+    prefix: key.slice(0, 13),
+    fresh: kept === null,
+  };
 }
 
 function read(path: string): string | null {
   try {
     const key = readFileSync(path, "utf8").trim();
-    if (!FORM.test(key)) throw new Error(`${path} does not hold an admin key; remove it to have a new one made`);
+    if (!FORM.test(key))
+      throw new Error(`${path} does not hold an admin key; remove it to have a new one made`);
     return key;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;

@@ -14,7 +14,9 @@ export interface Lock {
 /** Throws, naming the holder, when another process has it. */
 export function lockFolder(path: string): Lock {
   const fd = openSync(path, "a+", 0o644);
-  const { status, error } = spawnSync("flock", ["--nonblock", "3"], { stdio: ["ignore", "ignore", "ignore", fd] });
+  const { status, error } = spawnSync("flock", ["--nonblock", "3"], {
+    stdio: ["ignore", "ignore", "ignore", fd],
+  });
   if (error !== undefined) {
     closeSync(fd);
     throw new Error(`flock is missing (apt-get install util-linux): ${error.message}`);

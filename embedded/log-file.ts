@@ -7,7 +7,10 @@ export interface LogFile {
   close(): void;
 }
 
-export function openLogFile(path: string, { bytesMax, filesMax }: { bytesMax: number; filesMax: number }): LogFile {
+export function openLogFile(
+  path: string,
+  { bytesMax, filesMax }: { bytesMax: number; filesMax: number },
+): LogFile {
   let fd: number | null = null;
   let size = 0;
   const open = () => {

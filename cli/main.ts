@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The commands of `./casemate`. Each returns an exit code: 0 done, 1 failed, 2 wrong usage. */
+import { Command, CommanderError } from "commander";
+import pkg from "#package.json" with { type: "json" };
+import { upCommand } from "./up.ts";
+
+const DEFAULT_STATE = ".casemate";
+
+const program = new Command("casemate")
+  .description("A self-hosted control plane for confidential compute")
+  .version(pkg.version)
+  .exitOverride()
+  .configureOutput({ writeErr: (text) => process.stderr.write(text) });
+
+program
+  .command("up")
+  .description("start everything on this machine and print an example that works")
+  .option("--state <dir>", "state folder", DEFAULT_STATE)
+  .option("--port <n>", "port on loopback (default 8787)")
+  .option("--config <file>", "JSON configuration, see docs/configuration.md")
+  .option("--json", "print one JSON object when ready")
+  .action((options) => finish(upCommand(options)));
+
+program
+  .command("test")
+  .description("run the test suite; --all adds every kill stage, soak and PostgreSQL 15")
+  .option("--all", "the deep suite too")
+  .argument("[filter...]", "only files whose path contains one of these")
+  .action((filters: string[], { all }) =>
+    finish(
+      import("#scripts/test.ts").then(({ runTests }) => runTests([...filters, ...(all ? ["--all"] : [])])),
+    ),
+  );
+
+program
+  .command("verify")
+  .description(
+    "everything a change must pass: format, lint, types, import graph, unused code, documents, tests",
+  )
+  .option("--no-tests", "leave the tests out")
+  .action(({ tests }) =>
+    finish(import("#scripts/verify.ts").then(({ verify }) => verify(tests === false ? ["--no-tests"] : []))),
+  );
+
+program
+  .command("verify-proof")
+  .description(
+    "verify a destruction proof offline: exit 0 ok at the level, 1 failed, 2 usage, 3 level not checkable",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(
+      import("./verify-proof.ts").then(({ verifyProofCommand }) =>
+        verifyProofCommand(args, {
+          stdin: process.stdin,
+          out: (text) => process.stdout.write(text),
+          err: (text) => process.stderr.write(text),
+        }),
+      ),
+    ),
+  );
+
+async function finish(work: Promise<number>): Promise<void> {
+  process.exitCode = await work;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else {
+    process.stderr.write(`casemate: ${error instanceof Error ? error.message : error}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `casemate up`: the whole installation on one machine. Three processes besides this one, as on any
+ * number of machines: PostgreSQL, control (its own uid, no privileges), host (the one with privileges).
+ * This process holds no secret after start but the operator's key file's hash, and only restarts what
+ * died.
+ */
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { spawnPart } from "#confine/spawn.ts";
+import { openAdminKey } from "./admin-key.ts";
+import { readUserConfig, type UserConfig, writeConfigs } from "./config.ts";
+import { startDatabase } from "./database.ts";
+import { type Layout, prepareLayout } from "./layout.ts";
+import { lockFolder } from "./lock.ts";
+import { openLogFile } from "./log-file.ts";
+import { keepRunning, type Part } from "./part.ts";
+import { checkRelease } from "./release.ts";
+import { welcome } from "./welcome.ts";
+
+const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
+const HOST_GRACE_MS = 60_000;
+const CONTROL_GRACE_MS = 10_000;
+const READY_MS = 60_000;
+
+export interface UpOptions {
+  state: string;
+  port: number | null;
+  configFile: string | null;
+  json: boolean;
+}
+
+export interface RunningUp {
+  url: string;
+  stop(): Promise<void>;
+}
+
+export async function up(
+  options: UpOptions,
+  print: (line: string) => void,
+  warn: (line: string) => void,
+): Promise<RunningUp> {
+  const user = readUserConfig(options.configFile);
+  const layout = prepareLayout(options.state);
+  const lock = lockFolder(layout.path("lock"));
+  const undo: (() => Promise<void> | void)[] = [() => lock.release()];
+  const stop = async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    checkRelease(layout.path("version"));
+    if (!layout.root)
+      warn("not root: every part runs as this user, and sessions share its uid (limit shared_uid)");
+    const admin = openAdminKey(layout.path("admin.key"));
+    const database = await startDatabase(layout);
+    undo.push(() => database.stop());
+    const configs = writeConfigs({ layout, admin, port: options.port, databaseSocket: database.host, user });
+    const control = startControl(layout, user, configs.control, warn);
+    undo.push(() => control.stop(CONTROL_GRACE_MS));
+    const host = startHost(layout, user, configs.host, warn);
+    undo.push(() => host.stop(HOST_GRACE_MS));
+    database.exited.then((code) => {
+      // Control keeps answering reads it has no database for with 503; a restart is the operator's call.
+      if (undo.length > 0)
+        warn(`PostgreSQL ended (${code}); see ${layout.path("logs")} and start casemate again`);
+    });
+    const url = await ready(layout, user, options.port);
+    for (const line of await welcome({ url, layout, admin, json: options.json })) print(line);
+    return { url, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function startControl(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
+  const log = openLogFile(layout.path("logs", "control.log"), user.logs);
+  return keepRunning({
+    name: "control",
+    log,
+    spawn: () =>
+      spawnPart({
+        command: process.execPath,
+        args: ["--disable-warning=ExperimentalWarning", `${ROOT}/control/src/main.ts`, config],
+        env: passedOn(),
+        cwd: ROOT,
+        confinement:
+          layout.owners === null
+            ? null
+            : {
+                ...layout.owners.control,
+                readable: [ROOT, layout.path("postgres", "socket")],
+                writable: [layout.path("control"), layout.path("run")],
+              },
+        stdio: ["pipe", "pipe", "pipe"],
+      }),
+    onDeath: (name, code, signal, lastLine) =>
+      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
+  });
+}
+
+function startHost(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
+  const log = openLogFile(layout.path("logs", "host.log"), user.logs);
+  return keepRunning({
+    name: "host",
+    log,
+    spawn: () =>
+      spawnPart({
+        command: process.execPath,
+        args: ["--disable-warning=ExperimentalWarning", `${ROOT}/host/main.ts`, config],
+        env: passedOn(),
+        cwd: ROOT,
+        confinement: null,
+        stdio: ["pipe", "pipe", "pipe"],
+      }),
+    onDeath: (name, code, signal, lastLine) =>
+      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
+  });
+}
+
+/** Only what the parts read: PATH to find programs, TZ never, and our own settings. */
+function passedOn(): Record<string, string> {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => name === "PATH" || name.startsWith("CASEMATE_"),
+  );
+  return {
+    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+    ...(Object.fromEntries(kept) as Record<string, string>),
+    LC_ALL: "C.UTF-8",
+  };
+}
+
+async function ready(layout: Layout, user: UserConfig, port: number | null): Promise<string> {
+  const http = user.control.http as { host?: string; port?: number } | undefined;
+  const host = http?.host === undefined || http.host === "0.0.0.0" ? "127.0.0.1" : http.host;
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port ?? http?.port ?? 8787}`;
+  const deadline = Date.now() + READY_MS;
+  for (;;) {
+    const answered = await fetch(`${url}/readyz`).catch(() => null);
+    if (answered?.ok) return url;
+    if (Date.now() > deadline) throw new Error(`no answer from ${url}/readyz; see ${layout.path("logs")}`);
+    await sleep(50);
+  }
+}

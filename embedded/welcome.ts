@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a person sees when it is up: what runs here and what cannot, the key once, an example that works. */
+import type { AdminKey } from "./admin-key.ts";
+import type { Layout } from "./layout.ts";
+
+interface Welcome {
+  url: string;
+  layout: Layout;
+  admin: AdminKey;
+  json: boolean;
+}
+
+interface Isolation {
+  class: string;
+  ready: boolean;
+  limits: string;
+  missing: string | null;
+}
+
+export async function welcome({ url, layout, admin, json }: Welcome): Promise<string[]> {
+  const response = await fetch(`${url}/v1/health`);
+  const health = (await response.json()) as { status: string; isolation?: Isolation[] };
+  if (json) {
+    return [
+      JSON.stringify({
+        url,
+        status: health.status,
+        admin_key_file: layout.path("admin.key"),
+        isolation: health.isolation ?? [],
+      }),
+    ];
+  }
+  const driver = ({ class: name, ready, limits, missing }: Isolation) =>
+    ready
+      ? `  isolation ${name}: ready (limits by ${limits === "rlimits" ? limits : `cgroup ${limits}`})`
+      : `  isolation ${name}: not here: ${missing}`;
+  return [
+    `casemate ready ${url}`,
+    ...(health.isolation ?? []).map(driver),
+    `  API pages     ${url}/v1/openapi.html`,
+    admin.fresh
+      ? `  admin key     ${admin.key}   (shown this once; kept in ${layout.path("admin.key")})`
+      : `  admin key     in ${layout.path("admin.key")}`,
+    "",
+    "Try a sealed session (paste into another terminal):",
+    "",
+    ...example(url).map((line) => `  ${line}`),
+  ];
+}
+
+/** The README's example; a journey test runs these very lines. */
+export const example = (url: string): string[] => [
+  `URL=${url}`,
+  `KEY=$(curl -s $URL/v1/signup -d '{"email":"you-'$(date +%s)'@company.com"}' | grep -o 'nrx_live_[A-Za-z0-9]*')`,
+  `ID=$(curl -s $URL/v1/sessions -H "Authorization: Bearer $KEY" -d '{"data_classification":"PHI"}' | grep -o 'sess_[0-9a-f]*')`,
+  `curl -s $URL/v1/sessions/$ID/exec -H "Authorization: Bearer $KEY" \\`,
+  `  -d '{"command":"python3 -c \\"import os; print(len(open(os.environ[\\\\\\"INPUT_DATA\\\\\\"]).read().split()), \\\\\\"words\\\\\\")\\"","input_data":"four words of data"}'`,
+  `curl -s -X DELETE $URL/v1/sessions/$ID -H "Authorization: Bearer $KEY" > destroyed.json`,
+  "curl -s $URL/v1/verify -d @destroyed.json",
+  "./casemate verify-proof destroyed.json",
+];

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The host's configuration: one JSON file, parsed once, unknown members refused, nothing left optional. */
+import { readFileSync } from "node:fs";
+import { type Static, Type } from "typebox";
+import { Compile } from "typebox/compile";
+import { Isolation } from "#contract/link/machine.ts";
+
+const closed = <P extends Parameters<typeof Type.Object>[0]>(members: P) =>
+  Type.Object(members, { additionalProperties: false });
+const Path = Type.String({ pattern: "^/" });
+const Uid = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 2 });
+const AtLeastOne = Type.Integer({ minimum: 1 });
+
+const HostConfig = closed({
+  stateFolder: Path,
+  linkPath: Path,
+  /** Every sandbox uid may enter it: 0755 up to the root. */
+  sandboxFolder: Path,
+  signer: closed({ folder: Path, kekPath: Path, uid: Uid }),
+  /** Null: the driver's own choice. */
+  proberUid: Type.Union([Uid, Type.Null()]),
+  /** Host uids for machines; null: the driver's own choice. */
+  uids: Type.Union([closed({ base: Uid, count: AtLeastOne }), Type.Null()]),
+  /** Root templates by name. */
+  templates: Type.Record(
+    Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" }),
+    closed({ path: Path, digest: Type.String({ pattern: "^sha256:[0-9a-f]{64}$" }) }),
+  ),
+  /** Searched for a machine's canary at its end. */
+  traces: closed({ folders: Type.Array(Path), logs: Type.Array(Path) }),
+  ceiling: closed({
+    machines: AtLeastOne,
+    memoryMiB: AtLeastOne,
+    cpuMillis: AtLeastOne,
+    pidsMax: AtLeastOne,
+    memoryTotalMiB: AtLeastOne,
+    isolations: Type.Array(Isolation),
+  }),
+  expiryGraceMs: Type.Integer({ minimum: 0 }),
+  enginesEveryMs: Type.Integer({ minimum: 1_000 }),
+  farewellMs: Type.Integer({ minimum: 0 }),
+});
+export type HostConfig = Static<typeof HostConfig>;
+
+const DEFAULTS = {
+  proberUid: null,
+  uids: null,
+  templates: {},
+  traces: { folders: [], logs: [] },
+  expiryGraceMs: 2_000,
+  enginesEveryMs: 30_000,
+  farewellMs: 2_000,
+};
+
+const check = Compile(HostConfig);
+
+export function readHostConfig(path: string): HostConfig {
+  const given: unknown = JSON.parse(readFileSync(path, "utf8"));
+  const whole: unknown = { ...DEFAULTS, ...(given as object) };
+  if (check.Check(whole)) return whole;
+  const first = check.Errors(whole)[0];
+  throw new Error(`${path}: ${first?.instancePath ?? ""} ${first?.message ?? "is not a host configuration"}`);
+}

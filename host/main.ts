@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The host process: `node host/main.ts <config.json>`. It ends, machines and all, on SIGTERM or
+ * SIGINT, and when its stdin ends: whoever started it over a pipe cannot die and leave it behind.
+ */
+import { createHash } from "node:crypto";
+import { fstatSync, mkdirSync, realpathSync } from "node:fs";
+import { SandboxDriver } from "#drivers/sandbox/driver.ts";
+import { startHost } from "./assemble.ts";
+import { readHostConfig } from "./config.ts";
+import type { HostLog } from "./machine.ts";
+
+const log: HostLog = (event, facts) => {
+  process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...facts })}\n`);
+};
+// Whoever reads our log may go before us; that must not end us half-way through a teardown.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+
+const path = process.argv[2];
+if (path === undefined) {
+  process.stderr.write("usage: node host/main.ts <config.json>\n");
+  process.exit(2);
+}
+
+const { sandboxFolder, proberUid, uids, templates, traces, ...config } = readHostConfig(path);
+mkdirSync(config.stateFolder, { recursive: true, mode: 0o700 });
+const stop = new Promise<string>((resolve) => {
+  process.on("SIGTERM", () => resolve("SIGTERM"));
+  process.on("SIGINT", () => resolve("SIGINT"));
+  // Not of /dev/null, which a supervisor gives and which is always at its end.
+  const stdin = fstatSync(0);
+  if (stdin.isFIFO() || stdin.isSocket()) process.stdin.on("end", () => resolve("stdin ended")).resume();
+});
+
+const host = await startHost({
+  ...config,
+  drivers: [
+    new SandboxDriver({
+      folder: sandboxFolder,
+      // The driver ends whatever bears its mark: two hosts on one machine must not share one.
+      owner: `cm-${createHash("sha256").update(realpathSync(config.stateFolder)).digest("hex").slice(0, 12)}`,
+      templates: new Map(Object.entries(templates)),
+      traces,
+      ...(proberUid !== null && { proberUid }),
+      ...(uids && { uids }),
+    }),
+  ],
+  log,
+});
+log("host.started", { hostId: host.hostId, engines: host.facts().engines });
+log("host.stopping", { why: await stop });
+await host.stop();
+log("host.stopped", {});
+process.exit(0);
