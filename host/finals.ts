@@ -34,7 +34,7 @@ export class Finals {
       machineId,
       generation,
       state: "failed",
-      code: "machine.ended",
+      code: "machine.not-running",
       detail: "the machine has ended and its proof was acknowledged",
     };
   }

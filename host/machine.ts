@@ -52,7 +52,7 @@ export function failed(machineId: string, generation: number, error: unknown): O
     machineId,
     generation,
     state: "failed",
-    code: known ? error.code : "platform.unexpected",
+    code: known ? error.code : "machine.start-failed",
     // Only a driver's own words are public; another error's may hold paths or worse.
     detail: known ? error.message.slice(0, 1000) : "the host could not start the machine",
   };

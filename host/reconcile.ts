@@ -194,7 +194,7 @@ export class Reconciler {
           record,
         })
         .catch((cause) => {
-          throw new DriverFault("host.store-failed", "the machine's record could not be stored", { cause });
+          throw new DriverFault("host.no-space", "the machine's record could not be stored", { cause });
         });
     let stored: unknown;
     try {

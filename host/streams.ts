@@ -67,7 +67,9 @@ async function exec(machine: Machine, ask: Ask<"exec">, stream: LinkStream): Pro
   } catch (error) {
     if (!endedByTime(machine)) {
       if (machine.state === "running") machine.events.add("exec.ended", { failed: true });
-      throw machine.trigger ? new DriverFault("machine.ended", "the machine ended under the command") : error;
+      throw machine.trigger
+        ? new DriverFault("machine.not-running", "the machine ended under the command")
+        : error;
     }
     result = { exitCode: 124, timedOut: true, oomKilled: false, outputTruncated: false, durationMs: 0 };
     result.durationMs = Math.round(performance.now() - began);
