@@ -127,8 +127,8 @@ export class Reconciler {
     const known = waiting?.generation ?? this.#finals.generation(machineId);
     if (known !== undefined) {
       if (generation < known) return; // A
-      const retry = state !== "ended" && generation > known && desired.want === "up";
-      if (!retry) {
+      const neverRan = state !== "ended" && generation > known;
+      if (!neverRan) {
         const answer = waiting ? { ...waiting, generation } : this.#finals.find(machineId, generation);
         if (answer) this.#reports.add(answer); // B
         return;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A host over a real link in a folder of its own, for the tests of this folder; taken down after each test. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach } from "vitest";
+import type { Desired, Observation } from "#contract/link/machine.ts";
+import { FakeDriver, type FakeDriverOptions } from "#testing/fake-driver.ts";
+import { desire, newMachineId, RecordingControl } from "#testing/recording-control.ts";
+import { type HostOptions, type RunningHost, startHost } from "./assemble.ts";
+
+export const undo: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+export function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), "casemate-host-"));
+  undo.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export async function control(folder: string): Promise<RecordingControl> {
+  const recording = await RecordingControl.listen(join(folder, "link", "control.sock"));
+  undo.push(() => recording.link.close());
+  return recording;
+}
+
+export async function host(
+  folder: string,
+  changes: Partial<HostOptions> = {},
+  driver: Partial<FakeDriverOptions> = {},
+): Promise<RunningHost> {
+  const running = await startHost({
+    stateFolder: join(folder, "host"),
+    linkPath: join(folder, "link", "control.sock"),
+    drivers: [new FakeDriver({ folder: join(folder, "machines"), ...driver })],
+    ceiling: {
+      machines: 8,
+      memoryMiB: 1024,
+      cpuMillis: 2000,
+      pidsMax: 256,
+      memoryTotalMiB: 4096,
+      isolations: ["process"],
+    },
+    signer: { folder: join(folder, "signer"), kekPath: join(folder, "host", "issuer.kek"), uid: 61_000 },
+    backoff: { firstMs: 5, mostMs: 50 },
+    farewellMs: 500,
+    ...changes,
+  });
+  undo.push(() => running.stop());
+  return running;
+}
+
+/** A machine that runs, and how to end it. */
+export async function runMachine(recording: RecordingControl, hostId: string) {
+  const id = newMachineId();
+  const wish = desire(id);
+  recording.link.sendDesired(hostId, [wish]);
+  await recording.sees(id, "running");
+  return {
+    id,
+    wish,
+    async end(changes: Partial<Desired> = {}): Promise<Observation> {
+      recording.link.sendDesired(hostId, [{ ...wish, generation: 2, want: "down", ...changes }]);
+      return recording.sees(id, "ended");
+    },
+  };
+}
+
+/** The proof inside an observation. */
+export const cdpOf = (observation: Observation) => JSON.parse(observation.ended!.proof);
