@@ -1,45 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
-import { SandboxDriver } from "./driver.ts";
+import { conformance } from "../conformance/suite.ts";
+import { findCgroups } from "./cgroups.ts";
+import { type OwnDriver, ownDriver } from "./testing.ts";
+
+const cgroups = findCgroups(`test-driver-${process.pid}`);
+cgroups.close();
+const counted = cgroups.kind !== "rlimits";
 
 describeWith([bubblewrap, root], "the sandbox driver", () => {
-  let folder: string;
-  let driver: SandboxDriver;
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), "casemate-sandbox-"));
-    driver = new SandboxDriver({
-      folder,
-      owner: `test-driver-${process.pid}`,
-      uids: { base: 1_901_000_000, count: 100 },
-      proberUid: 1_900_999_999,
-    });
-  });
-  afterAll(async () => {
-    await driver.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  conformance(async () => ownDriver("driver"), { countsMemory: counted, separatesCommands: counted });
 
-  test("a machine runs a command and its end is measured clean", async () => {
-    const id = newMachineId();
-    await driver.start(id, SPEC, async () => {});
-    const ran = await run(
-      driver,
-      id,
-      "echo out; echo err >/dev/stderr; head -c 100000 /dev/urandom > kept; exit 3",
-    );
-    expect(ran).toMatchObject({ exitCode: 3, stdout: "out\n", stderr: "err\n" });
-    const { steps } = await driver.stop(id);
-    for (const [name, step] of Object.entries(steps)) expect(step.ok, name).toBe(true);
-    expect(steps.overwrite.measured.bytes_overwritten).toBeGreaterThanOrEqual(100_000);
-    expect(driver.live()).not.toContain(id);
+  let own: OwnDriver;
+  beforeAll(() => {
+    own = ownDriver("confined");
   });
+  afterAll(() => own.close());
 
   test("a command has the confinement of the first process", async () => {
+    const { driver } = own;
     const id = newMachineId();
     const { record } = await driver.start(id, SPEC, async () => {});
     const { started } = record as { started: { namespaces: Record<string, string> } };
@@ -59,5 +40,52 @@ describeWith([bubblewrap, root], "the sandbox driver", () => {
     for (const [kind, inode] of Object.entries(started.namespaces))
       expect(stdout).toContain(`${kind}:[${inode}]`);
     await driver.stop(id);
+  });
+
+  test("a command inherits no descriptor of the host and no core limit above zero", async () => {
+    const { driver } = own;
+    const id = newMachineId();
+    await driver.start(id, SPEC, async () => {});
+    const { stdout } = await run(
+      driver,
+      id,
+      "ls /proc/self/fd | tr '\\n' ' '; ulimit -c; echo fine > /dev/stdout",
+    );
+    expect(stdout).toBe("0 1 2 3 0\nfine\n"); // 3 is the folder that ls reads
+    await driver.stop(id);
+  });
+
+  test("a refused entry runs nothing and says where it stopped", async () => {
+    const { driver } = own;
+    const id = newMachineId();
+    await driver.start(id, SPEC, async () => {});
+    await expect(run(driver, id, "true", { cwd: "/no/such/folder" })).rejects.toMatchObject({
+      code: "machine.entry-refused",
+      stage: "cwd",
+    });
+    await driver.stop(id);
+  });
+
+  test("an end clears every file, whatever the session made of its tree", async () => {
+    const { driver } = own;
+    const id = newMachineId();
+    await driver.start(id, SPEC, async () => {});
+    const tree = `
+      head -c 3000000 /dev/urandom > plain; ln plain second-name
+      truncate -s 1T hole; printf end | dd of=hole bs=1 seek=900000000000 conv=notrunc 2>/dev/null
+      echo secret > locked; chmod 000 locked; mkdir shut; echo secret > shut/in; chmod 000 shut
+      ln -s /etc/passwd out; mkfifo pipe; printf 'x' > "$(printf 'bad\\377name')"
+      perl -e 'for (1..3000) { mkdir "d" x 200; chdir "d" x 200 } open F, ">deep"; print F "deep secret"'
+      echo shm > /dev/shm/s; echo tmp > /tmp/t`;
+    expect(await run(driver, id, tree)).toMatchObject({ exitCode: 0, stderr: "" });
+    const { steps } = await driver.stop(id);
+    for (const [name, step] of Object.entries(steps)) expect(step.ok, name).toBe(true);
+    const [session, tmp, , shm] = steps.tmpfs.measured.mounts;
+    expect(session).toMatchObject({ target: "/session", files: 6 });
+    expect(tmp).toMatchObject({ files: 1, bytes: 4 });
+    expect(shm).toMatchObject({ files: 1, bytes: 4 });
+    expect(steps.overwrite.measured).toMatchObject({ bytes_skipped: 0, read_back_ok: true, passes: 1 });
+    expect(steps.overwrite.measured.bytes_overwritten).toBeGreaterThan(3_000_000);
+    expect(steps.overwrite.measured.bytes_overwritten).toBeLessThan(5_000_000);
   });
 });

@@ -216,6 +216,10 @@ export class SandboxDriver
     return processes > 0 && mounts > 0;
   }
 
+  get proberPid(): number | undefined {
+    return this.#prober.pid;
+  }
+
   live(): string[] {
     return [...this.#live.keys()];
   }

@@ -117,16 +117,17 @@ async function carry(stream: Readable, channel: 1 | 2, ask: ExecAsk): Promise<bo
 /** SIGTERM to all, SIGKILL after the grace, until nothing is left. */
 async function endTree(sandbox: Sandbox, folder: string | null): Promise<void> {
   const members = () => (folder === null ? othersIn(sandbox) : processesIn(folder));
-  if (folder !== null) {
-    try {
-      writeFileSync(join(folder, "pids.max"), "0"); // from here on it can only shrink
-    } catch {}
-  }
   send(members(), "SIGTERM");
   // A stopped process takes its SIGTERM only when it runs again.
   send(members(), "SIGCONT");
   const deadline = performance.now() + GRACE_MS;
   while (members().length > 0 && performance.now() < deadline) await sleep(10);
+  if (folder !== null && members().length > 0) {
+    try {
+      // From here on it can only shrink. Not earlier: a handler that cleans up may need to start a program.
+      writeFileSync(join(folder, "pids.max"), "0");
+    } catch {}
+  }
   while (members().length > 0) {
     send(members(), "SIGKILL");
     await sleep(5);
