@@ -34,6 +34,8 @@ export interface HostOptions {
   expiryGraceMs?: number;
   /** Pause between two runs of the engines' self-tests. */
   enginesEveryMs?: number;
+  /** How long a shutdown tries to end machines; what resists is left to the next start's recovery. */
+  endAllMs?: number;
   /** How long a shutdown waits for control to take the last proofs; later they wait on disk. */
   farewellMs?: number;
   heartbeatMs?: number;
@@ -136,7 +138,12 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
         stopped ??= (async () => {
           open = false;
           clearInterval(engines);
+          const enough = setTimeout(
+            () => stopping.abort(new Error("the host is stopping")),
+            options.endAllMs ?? 20_000,
+          );
           await reconciler.endAll("shutdown");
+          clearTimeout(enough);
           stopping.abort(new Error("the host is stopping"));
           await reports.drained(options.farewellMs ?? 2_000);
           await unwind();

@@ -29,7 +29,7 @@ export async function endMachine(deps: HostDeps, machine: Machine, trigger: Trig
   const key = deps.signer.newKey(live.subject.session_id).catch(() => undefined);
   const facts = await untilDone(deps, "stop", machine.id, () => machine.driver.stop(machine.id));
   machine.events.add("ended", { oom: facts.oom });
-  return conclude(deps, machine.driver, machine.events, live, trigger, facts, null, await key);
+  return conclude(deps, machine.driver, machine.events, live, trigger, facts, null, key);
 }
 
 /** Ends what an earlier process left behind, from its record. */
@@ -70,11 +70,12 @@ async function conclude(
   trigger: Trigger,
   facts: EndFacts,
   recovered: EndingEntry["recovered"],
-  key?: NewKey,
+  key?: Promise<NewKey | undefined>,
 ): Promise<Observation> {
   const entry = { live, trigger, facts, events: { head: events.head, count: events.count }, recovered };
   await unlessFull(deps, live.machineId, () => deps.store.putEnding(entry));
-  return signAndStore(deps, driver, events, entry, key);
+  // Only now: a signer that hangs must not keep what was measured out of the store.
+  return signAndStore(deps, driver, events, entry, await key);
 }
 
 async function signAndStore(
