@@ -10,6 +10,7 @@ import type { EndFacts } from "../driver.ts";
 import { observeHostMemory } from "./host-memory.ts";
 import type { ReadBackAnswer, ScanAnswer } from "./prober/question.ts";
 import type { NamespaceKind, SandboxRecord } from "./record.ts";
+import { CORE_LIMIT_BYTES } from "./rlimits.ts";
 import type { Wiped } from "./wipe.ts";
 
 export interface Span {
@@ -130,7 +131,7 @@ export function toFacts(seen: Seen): EndFacts {
         started!.mounts.every((mount) => /\bnoswap\b/.test(mount.options)),
       zswap: host.zswap,
       init_on_free: host.initOnFree,
-      core_limit_bytes: 0,
+      core_limit_bytes: CORE_LIMIT_BYTES,
     },
     (seen.wiped ?? []).flatMap((each) => each.skipped).slice(0, 32),
   );

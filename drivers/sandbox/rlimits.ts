@@ -9,8 +9,15 @@ import type { Rlimits } from "./enter.ts";
 
 const MIB = 1024 * 1024;
 
+/**
+ * Not 0: where core_pattern is a pipe (systemd-coredump, apport) the kernel ignores the limit and hands
+ * the session's memory to a host program that stores it — except at 1, which it reads as "never". For
+ * core files 1 is as good as 0, being less than the smallest core. The filter keeps it from being changed.
+ */
+export const CORE_LIMIT_BYTES = 1;
+
 export function rlimitsFor(machine: { memoryMiB: number; pidsMax: number }, kind: Cgroups["kind"]): Rlimits {
-  const always: Rlimits = { core: 0, nofile: 1024 };
+  const always: Rlimits = { core: CORE_LIMIT_BYTES, nofile: 1024 };
   if (kind !== "rlimits") return always;
   return { ...always, as: machine.memoryMiB * MIB, fsize: machine.memoryMiB * MIB, nproc: machine.pidsMax };
 }

@@ -99,11 +99,13 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
   });
 
   // The call numbers in it are those of x86_64.
-  test.runIf(process.arch === "x64")("a mount in a namespace of somebody else fails step 2 alone", async () => {
-    const { id, pid } = await started();
-    const at = mkdtempSync(join(tmpdir(), "casemate-mount-"));
-    // open_tree(2) and move_mount(2), so that a mount of another namespace can be taken: only perl has no wrapper for it.
-    const take = `
+  test.runIf(process.arch === "x64")(
+    "a mount in a namespace of somebody else fails step 2 alone",
+    async () => {
+      const { id, pid } = await started();
+      const at = mkdtempSync(join(tmpdir(), "casemate-mount-"));
+      // open_tree(2) and move_mount(2), so that a mount of another namespace can be taken: only perl has no wrapper for it.
+      const take = `
       my ($ns, $at, $tmp, $none, $top, $empty) = (@ARGV, '/tmp', 'none', '/', '');
       open(my $session, '<', "/proc/$ns/root/tmp") or die; open(my $own, '<', '/proc/self/ns/mnt') or die;
       open(my $theirs, '<', "/proc/$ns/ns/mnt") or die;
@@ -115,13 +117,14 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
       syscall(165, $none, $top, 0, 0x44000, 0) == 0 or die "private: $!";
       syscall(429, $tree, $empty, -100, $at, 4) == 0 or die "move_mount: $!";
       syscall(3, $tree); syscall(3, fileno($theirs)); chdir "/"; $| = 1; print "mounted\\n"; sleep 60`;
-    const mount = await hold("perl", ["-e", take, String(pid), at]);
-    const facts = await own.driver.stop(id);
-    await mount.end();
-    rmdirSync(at);
-    expect(failed(facts)).toEqual(["tmpfs"]);
-    expect(facts.steps.tmpfs.measured.mounts.map((each) => each.mountinfo_found)).toEqual([0, 1, 0, 0]);
-  });
+      const mount = await hold("perl", ["-e", take, String(pid), at]);
+      const facts = await own.driver.stop(id);
+      await mount.end();
+      rmdirSync(at);
+      expect(failed(facts)).toEqual(["tmpfs"]);
+      expect(facts.steps.tmpfs.measured.mounts.map((each) => each.mountinfo_found)).toEqual([0, 1, 0, 0]);
+    },
+  );
 
   test("a page that somebody writes again after the overwrite fails step 3, with the held file that let him", async () => {
     const { id, pid } = await started();

@@ -46,6 +46,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_RAW = 3;
 const SOCK_PACKET = 10;
+const RLIMIT_CORE = 4;
 const TIOCSTI = 0x5412; // types into the terminal of whoever started us
 const TIOCLINUX = 0x541c;
 
@@ -66,6 +67,18 @@ const BODIES: Record<keyof typeof CHECKED, readonly Instruction[]> = {
     refuse(EPERM),
   ],
   ioctl: [load(arg(1)), ifEqual(TIOCSTI, 2, 0), ifEqual(TIOCLINUX, 1, 0), allow, refuse(EPERM)],
+  // Answered with success and not done: `ulimit -c 0` is common in scripts, and why the limit must stay is in rlimits.ts.
+  setrlimit: [load(arg(0)), ifEqual(RLIMIT_CORE, 0, 1), refuse(0), allow],
+  prlimit64: [
+    load(arg(1)),
+    ifEqual(RLIMIT_CORE, 0, 4), // reading it is allowed: the new limit is a null pointer then, in both halves
+    load(arg(2)),
+    ifEqual(0, 0, 3),
+    load(arg(2) + 4),
+    ifEqual(0, 0, 1),
+    allow,
+    refuse(0),
+  ],
   // 0 is PER_LINUX, all ones asks what is set; the rest turn off randomisation or emulate old systems.
   personality: [load(arg(0)), ifEqual(0, 1, 0), ifEqual(0xffffffff, 0, 1), allow, refuse(EPERM)],
 };

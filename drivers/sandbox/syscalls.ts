@@ -103,6 +103,8 @@ export const CHECKED = {
   socket: { x64: 41, arm64: 198 },
   ioctl: { x64: 16, arm64: 29 },
   personality: { x64: 135, arm64: 92 },
+  setrlimit: { x64: 160, arm64: 164 },
+  prlimit64: { x64: 302, arm64: 261 },
 } as const;
 
 /** Numbers the entry program calls by hand (enter.pl has no headers to take them from). */
