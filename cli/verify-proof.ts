@@ -4,7 +4,7 @@
  * pins on the command line. Nothing is fetched; what cannot be shown without asking somebody is
  * answered with exit code 3, never with a quiet lower level.
  */
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { parseArgs } from "node:util";
 import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
@@ -135,25 +135,28 @@ function pin({ issuerId, publicKey }: Issuer): PinnedIssuer {
   }
 }
 
-async function readProof(file: string, io: VerifyProofIo): Promise<Uint8Array> {
-  if (file !== "-") return bytesOf(file);
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of io.stdin) {
-    chunks.push(chunk);
-    size += chunk.length;
-    // One byte too many is enough for the verifier to say `too_large`.
-    if (size > JSON_BYTES_MAX) break;
-  }
-  return Buffer.concat(chunks);
+function readProof(file: string, io: VerifyProofIo): Promise<Uint8Array> {
+  return file === "-" ? collect(io.stdin) : bytesOf(file);
 }
 
 async function bytesOf(file: string): Promise<Uint8Array> {
   try {
-    return await readFile(file);
+    return await collect(createReadStream(file));
   } catch (cause) {
     throw new UsageFault(`Cannot read ${file}: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** Stops after one byte too many, which is enough for the verifier to say `too_large`. */
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > JSON_BYTES_MAX) break;
+  }
+  return Buffer.concat(chunks);
 }
 
 function describe({ verdict, done }: Examination, level: number): string {

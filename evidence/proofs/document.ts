@@ -147,6 +147,7 @@ export const IdentityMeasured = closed({
   lookup_absent: Type.Boolean(),
 });
 
+/** `ok` only where `observed` is exactly `expected`; the builder and the verifier both hold it to that. */
 export const Probe = closed({
   name: Words,
   expected: Words,

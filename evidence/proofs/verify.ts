@@ -38,6 +38,13 @@ export interface CheckDone {
 
 const FORM = { name: "form", shows: "every member is known, present and well formed", level: 1 } as const;
 
+/** What little an original 1.0 document shows. */
+const ORIGINAL = [
+  { name: "chain", check: "chain_integrity", shows: "eight links over constants and one time" },
+  { name: "final hash", check: "final_hash", shows: "final_hash is the last link" },
+  { name: "signature", check: "signature", shows: "the document's key signed the final hash" },
+] as const;
+
 export interface Examination {
   verdict: ProofVerdict;
   done: CheckDone[];
@@ -61,7 +68,13 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
   if (opened.kind === "original") {
     const { failures, warnings } = judgeOriginal(document);
     if (options.level === 2) failures.push("certificate_missing");
-    return { verdict: conclude(new Set(failures), warnings, document, false), done: [] };
+    const verdict = conclude(new Set(failures), warnings, document, false);
+    const done = ORIGINAL.map(({ check, ...rest }) => ({
+      ...rest,
+      level: 1 as const,
+      passed: verdict.checks[check],
+    }));
+    return { verdict, done };
   }
   if (!isCdp(document)) return refused(shapeFaults(document), document);
 
