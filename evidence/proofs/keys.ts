@@ -11,8 +11,8 @@ import { ed25519Verify, type ImportedKey } from "./primitives.ts";
 
 /** DER of SubjectPublicKeyInfo for Ed25519 up to the 32 key bytes: the only accepted form. */
 const SPKI_PREFIX = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00);
-export const SPKI_BYTES = 44;
-export const SIGNATURE_BYTES = 64;
+const SPKI_BYTES = 44;
+const SIGNATURE_BYTES = 64;
 
 /** The group order L, little endian. */
 const ORDER = Uint8Array.of(
