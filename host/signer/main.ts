@@ -64,6 +64,8 @@ function revive(key: string, value: unknown): unknown {
   return (key === "startedAt" || key === "endedAt") && typeof value === "string" ? new Date(value) : value;
 }
 
+// The host is gone; its stdin says so too, and there is nobody left to answer.
+process.stdout.on("error", () => process.exit(0));
 for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
 createInterface({ input: process.stdin })
   .on("line", async (line) => {

@@ -130,10 +130,15 @@ export class Signer {
     child.on("exit", (code, signal) => gone(`the signer ended (${signal ?? code})`));
     child.stdin!.on("error", () => {});
     createInterface({ input: child.stdout! }).on("line", (line) => this.#answered(line));
-    const kek = await keyFile(kekPath);
-    const opened = (await this.#send({ op: "open", kek: kek.toString("base64") })) as { issuers: Issuer[] };
-    kek.fill(0);
-    this.#issuers = opened.issuers;
+    try {
+      const kek = await keyFile(kekPath);
+      const opened = this.#send({ op: "open", kek: kek.toString("base64") });
+      kek.fill(0);
+      this.#issuers = ((await opened) as { issuers: Issuer[] }).issuers;
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
   }
 
   #send(request: SignerRequest): Promise<unknown> {
