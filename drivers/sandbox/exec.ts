@@ -15,7 +15,7 @@ import { type Cgroups, processesIn } from "./cgroups.ts";
 import { enter } from "./enter.ts";
 import { feed } from "./feed.ts";
 import type { Sandbox } from "./machine.ts";
-import { listPids, namespaceInode, startTime } from "./process-table.ts";
+import { listPids, namespaceInode, statusFields } from "./process-table.ts";
 import { rlimitsFor } from "./rlimits.ts";
 
 const GRACE_MS = 2000;
@@ -116,22 +116,39 @@ async function carry(stream: Readable, channel: 1 | 2, ask: ExecAsk): Promise<bo
 
 /** SIGTERM to all, SIGKILL after the grace, until nothing is left. */
 async function endTree(sandbox: Sandbox, folder: string | null): Promise<void> {
-  const members = () => (folder === null ? othersIn(sandbox) : processesIn(folder));
+  if (folder !== null)
+    return endMembers(
+      () => processesIn(folder),
+      () => freeze(folder),
+    );
+  // Process 1 starts a new sleep for each that is killed, so it is stopped meanwhile.
+  const first = [sandbox.started.pid];
+  send(first, "SIGSTOP");
+  try {
+    await endMembers(() => othersIn(sandbox));
+  } finally {
+    send(first, "SIGCONT");
+  }
+}
+
+async function endMembers(members: () => number[], beforeKill: () => void = () => {}): Promise<void> {
   send(members(), "SIGTERM");
   // A stopped process takes its SIGTERM only when it runs again.
   send(members(), "SIGCONT");
   const deadline = performance.now() + GRACE_MS;
   while (members().length > 0 && performance.now() < deadline) await sleep(10);
-  if (folder !== null && members().length > 0) {
-    try {
-      // From here on it can only shrink. Not earlier: a handler that cleans up may need to start a program.
-      writeFileSync(join(folder, "pids.max"), "0");
-    } catch {}
-  }
+  if (members().length > 0) beforeKill();
   while (members().length > 0) {
     send(members(), "SIGKILL");
     await sleep(5);
   }
+}
+
+/** From here on it can only shrink. Not earlier: a handler that cleans up may need to start a program. */
+function freeze(folder: string): void {
+  try {
+    writeFileSync(join(folder, "pids.max"), "0");
+  } catch {}
 }
 
 function send(pids: readonly number[], signal: NodeJS.Signals): void {
@@ -144,12 +161,14 @@ function send(pids: readonly number[], signal: NodeJS.Signals): void {
 
 /**
  * Without cgroups nothing tells one command's processes from another's, so a timeout ends everything
- * in the machine but its first process and that one's sleep.
+ * in the machine but its first process.
  */
-function othersIn(sandbox: Sandbox): number[] {
-  const inode = sandbox.started.namespaces.pid;
+function othersIn({ started }: Sandbox): number[] {
   return listPids().filter(
-    (pid) => pid !== sandbox.started.pid && namespaceInode(pid, "pid") === inode && startTime(pid) !== null,
+    (pid) =>
+      pid !== started.pid &&
+      namespaceInode(pid, "pid") === started.namespaces.pid &&
+      !(statusFields(pid)?.get("State") ?? "Z").startsWith("Z"),
   );
 }
 
