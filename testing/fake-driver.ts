@@ -10,7 +10,7 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { appendFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import type { ExecResult, MachineSpec } from "#contract/link/machine.ts";
 import {
   type Driver,
@@ -143,10 +143,11 @@ export class FakeDriver implements Driver<EndFacts> {
     const beside = `${target}.part`;
     let sizeBytes = 0;
     try {
+      mkdirSync(dirname(target), { recursive: true });
       await writeFile(beside, "");
       for await (const chunk of bytes) {
         sizeBytes += chunk.length;
-        if (sizeBytes > limitBytes) throw new DriverFault("files.too-large", "over the limit");
+        if (sizeBytes > limitBytes) throw new DriverFault("machine.file-too-large", "over the limit");
         await appendFile(beside, chunk);
       }
       await writeFile(target, readFileSync(beside));
@@ -159,7 +160,7 @@ export class FakeDriver implements Driver<EndFacts> {
   async getFile(machineId: string, path: string, onBytes: (bytes: Uint8Array) => Promise<void> | void) {
     this.#require(machineId);
     const target = join(this.#folder(machineId), path);
-    if (!existsSync(target)) throw new DriverFault("files.not-found", "no such file");
+    if (!existsSync(target)) throw new DriverFault("machine.file-not-found", "no such file");
     const bytes = readFileSync(target);
     await onBytes(bytes);
     return { sizeBytes: bytes.length };
@@ -244,7 +245,11 @@ export class FakeDriver implements Driver<EndFacts> {
         await new Promise((resolve) => setTimeout(resolve, 5));
     }
     const tasks = tasksOf(machineId, record.pid);
-    const files = existsSync(folder) ? readdirSync(folder) : [];
+    const files = existsSync(folder)
+      ? readdirSync(folder, { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+      : [];
     let overwritten = 0;
     const digests: string[] = [];
     if (!recovered)

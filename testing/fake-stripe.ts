@@ -17,7 +17,11 @@ export interface FakeStripe {
   /** Requests taken, as their decoded forms. */
   sessions: Record<string, string>[];
   /** A signed event as Stripe would send it. */
-  event(type: string, object: unknown, options?: { id?: string; secret?: string; atS?: number }): { body: string; signature: string };
+  event(
+    type: string,
+    object: unknown,
+    options?: { id?: string; secret?: string; atS?: number },
+  ): { body: string; signature: string };
   /** The next request is answered with this status. */
   failNext(status: number): void;
   close(): Promise<void>;
@@ -34,23 +38,39 @@ export async function startFakeStripe(): Promise<FakeStripe> {
 
   const server = createServer(async (request, response) => {
     const answer = (status: number, body: unknown) => {
-      response.writeHead(status, { "content-type": "application/json", "request-id": `req_${randomBytes(7).toString("hex")}` });
+      response.writeHead(status, {
+        "content-type": "application/json",
+        "request-id": `req_${randomBytes(7).toString("hex")}`,
+      });
       response.end(JSON.stringify(body));
     };
-    const error = (status: number, type: string, message: string) => answer(status, { error: { type, message } });
+    const error = (status: number, type: string, message: string) =>
+      answer(status, { error: { type, message } });
     const form = Object.fromEntries(new URLSearchParams(await textOf(request)));
-    if (request.headers.authorization !== `Bearer ${secretKey}`) return error(401, "invalid_request_error", "Invalid API Key provided");
+    if (request.headers.authorization !== `Bearer ${secretKey}`)
+      return error(401, "invalid_request_error", "Invalid API Key provided");
     const failure = failing.shift();
     if (failure !== undefined) return error(failure, "api_error", "An unknown error occurred");
     if (request.method !== "POST" || request.url !== "/v1/checkout/sessions") {
-      return error(404, "invalid_request_error", `Unrecognized request URL (${request.method}: ${request.url})`);
+      return error(
+        404,
+        "invalid_request_error",
+        `Unrecognized request URL (${request.method}: ${request.url})`,
+      );
     }
     for (const name of ["mode", "line_items[0][price]", "line_items[0][quantity]", "success_url"]) {
-      if (form[name] === undefined) return error(400, "invalid_request_error", `Missing required param: ${name}.`);
+      if (form[name] === undefined)
+        return error(400, "invalid_request_error", `Missing required param: ${name}.`);
     }
     sessions.push(form);
     const id = `cs_test_${randomBytes(12).toString("hex")}`;
-    return answer(200, { id, object: "checkout.session", mode: form.mode, url: `https://checkout.stripe.com/c/pay/${id}`, status: "open" });
+    return answer(200, {
+      id,
+      object: "checkout.session",
+      mode: form.mode,
+      url: `https://checkout.stripe.com/c/pay/${id}`,
+      status: "open",
+    });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -67,8 +87,19 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       apiBase: `http://127.0.0.1:${port}`,
     },
     event: (type, object, options = {}) => {
-      const { id = `evt_${randomBytes(8).toString("hex")}`, secret = webhookSecret, atS = Math.floor(Date.now() / 1000) } = options;
-      const body = JSON.stringify({ id, object: "event", api_version: "2025-01-27", created: atS, type, data: { object } });
+      const {
+        id = `evt_${randomBytes(8).toString("hex")}`,
+        secret = webhookSecret,
+        atS = Math.floor(Date.now() / 1000),
+      } = options;
+      const body = JSON.stringify({
+        id,
+        object: "event",
+        api_version: "2025-01-27",
+        created: atS,
+        type,
+        data: { object },
+      });
       const signed = createHmac("sha256", secret).update(`${atS}.${body}`).digest("hex");
       return { body, signature: `t=${atS},v1=${signed}` };
     },

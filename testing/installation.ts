@@ -97,6 +97,9 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       },
       signer: { folder: join(folder, "signer"), kekPath: join(folder, "signer.kek"), uid: 63_901 },
       farewellMs: 500,
+      ...(process.env.CASEMATE_TEST_LOG
+        ? { log: (event: string, facts: object) => console.log(event, facts) }
+        : {}),
     });
   let host = options.withHost === false ? null : await begin();
   if (host !== null) await hostJoined(control.url);

@@ -29,7 +29,7 @@ export const putFile = operation({
   responses: {
     200: { description: "Written", schema: Type.Object({ path: Type.String(), size_bytes: Type.Integer() }) },
   },
-  errors: [...errors, "file.no-space", "file.too-large"],
+  errors: [...errors, "machine.file-refused", "machine.file-too-large"],
 });
 
 export const getFile = operation({
@@ -42,7 +42,7 @@ export const getFile = operation({
   summary: "Read a file below /session",
   params,
   responses: { 200: { description: "The bytes", mediaType: "application/octet-stream" } },
-  errors: [...errors, "file.not-found"],
+  errors: [...errors, "machine.file-not-found"],
 });
 
 export const deleteFile = operation({
@@ -55,5 +55,5 @@ export const deleteFile = operation({
   summary: "Remove a file below /session",
   params,
   responses: { 204: { description: "Removed" } },
-  errors: [...errors, "file.not-found"],
+  errors: [...errors, "machine.file-not-found"],
 });

@@ -17,21 +17,32 @@ afterAll(async () => {
 const hook = (event: { body: string; signature: string }, signature = event.signature) =>
   casemate.anyone("POST", "/v1/billing/webhook", Buffer.from(event.body), { "stripe-signature": signature });
 const paid = (account: string, tier = "business", options = {}) =>
-  stripe.event("checkout.session.completed", { id: "cs_1", object: "checkout.session", metadata: { account, tier } }, options);
+  stripe.event(
+    "checkout.session.completed",
+    { id: "cs_1", object: "checkout.session", metadata: { account, tier } },
+    options,
+  );
 
 describe("billing", () => {
   it("sends the caller to a checkout of the asked tier", async () => {
     const me = await casemate.account();
     const reply = await me("POST", "/v1/billing/checkout", { tier: "starter" });
     expect(reply.body.checkout_url).toMatch(/^https:\/\/checkout\.stripe\.com\//);
-    expect(stripe.sessions.at(-1)).toMatchObject({ "line_items[0][price]": "price_starter", client_reference_id: me.accountId });
+    expect(stripe.sessions.at(-1)).toMatchObject({
+      "line_items[0][price]": "price_starter",
+      client_reference_id: me.accountId,
+    });
   });
 
   it("moves the tier by a signed event, once", async () => {
     const me = await casemate.account();
     const event = paid(me.accountId);
     expect((await hook(event)).status).toBe(200);
-    expect((await me("GET", "/v1/customers/me")).body).toMatchObject({ tier: "business", sessions_limit: 100, cdp_limit: null });
+    expect((await me("GET", "/v1/customers/me")).body).toMatchObject({
+      tier: "business",
+      sessions_limit: 100,
+      cdp_limit: null,
+    });
     await hook(paid(me.accountId, "starter"));
     expect((await hook(event)).status).toBe(200);
     expect((await me("GET", "/v1/customers/me")).body.tier).toBe("starter");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The wire is a superset of the seed's examples: every member, of the same type. */
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { startFakeStripe } from "#testing/fake-stripe.ts";
 import { type Caller, type Installation, type Reply, startInstallation } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { readSeed, seeds } from "#testing/seed.ts";
-import { startFakeStripe } from "#testing/fake-stripe.ts";
 
 describeWith([seeds], "the seed's examples", () => {
   let casemate: Installation;
@@ -18,21 +18,31 @@ describeWith([seeds], "the seed's examples", () => {
     casemate = await startInstallation({ config: { payments: stripe.config } });
     me = await casemate.account();
     const examples = readSeed("003_");
-    const request = (operation: string) => examples.find((each) => each.operation === operation && each.part === "request")?.value;
+    const request = (operation: string) =>
+      examples.find((each) => each.operation === operation && each.part === "request")?.value;
     const keep = async (operation: string, reply: Promise<Reply>) => answers.set(operation, await reply);
 
     await keep("POST /v1/signup", casemate.anyone("POST", "/v1/signup", request("POST /v1/signup")));
     await keep("POST /v1/sessions", me("POST", "/v1/sessions", request("POST /v1/sessions")));
     id = answers.get("POST /v1/sessions")!.body.session_id;
     await keep("GET /v1/sessions/:id", me("GET", `/v1/sessions/${id}`));
-    await keep("POST /v1/sessions/:id/exec", me("POST", `/v1/sessions/${id}/exec`, request("POST /v1/sessions/:id/exec")));
+    await keep(
+      "POST /v1/sessions/:id/exec",
+      me("POST", `/v1/sessions/${id}/exec`, request("POST /v1/sessions/:id/exec")),
+    );
     await keep("DELETE /v1/sessions/:id", me("DELETE", `/v1/sessions/${id}`));
     await keep("GET /v1/customers/me", me("GET", "/v1/customers/me"));
-    await keep("POST /v1/verify", casemate.anyone("POST", "/v1/verify", answers.get("DELETE /v1/sessions/:id")!.text));
+    await keep(
+      "POST /v1/verify",
+      casemate.anyone("POST", "/v1/verify", answers.get("DELETE /v1/sessions/:id")!.text),
+    );
     const key = answers.get("DELETE /v1/sessions/:id")!.body.cdp.attestation.key_id;
     await keep("GET /v1/keys/:id", casemate.anyone("GET", `/v1/keys/${key}`));
     await keep("GET /v1/health", casemate.anyone("GET", "/v1/health"));
-    await keep("POST /v1/billing/checkout", me("POST", "/v1/billing/checkout", request("POST /v1/billing/checkout")));
+    await keep(
+      "POST /v1/billing/checkout",
+      me("POST", "/v1/billing/checkout", request("POST /v1/billing/checkout")),
+    );
     await keep("any", casemate.anyone("GET", "/v1/customers/me"));
   });
   afterAll(async () => {
@@ -56,7 +66,10 @@ describeWith([seeds], "the seed's examples", () => {
     for (const type of [undefined, "application/x-www-form-urlencoded"]) {
       const response = await fetch(`${casemate.url}/v1/sessions`, {
         method: "POST",
-        headers: { authorization: `Bearer ${me.key}`, ...(type === undefined ? {} : { "content-type": type }) },
+        headers: {
+          authorization: `Bearer ${me.key}`,
+          ...(type === undefined ? {} : { "content-type": type }),
+        },
         body: Buffer.from('{"data_classification":"PHI"}'),
       });
       expect(response.status).toBe(201);

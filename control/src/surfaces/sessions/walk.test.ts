@@ -24,7 +24,13 @@ afterAll(() => casemate[Symbol.asyncDispose]());
 const pathOf = (operation: Operation, id: string) =>
   operation.path.replace(":session_id", ended).replace(":id", id).replace("*", "some/file");
 const isError = (body: unknown, status: number) =>
-  expect(body).toEqual(expect.objectContaining({ error: expect.stringMatching(/^[A-Z]\w+$/), message: expect.any(String), status }));
+  expect(body).toEqual(
+    expect.objectContaining({
+      error: expect.stringMatching(/^[A-Z]\w+$/),
+      message: expect.any(String),
+      status,
+    }),
+  );
 const withKey = SESSIONS.filter((operation) => operation.access === "key");
 const withBody = SESSIONS.filter((operation) => operation.bodyKind === "json");
 const bodyOf = (operation: Operation) =>
@@ -37,8 +43,13 @@ describe.each(withKey.map((operation) => [operation.id, operation] as const))("%
     ["a malformed key", "nrx_live_ä"],
     ["the operator's key", "admin"],
   ])("answers 401 to %s", async (_name, key) => {
-    const header = key === "admin" ? casemate.adminKey : key === null ? null : Buffer.from(key).toString("latin1");
-    const reply = await callerOf(casemate.url, header)(operation.method, pathOf(operation, session), bodyOf(operation));
+    const header =
+      key === "admin" ? casemate.adminKey : key === null ? null : Buffer.from(key).toString("latin1");
+    const reply = await callerOf(casemate.url, header)(
+      operation.method,
+      pathOf(operation, session),
+      bodyOf(operation),
+    );
     expect(reply.status).toBe(401);
     isError(reply.body, 401);
     expect(reply.headers.get("x-request-id")).toMatch(/^req_/);
@@ -55,61 +66,74 @@ describe.each(withKey.map((operation) => [operation.id, operation] as const))("%
   }
 });
 
-describe.each(withBody.map((operation) => [operation.id, operation] as const))("%s with a bad body", (_id, operation) => {
-  const send = (body: string, type = "application/json") =>
-    owner(operation.method, pathOf(operation, session), body, { "content-type": type });
+describe.each(withBody.map((operation) => [operation.id, operation] as const))(
+  "%s with a bad body",
+  (_id, operation) => {
+    const send = (body: string, type = "application/json") =>
+      owner(operation.method, pathOf(operation, session), body, { "content-type": type });
 
-  it.each([
-    ["not JSON", "{"],
-    ["an array", "[]"],
-    ["a string", '"x"'],
-    ["null", "null"],
-    ["nested 1,000 deep", `${'{"a":'.repeat(1000)}1${"}".repeat(1000)}`],
-    ["invalid UTF-8", "ÿ"],
-  ])("answers 400 to %s", async (_name, body) => {
-    const raw = body === "ÿ" ? Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]) : Buffer.from(body);
-    const reply = await owner(operation.method, pathOf(operation, session), raw, { "content-type": "application/json" });
-    expect(reply.status).toBe(400);
-    isError(reply.body, 400);
-  });
+    it.each([
+      ["not JSON", "{"],
+      ["an array", "[]"],
+      ["a string", '"x"'],
+      ["null", "null"],
+      ["nested 1,000 deep", `${'{"a":'.repeat(1000)}1${"}".repeat(1000)}`],
+      ["invalid UTF-8", "ÿ"],
+    ])("answers 400 to %s", async (_name, body) => {
+      const raw = body === "ÿ" ? Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]) : Buffer.from(body);
+      const reply = await owner(operation.method, pathOf(operation, session), raw, {
+        "content-type": "application/json",
+      });
+      expect(reply.status).toBe(400);
+      isError(reply.body, 400);
+    });
 
-  it("answers 400 to wrong types", async () => {
-    for (const [name, value] of Object.entries(operation.example?.body as object)) {
-      const wrong = { ...(operation.example?.body as object), [name]: typeof value === "number" ? "x" : 7 };
-      const reply = await send(JSON.stringify(wrong));
-      expect([name, reply.status]).toEqual([name, 400]);
-      expect(reply.body.message).toContain(name);
-    }
-  });
+    it("answers 400 to wrong types", async () => {
+      for (const [name, value] of Object.entries(operation.example?.body as object)) {
+        const wrong = { ...(operation.example?.body as object), [name]: typeof value === "number" ? "x" : 7 };
+        const reply = await send(JSON.stringify(wrong));
+        expect([name, reply.status]).toEqual([name, 400]);
+        expect(reply.body.message).toContain(name);
+      }
+    });
 
-  it("answers 413 to a body over its limit", async () => {
-    const limit = operation.bodyLimit;
-    const reply = await owner(operation.method, pathOf(operation, session), Buffer.alloc(limit + 1, 0x20), {
-      "content-type": "application/json",
-    }).catch((error: Error) => error);
-    // The server may close while the client still sends; either way nothing of it was taken.
-    if (!(reply instanceof Error)) {
-      expect(reply.status).toBe(413);
-      isError(reply.body, 413);
-    }
-  });
+    it("answers 413 to a body over its limit", async () => {
+      const limit = operation.bodyLimit;
+      const reply = await owner(operation.method, pathOf(operation, session), Buffer.alloc(limit + 1, 0x20), {
+        "content-type": "application/json",
+      }).catch((error: Error) => error);
+      // The server may close while the client still sends; either way nothing of it was taken.
+      if (!(reply instanceof Error)) {
+        expect(reply.status).toBe(413);
+        isError(reply.body, 413);
+      }
+    });
 
-  it("answers 415 to another content type", async () => {
-    const reply = await send("a=b", "text/csv");
-    expect(reply.status).toBe(415);
-    isError(reply.body, 415);
-  });
-});
+    it("answers 415 to another content type", async () => {
+      const reply = await send("a=b", "text/csv");
+      expect(reply.status).toBe(415);
+      isError(reply.body, 415);
+    });
+  },
+);
 
 describe("every path", () => {
-  it.each([...new Set(SESSIONS.map((operation) => operation.path))])("%s answers 405 to a method it has not", async (path) => {
-    const allowed = SESSIONS.filter((operation) => operation.path === path).map((operation) => operation.method as string);
-    const other = ["GET", "POST", "PUT", "PATCH", "DELETE"].find((method) => !allowed.includes(method))!;
-    const reply = await owner(other, path.replace(":session_id", ended).replace(":id", session).replace("*", "f"));
-    expect(reply.status).toBe(405);
-    isError(reply.body, 405);
-    expect(reply.headers.get("allow")).toContain(allowed[0]);
-  });
+  it.each([...new Set(SESSIONS.map((operation) => operation.path))])(
+    "%s answers 405 to a method it has not",
+    async (path) => {
+      const allowed = SESSIONS.filter((operation) => operation.path === path).map(
+        (operation) => operation.method as string,
+      );
+      const other = ["GET", "POST", "PUT", "PATCH", "DELETE"].find((method) => !allowed.includes(method))!;
+      const reply = await owner(
+        other,
+        path.replace(":session_id", ended).replace(":id", session).replace("*", "f"),
+      );
+      expect(reply.status).toBe(405);
+      isError(reply.body, 405);
+      expect(reply.headers.get("allow")).toContain(allowed[0]);
+    },
+  );
 
   it("answers 404 to unknown routes in the surface's format", async () => {
     for (const path of ["/v1/nothing", "/", "/v1/sessions/", "/v1/%00", "/v1/sessions/%zz"]) {
@@ -130,6 +154,8 @@ describe("the operator's pages", () => {
     expect((await casemate.anyone("GET", "/v1/openapi.json")).body.openapi).toBe("3.1.0");
     const page = await fetch(`${casemate.url}/v1/openapi.html`);
     expect(page.status).toBe(200);
-    expect([...(await page.text()).matchAll(/(?:src|href)="(https?:[^"]+)"/g)].map(([, url]) => url)).toEqual([]);
+    expect([...(await page.text()).matchAll(/(?:src|href)="(https?:[^"]+)"/g)].map(([, url]) => url)).toEqual(
+      [],
+    );
   });
 });
