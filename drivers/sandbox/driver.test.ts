@@ -14,10 +14,16 @@ describeWith([bubblewrap, root], "the sandbox driver", () => {
   conformance(async () => ownDriver("driver"), { countsMemory: counted, separatesCommands: counted });
 
   let own: OwnDriver;
+  const groups = process.getgroups?.() ?? [];
   beforeAll(() => {
+    // Groups of the host's that a command must not keep.
+    process.setgroups?.([0, 4, 44]);
     own = ownDriver("confined");
   });
-  afterAll(() => own.close());
+  afterAll(async () => {
+    await own.close();
+    process.setgroups?.(groups);
+  });
 
   test("a command has the confinement of the first process", async () => {
     const { driver } = own;

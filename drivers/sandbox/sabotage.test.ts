@@ -98,6 +98,19 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
     expect(facts.steps.tmpfs.measured.mounts.map((mount) => mount.open_fds_found)).toEqual([1, 0, 0, 0]);
   });
 
+  test("a file that is mapped and no longer open fails step 2 alone", async () => {
+    const { id, pid } = await started();
+    const map =
+      "import mmap, sys, time\nf = open(sys.argv[1], 'rb')\nm = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)\n";
+    // mmap keeps a duplicate of the descriptor; every descriptor above 2 is closed behind its back.
+    const close = "import os\nos.closerange(3, 100)\nprint('mapped', flush=True)\ntime.sleep(60)";
+    const mapped = await hold("/usr/bin/python3", ["-c", map + close, `/proc/${pid}/root/session/secret`]);
+    const facts = await own.driver.stop(id);
+    await mapped.end();
+    expect(failed(facts)).toEqual(["tmpfs"]);
+    expect(facts.steps.tmpfs.measured.mounts.map((mount) => mount.open_fds_found)).toEqual([1, 0, 0, 0]);
+  });
+
   // The call numbers in it are those of x86_64.
   test.runIf(process.arch === "x64")(
     "a mount in a namespace of somebody else fails step 2 alone",

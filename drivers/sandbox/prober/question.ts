@@ -39,7 +39,7 @@ export interface ScanAnswer {
   tasks: number;
   /** Lines in any mountinfo, by device. */
   mounts: Record<string, number>;
-  /** Descriptors, working folders and roots on the device, by device. */
+  /** Descriptors, working folders, roots and mapped files on the device, by device. */
   descriptors: Record<string, number>;
   cgroups: number;
   sockets: number;

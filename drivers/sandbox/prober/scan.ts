@@ -53,6 +53,12 @@ const foundAny = (answer: ScanAnswer) =>
 /** The device as mountinfo prints it, from the number stat gives. */
 const deviceText = (dev: number) => `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`;
 
+/** The device as /proc/<pid>/maps prints it. */
+function mapsText(device: string): string {
+  const [major, minor] = device.split(":").map((part) => Number(part).toString(16).padStart(2, "0"));
+  return ` ${major}:${minor} `;
+}
+
 function look(sights: Sight[]): void {
   const byNamespace = new Map<string, Sight>();
   const byDevice = new Map<string, Sight>();
@@ -116,6 +122,11 @@ function look(sights: Sight[]): void {
         }
       }
     }
+
+    // A file that was mapped and closed has no descriptor any more and keeps the file system all the same.
+    const maps = tryRead(`${base}/maps`) ?? "";
+    for (const [device, sight] of byDevice)
+      if (maps.includes(mapsText(device))) sight.answer.descriptors[device]!++;
 
     const held = heldBy.get(pid);
     const fds = tryList(`${base}/fd`);
