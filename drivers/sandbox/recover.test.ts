@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
-import { listPids, statusFields } from "./process-table.ts";
+import { listPids, namespaceInode, statusFields } from "./process-table.ts";
 import type { SandboxRecord } from "./record.ts";
 import { markOf } from "./recover.ts";
 import { type OwnDriver, ownDriver } from "./testing.ts";
@@ -84,7 +84,11 @@ describeWith([bubblewrap, root], "after a crash of the host", () => {
   test("after a restart of the host no recorded number is acted on", async () => {
     const { machineId, record } = await crash(2, 2);
     const stranger = spawn("sleep", ["600"], { uid: record.uid!, gid: record.uid!, stdio: "ignore" });
-    const facts = await own.driver.recover(machineId, { ...record, bootId: "another" });
+    // The recorded inode is now that of a namespace full of strangers.
+    const namespaces = { ...record.started!.namespaces, net: namespaceInode(process.pid, "net")! };
+    const before = { ...record, bootId: "another", started: { ...record.started!, namespaces } };
+    const facts = await own.driver.recover(machineId, before);
+    expect(facts.steps.namespace).toMatchObject({ ok: true, measured: { tasks_found: 0 } });
     expect(stranger.exitCode ?? stranger.signalCode).toBe(null);
     expect(facts.steps.namespace.measured.kill_method).toBe("ended by a restart of the host");
     stranger.kill("SIGKILL");
