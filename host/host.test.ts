@@ -311,7 +311,7 @@ test("a file whose sender goes away half-way is not taken for whole", async () =
   for await (const { bytes } of got.chunks()) text += Buffer.from(bytes).toString();
   expect(text).toBe("whole");
   const absent = recording.link.openStream(hostId, { kind: "file-get", machineId: id, path: "g" });
-  expect(await absent.ended).toMatchObject({ kind: "failed", code: "files.not-found" });
+  expect(await absent.ended).toMatchObject({ kind: "failed", code: "machine.file-not-found" });
 });
 
 test("two hosts have two ids, and a state folder one host", async () => {

@@ -99,8 +99,9 @@ export class Reconciler {
     };
     await Promise.all(Array.from({ length: RECOVERIES }, worker));
     for (const driver of drivers.values()) {
-      const reaped = await driver.reap(new Set(driver.live()));
-      if (reaped > 0) this.#deps.log("host.reaped", { isolation: driver.isolation, reaped });
+      // A host that cannot reap still serves: staying away would leave what it found alive as well.
+      const reaped = await driver.reap(new Set(driver.live())).catch((error) => String(error));
+      if (reaped !== 0) this.#deps.log("host.reaped", { isolation: driver.isolation, reaped });
     }
   }
 
@@ -134,8 +135,14 @@ export class Reconciler {
         return;
       }
     }
-    if (desired.want === "down") this.#reports.add(unknown(machineId, generation));
+    if (desired.want === "down" || this.#isLost(machineId)) this.#reports.add(unknown(machineId, generation));
     else this.#begin(desired);
+  }
+
+  /** It was here, and its record can no longer be read or no driver can act on it: not to be begun anew (B). */
+  #isLost(machineId: string): boolean {
+    const { live, unreadable } = this.#deps.store;
+    return live.has(machineId) || unreadable.some((name) => name.startsWith(machineId));
   }
 
   #change(machine: Machine, desired: Desired): void {

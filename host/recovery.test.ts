@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A host killed with SIGKILL, in each phase of a machine's life, and the next one that finds what is left. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { verifyProof } from "#evidence/proofs/verify.ts";
@@ -183,4 +183,21 @@ test("the signer of a killed host ends with it", async () => {
   expect(processesIn(folder).length).toBeGreaterThan(0);
   await first.kill();
   await recording.until("no process", () => processesIn(folder).length === 0 || undefined);
+});
+
+test("a machine whose record was damaged is ended, never begun anew, and said to be unknown", async () => {
+  const folder = scratch();
+  const recording = await control(folder);
+  const first = await hostProcess({ folder, stallAt: null });
+  const hostId = await recording.joined();
+  const wish = desire(newMachineId());
+  recording.link.sendDesired(hostId, [wish]);
+  await recording.sees(wish.machineId, "running");
+  await first.kill();
+  writeFileSync(join(folder, "host", "machines", `${wish.machineId}.live`), "damaged");
+  recording.complete = () => [wish];
+  await host(folder);
+  expect(await recording.sees(wish.machineId, "failed")).toMatchObject({ code: "machine.unknown" });
+  expect(markedProcesses().filter((found) => found.machineId === wish.machineId)).toEqual([]);
+  expect(readdirSync(join(folder, "machines"))).toEqual([]);
 });
