@@ -3,7 +3,7 @@
  * A whole installation inside a test: control on a cloned database, a host with its real signer, and
  * the driver the test asks for, joined by the real unix-socket link.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type RunningControl, startControl } from "#control/src/assemble.ts";
@@ -15,6 +15,14 @@ import type { Driver, EndFacts } from "#drivers/driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
+
+/** What replicas share: the database and the key ring. */
+export interface Connection {
+  host: string;
+  user: string;
+  database: string;
+  keyRing: string;
+}
 
 /** Deep-partial of the configuration a test changes. */
 export type ConfigChange = Record<string, unknown>;
@@ -28,6 +36,8 @@ export interface Installation extends AsyncDisposable {
   account(change?: { jurisdiction?: string }): Promise<Caller & { accountId: string }>;
   /** A caller without a key. */
   anyone: Caller;
+  /** The database, for a second installation on it. */
+  connection: Connection;
   /** Stops the host and starts one on the same folder. */
   restartHost(): Promise<void>;
 }
@@ -50,7 +60,8 @@ export interface InstallationOptions {
   driver?: (folder: string) => Driver<EndFacts>;
   /** Another control on the same database needs another name. */
   replica?: string;
-  database?: { host: string; user: string; database: string };
+  /** Another installation's `connection`: this one is a further replica of it. */
+  database?: Connection;
   withHost?: boolean;
 }
 
@@ -58,6 +69,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const folder = mkdtempSync(join(tmpdir(), "casemate-test-"));
   const cloned = options.database === undefined ? await cloneDatabase() : null;
   const database = options.database ?? cloned!;
+  if (options.database !== undefined) copyFileSync(options.database.keyRing, join(folder, "kek"));
   const adminKey = makeKey("cm_admin_");
   const base = {
     ...structuredClone(DEFAULT_CONFIG),
@@ -112,6 +124,12 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       return host!;
     },
     adminKey,
+    connection: {
+      host: database.host,
+      user: database.user,
+      database: database.database,
+      keyRing: join(folder, "kek"),
+    },
     anyone,
     account: async (change = {}) => {
       // Not over HTTP: signing up is limited per address and minute, and has tests of its own.

@@ -41,6 +41,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const { connection, onError } = options;
   // int8 arrives as a number: every bigint we keep is far below 2^53.
   const types = { getTypeParser: parserFor } as unknown as pg.CustomTypesConfig;
+  // A pool's end does not wait for its sockets; what the server says to them afterwards is no news.
+  let closing = false;
   const poolOf = (max: number, settings: string) => {
     const pool = new pg.Pool({
       ...connection,
@@ -50,7 +52,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       application_name: "casemate",
       connectionTimeoutMillis: 10_000,
     });
-    pool.on("error", onError);
+    pool.on("error", (error) => {
+      if (!closing) onError(error);
+    });
     return pool;
   };
   const durable = poolOf(options.poolMax, "");
@@ -75,6 +79,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
         () => false,
       ),
     close: async () => {
+      closing = true;
       await listener.close();
       await Promise.all([run.destroy(), soft.destroy()]);
     },

@@ -2,6 +2,8 @@
 /** Verification for anybody, and the keys it needs. Nothing is stored. */
 import { Fault } from "#contract/errors.ts";
 import type { getKey, verifyProof as verifyOperation } from "#contract/sessions/verify.ts";
+import { PinnedIssuer } from "#evidence/proofs/certificate.ts";
+import { openProof } from "#evidence/proofs/reading.ts";
 import { verifyProof } from "#evidence/proofs/verify.ts";
 import { findProofKey, listIssuers } from "../../core/proofs/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
@@ -12,13 +14,24 @@ import { wireTime } from "./time.ts";
 const ISSUERS_MS = 5000;
 
 export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOperation>) => Promise<Answer> {
-  let issuers: { list: { issuerId: string; publicKey: string }[]; until: number } = { list: [], until: 0 };
+  let pinned: { issuers: PinnedIssuer[]; until: number } = { issuers: [], until: 0 };
+  const issuers = async () => {
+    if (performance.now() > pinned.until) {
+      const list = await listIssuers(db.soft);
+      pinned = {
+        issuers: list.map((issuer) => new PinnedIssuer(issuer)),
+        until: performance.now() + ISSUERS_MS,
+      };
+    }
+    return pinned.issuers;
+  };
   return async (call) => {
     requireObject(call.raw);
-    if (performance.now() > issuers.until) {
-      issuers = { list: await listIssuers(db.soft), until: performance.now() + ISSUERS_MS };
-    }
-    return { status: 200, body: verifyProof(call.raw, { issuers: issuers.list }) };
+    const opened = openProof(call.raw);
+    // A document that names one of our keys is held to that key, whoever else claims to have issued it.
+    const known = opened.keyId === null ? null : await findProofKey(db.soft, opened.keyId);
+    const knownKeys = new Map(known === null ? [] : [[known.key_id, known.public_key]]);
+    return { status: 200, body: verifyProof(opened, { issuers: await issuers(), knownKeys }) };
   };
 }
 
