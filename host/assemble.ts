@@ -165,7 +165,7 @@ async function ownId(stateFolder: string): Promise<string> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     const id = `host_${randomBytes(16).toString("hex")}`;
-    await replaceFile(path, Buffer.from(`${id}\n`), true);
+    await replaceFile(path, Buffer.from(`${id}\n`), "name");
     return id;
   }
 }

@@ -4,7 +4,7 @@
  * the new ones: written beside, then renamed over.
  */
 import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { KEY_BYTES } from "./seal.ts";
@@ -12,13 +12,17 @@ import { KEY_BYTES } from "./seal.ts";
 export const TEMPORARY = ".new";
 
 /**
- * `flush` false returns once the bytes are in the page cache, which outlives this process but not the
- * machine; the flush goes on behind and its failure is given to `onLateFault`.
+ * How far the bytes are when `replaceFile` resolves. `behind`: in the page cache, which outlives this
+ * process but not the machine; the flush goes on and its failure is given to `onLateFault`. `bytes`:
+ * on disk, while the rename may still wait in the file system's journal, behind every earlier one.
+ * `name`: found under its name whatever happens now.
  */
+export type Flush = "behind" | "bytes" | "name";
+
 export async function replaceFile(
   path: string,
   bytes: Uint8Array,
-  flush: boolean,
+  flush: Flush,
   onLateFault: (error: unknown) => void = () => {},
 ): Promise<void> {
   const beside = path + TEMPORARY;
@@ -26,10 +30,10 @@ export async function replaceFile(
   let handed = false;
   try {
     await file.writeFile(bytes);
-    if (flush) await file.datasync();
+    if (flush !== "behind") await file.datasync();
     await rename(beside, path);
-    if (flush) flushFolder(dirname(path));
-    else {
+    if (flush === "name") await flushFolder(dirname(path));
+    if (flush === "behind") {
       handed = true;
       void file
         .datasync()
@@ -66,12 +70,12 @@ export async function eraseFile(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
-export function flushFolder(folder: string): void {
-  const fd = openSync(folder, "r");
+async function flushFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
   try {
-    fsyncSync(fd);
+    await handle.sync();
   } finally {
-    closeSync(fd);
+    await handle.close();
   }
 }
 
@@ -83,7 +87,7 @@ export async function keyFile(path: string): Promise<Buffer> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     key = randomBytes(KEY_BYTES);
-    await replaceFile(path, key, true);
+    await replaceFile(path, key, "name");
   }
   if (key.length !== KEY_BYTES) throw new Error(`${path} is not a key of ${KEY_BYTES} bytes`);
   return key;

@@ -29,7 +29,7 @@ import { join } from "node:path";
 import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
 import type { DriverRecord, EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
-import { eraseFile, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
+import { eraseFile, type Flush, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
 import { deriveKey, KEY_BYTES, seal, unseal } from "./seal.ts";
 
 export interface LiveEntry {
@@ -105,7 +105,7 @@ export class MachineStore {
     const wrapped = seal(this.#wrapKey, `key/${id}`, dataKey);
     const body = seal(dataKey, `live/${id}`, Buffer.from(JSON.stringify(entry)));
     try {
-      await replaceFile(this.#path(id, "live"), Buffer.concat([wrapped, body]), false, this.#onLateFault);
+      await replaceFile(this.#path(id, "live"), Buffer.concat([wrapped, body]), "behind", this.#onLateFault);
     } catch (error) {
       if (!this.live.has(id)) this.#zeroKey(id);
       throw error;
@@ -121,7 +121,8 @@ export class MachineStore {
   }
 
   async putEnding(entry: EndingEntry): Promise<void> {
-    await this.#putOutbox(entry.live.machineId, "ending", entry);
+    // By name: the live file is overwritten in place next, which no journal can take back.
+    await this.#putOutbox(entry.live.machineId, "ending", entry, "name");
     this.ending.set(entry.live.machineId, entry);
   }
 
@@ -135,10 +136,11 @@ export class MachineStore {
 
   async putEnded(observation: Observation): Promise<void> {
     const id = observation.machineId;
-    await this.#putOutbox(id, "ended", { observation });
+    // Its bytes only: the removal below waits in the journal behind this rename, so one of the two stays.
+    await this.#putOutbox(id, "ended", { observation }, "bytes");
     this.ended.set(id, { observation });
     this.ending.delete(id);
-    await eraseFile(this.#path(id, "ending"));
+    await rm(this.#path(id, "ending"), { force: true });
   }
 
   async forget(machineId: string): Promise<void> {
@@ -157,9 +159,14 @@ export class MachineStore {
     return join(this.#folder, machineId + SUFFIX[phase]);
   }
 
-  async #putOutbox(machineId: string, phase: "ending" | "ended", entry: unknown): Promise<void> {
+  async #putOutbox(
+    machineId: string,
+    phase: "ending" | "ended",
+    entry: unknown,
+    flush: Flush,
+  ): Promise<void> {
     const sealed = seal(this.#outboxKey, `${phase}/${machineId}`, Buffer.from(JSON.stringify(entry)));
-    await replaceFile(this.#path(machineId, phase), sealed, true);
+    await replaceFile(this.#path(machineId, phase), sealed, flush);
   }
 
   /** Null when this process never held the key: it died with the one that did. */

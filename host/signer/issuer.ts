@@ -88,5 +88,5 @@ function withNewKey(before: Issuer[], kek: Buffer): Stored {
 }
 
 function store(stored: Stored): Promise<void> {
-  return replaceFile(PATH, Buffer.from(`${JSON.stringify(stored)}\n`), true);
+  return replaceFile(PATH, Buffer.from(`${JSON.stringify(stored)}\n`), "name");
 }
