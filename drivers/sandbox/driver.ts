@@ -24,6 +24,7 @@ import {
 import { rootArguments } from "./arguments.ts";
 import { type Cgroups, findCgroups } from "./cgroups.ts";
 import { endSandbox, leftIn, type Traces } from "./end.ts";
+import { EntryPool } from "./entry-pool.ts";
 import { type ExecPlace, execInSandbox } from "./exec.ts";
 import { toFacts } from "./facts.ts";
 import { getFile, putFile, removeFile } from "./files.ts";
@@ -38,6 +39,8 @@ import { prepareSkeleton } from "./skeleton.ts";
 import { removeFolders, startSandbox, writeFilter } from "./start.ts";
 import type { Machine } from "./syscalls.ts";
 import { UidPool } from "./uids.ts";
+
+const WAITING_ENTRIES = 2;
 
 export interface SandboxOptions {
   /** A folder of this driver's own that every uid may enter (0755 up to the root). */
@@ -66,6 +69,7 @@ export class SandboxDriver
   readonly #cgroups: Cgroups;
   readonly #uids: UidPool;
   readonly #prober: Prober;
+  readonly #entries = new EntryPool(WAITING_ENTRIES);
   readonly #traces: Traces;
   readonly #live = new Map<string, Sandbox>();
   readonly #starting = new Set<string>();
@@ -121,6 +125,7 @@ export class SandboxDriver
         onRecord,
       });
       this.#live.set(machineId, sandbox);
+      setImmediate(() => this.#entries.fill());
       void sandbox.gone.then(() => this.#onGone(sandbox));
       return { record: sandbox.record };
     } catch (error) {
@@ -235,6 +240,7 @@ export class SandboxDriver
   /** Ends every machine and the prober. */
   async close(): Promise<void> {
     await Promise.allSettled(this.live().map((machineId) => this.stop(machineId)));
+    await this.#entries.close();
     await this.#prober.close();
     this.#cgroups.close();
   }
@@ -277,7 +283,7 @@ export class SandboxDriver
     const sandbox = this.#live.get(machineId);
     if (!sandbox || this.#ending.has(machineId))
       throw new DriverFault("machine.not-found", `${machineId} does not run here`);
-    const doing = work({ sandbox, cgroups: this.#cgroups, filter: this.#filter });
+    const doing = work({ sandbox, cgroups: this.#cgroups, filter: this.#filter, entries: this.#entries });
     sandbox.work.add(doing);
     try {
       return await doing;

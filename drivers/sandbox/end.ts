@@ -35,6 +35,7 @@ export function scanQuestion(
     namespaces: { ...record.started?.namespaces },
     devices: record.started?.mounts.map(({ device }) => device) ?? [],
     held: { pid: process.pid, fds: heldFds },
+    ownerUid: null,
     cgroups: record.cgroups,
     canaryHex: record.canaryHex,
     ...traces,

@@ -10,13 +10,16 @@
 # What stays true:
 #  A. The command runs only if every step before it succeeded. Each failure ends in `refuse`.
 #  B. Namespaces come as descriptors opened when the machine started: a recycled pid cannot redirect us.
+#     They stay the driver's and are opened again through its /proc/<pid>/fd; it is our parent, and when
+#     it dies so do we, so that number is good for as long as we look at it.
 #  C. From the fork on we are visible to the session's own programs (the attacker: same uid, same pid
 #     namespace), so we are not dumpable from the first line and the filter already denies them ptrace.
 #  D. The program gets descriptors 0, 1, 2 and no other.
 #  E. Nothing is read from or written to a path of the session before its own rights are all we have.
 #
 # Descriptors: 0 input, 1 and 2 output to the driver, 3 configuration (NUL-separated `key value`),
-# 4 status: "S\n" the command starts, "F stage errno\n" it does not, "X waitstatus\n" how it ended.
+# (read when there is something to do: the driver keeps a few of us waiting, because starting perl and
+# compiling this costs more than all the rest), 4 status: "S\n" the command starts, "F stage errno\n" it does not, "X waitstatus\n" how it ended.
 use strict;
 no warnings;
 
@@ -55,7 +58,13 @@ must('dumpable', 'prctl', PR_SET_DUMPABLE, 0, 0, 0, 0);
 # command dies first and never the first process, and the command cannot lower it again.
 if (open(my $adj, '>', '/proc/self/oom_score_adj')) { syswrite($adj, '800'); close $adj }
 
-my %ns = map { split /=/ } split / /, $one{namespaces};
+my (%ns, @ns_handles);
+for (split / /, $one{namespaces}) {
+    my ($kind, $fd) = split /=/;
+    sysopen(my $handle, '/proc/' . getppid() . "/fd/$fd", 0) or refuse("open-$kind");
+    push @ns_handles, $handle;
+    $ns{$kind} = fileno $handle;
+}
 if ($one{privileged} eq '0') {
     # Without root the only rights over the session's namespaces come from the user namespace that
     # owns them; bubblewrap made it as our own uid. The session's inner one comes last, below.
@@ -133,7 +142,7 @@ if ($child == 0) {
 # abandoned command would let a session grow outside its limits.
 close $out_w;
 close $err_w;
-call('close_range', 5, 4 + keys(%ns), 0);
+@ns_handles = ();
 open(STDIN, '<', '/dev/null');
 $SIG{PIPE} = 'IGNORE';
 my ($wait, $quiet) = (undef, 0);

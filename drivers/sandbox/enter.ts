@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Starts enter.pl, the only way into a live sandbox, and understands its answers. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
 import { DriverFault } from "../driver.ts";
+import type { EntryPool } from "./entry-pool.ts";
 import type { NamespaceKind } from "./record.ts";
 import { INSIDE_ID } from "./skeleton.ts";
 import { ENTRY_CALLS, type Machine } from "./syscalls.ts";
 
-const ENTRY = fileURLToPath(new URL("./enter.pl", import.meta.url));
 const CALLS = Object.entries(ENTRY_CALLS[process.arch as Machine] ?? ENTRY_CALLS.x64)
   .map(([name, number]) => `${name}=${number}`)
   .join(" ");
@@ -43,7 +42,7 @@ export class EntryRefused extends DriverFault {
 }
 
 export interface Entered {
-  stdin: Writable | null;
+  stdin: Writable;
   stdout: Readable;
   stderr: Readable;
   /** Resolves when the command is about to be executed; rejects with EntryRefused. */
@@ -58,14 +57,14 @@ const text = (key: string, value: string) => {
   return `${key} ${value}\0`;
 };
 
-export function enter(ask: EntryAsk): Entered {
+export function enter(pool: EntryPool, ask: EntryAsk): Entered {
   const kinds = (Object.keys(ask.namespaces) as NamespaceKind[]).filter(
     (k) => ask.namespaces[k] !== undefined,
   );
   // The configuration goes through a pipe: an argument list can be read by everyone on the host.
   const configuration =
     text("calls", CALLS) +
-    text("namespaces", kinds.map((kind, index) => `${kind}=${5 + index}`).join(" ")) +
+    text("namespaces", kinds.map((kind) => `${kind}=${ask.namespaces[kind]}`).join(" ")) +
     text("privileged", ask.hostUid === null ? "0" : "1") +
     text("owner", String(ask.hostUid ?? "")) +
     ask.cgroups.map((path) => text("cgroup", path)).join("") +
@@ -82,22 +81,10 @@ export function enter(ask: EntryAsk): Entered {
       .join("") +
     ask.argv.map((arg) => text("arg", arg)).join("");
 
-  const child = spawn("/usr/bin/perl", ["-f", ENTRY], {
-    env: {},
-    cwd: "/",
-    stdio: [
-      ask.input === "none" ? "ignore" : "pipe",
-      "pipe",
-      "pipe",
-      "pipe",
-      "pipe",
-      ...kinds.map((kind) => ask.namespaces[kind]!),
-    ],
-  });
+  const child = pool.take();
   const setup = child.stdio[3] as Writable;
   const status = child.stdio[4] as Readable;
-  setup.on("error", () => {});
-  child.stdin?.on("error", () => {});
+  if (ask.input === "none") child.stdin!.end();
   setup.end(`${configuration.slice(0, -1)}\0end\0`);
 
   let begin = () => {};
@@ -110,7 +97,6 @@ export function enter(ask: EntryAsk): Entered {
     let said = "";
     let failure: Error | null = null;
     status.setEncoding("latin1");
-    status.on("error", () => {});
     status.on("data", (more: string) => {
       said += more;
       if (said.length > 4096) said = said.slice(-4096);
@@ -137,5 +123,5 @@ export function enter(ask: EntryAsk): Entered {
   // Either may be looked at late; an unhandled rejection must not end the host.
   started.catch(() => {});
   ended.catch(() => {});
-  return { stdin: child.stdin, stdout: child.stdout!, stderr: child.stderr!, started, ended, child };
+  return { stdin: child.stdin!, stdout: child.stdout!, stderr: child.stderr!, started, ended, child };
 }

@@ -13,6 +13,7 @@ import type { ExecAsk } from "../driver.ts";
 import { INPUT_FOLDER } from "./arguments.ts";
 import { type Cgroups, processesIn } from "./cgroups.ts";
 import { enter } from "./enter.ts";
+import type { EntryPool } from "./entry-pool.ts";
 import { feed } from "./feed.ts";
 import type { Sandbox } from "./machine.ts";
 import { listPids, namespaceInode, statusFields } from "./process-table.ts";
@@ -26,6 +27,7 @@ export interface ExecPlace {
   sandbox: Sandbox;
   cgroups: Cgroups;
   filter: Buffer;
+  entries: EntryPool;
 }
 
 export const BASE_ENV: Readonly<Record<string, string>> = {
@@ -44,7 +46,7 @@ export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<Exe
   const from = performance.now();
   const command = cgroups.createCommand(sandbox.cgroups, `x${++sandbox.commands}`);
   const killsBefore = cgroups.oomKills(sandbox.cgroups) ?? 0;
-  const entered = enter({
+  const entered = enter(place.entries, {
     argv: ["/bin/sh", "-c", ask.command],
     cwd: ask.cwd ?? "/session",
     env: { ...BASE_ENV, ...ask.env },

@@ -5,7 +5,7 @@ import type { Entered } from "./enter.ts";
 
 /** Resolves when all was handed over or the reader went away (which its own result tells); rejects when the source failed. */
 export async function feed(entered: Entered, input: AsyncIterable<Uint8Array>): Promise<void> {
-  const stdin = entered.stdin!;
+  const { stdin } = entered;
   try {
     for await (const bytes of input) {
       if (stdin.destroyed) return;

@@ -114,14 +114,14 @@ function judge(exitCode: number): void {
 }
 
 async function runScript(
-  { sandbox, cgroups, filter }: ExecPlace,
+  { sandbox, cgroups, filter, entries }: ExecPlace,
   script: string,
   args: string[],
   io: { input?: AsyncIterable<Uint8Array>; onBytes?: (bytes: Uint8Array) => Promise<void> } = {},
 ): Promise<number> {
   const command = cgroups.createCommand(sandbox.cgroups, `f${++sandbox.commands}`);
   try {
-    const entered = enter({
+    const entered = enter(entries, {
       argv: ["/bin/sh", "-c", script, "sh", ...args],
       cwd: "/session",
       env: BASE_ENV,

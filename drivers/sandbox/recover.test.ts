@@ -81,6 +81,23 @@ describeWith([bubblewrap, root], "after a crash of the host", () => {
     stranger.kill("SIGKILL");
   });
 
+  test("numbers that a stranger was given since are not taken for the machine's", async () => {
+    const { machineId, record } = await crash(2, 2);
+    const stranger = newMachineId();
+    // Another driver's machine stands for a container: it holds the numbers now.
+    const other = ownDriver("stranger");
+    const { started } = (await other.driver.start(stranger, SPEC, async () => {})).record as SandboxRecord;
+    const reused = {
+      ...record,
+      started: { ...record.started!, namespaces: started!.namespaces, mounts: started!.mounts },
+    };
+    const facts = await own.driver.recover(machineId, reused);
+    expect(facts.steps.namespace.ok && facts.steps.tmpfs.ok).toBe(true);
+    expect(other.driver.live()).toEqual([stranger]);
+    expect((await run(other.driver, stranger, "echo alive")).stdout).toBe("alive\n");
+    await other.close();
+  });
+
   test("after a restart of the host no recorded number is acted on", async () => {
     const { machineId, record } = await crash(2, 2);
     const stranger = spawn("sleep", ["600"], { uid: record.uid!, gid: record.uid!, stdio: "ignore" });

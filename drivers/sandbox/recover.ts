@@ -91,7 +91,7 @@ export async function recoverSandbox(
   }));
   const [scan, scanning] = await timed(async () => {
     const whole = scanQuestion(machineId, record, [], tools.traces);
-    const answer = await tools.prober.ask(narrow(whole, sameBoot, tools.inUse));
+    const answer = await tools.prober.ask(narrow(whole, sameBoot, record.uid, tools.inUse));
     for (const device of whole.devices) {
       answer.mounts[device] ??= 0;
       answer.descriptors[device] ??= 0;
@@ -118,14 +118,21 @@ export async function recoverSandbox(
 }
 
 /**
- * Nobody held the recorded inodes and device numbers since the crash, so they may be somebody else's.
- * After a restart of the host all are; in the same boot those that a living machine of ours holds. A
- * number that was given away again is one that had been freed, so dropping it from the search drops no
- * finding. What a stranger reuses is still reported: rather a false alarm than a false assurance.
+ * Nobody held the recorded inodes and device numbers since the crash, and the kernel gives out the
+ * lowest free ones, so they may be somebody else's: a container started since was seen as a mount of
+ * the session. After a restart of the host all are; in the same boot those that a living machine of
+ * ours holds — a number given away again had been freed, so leaving it out hides nothing. Of the rest
+ * only what bears the machine's own uid counts. A task of root's that joined a namespace of the
+ * machine before the crash is therefore not found here, as it is by `stop`.
  */
-function narrow(question: ScanQuestion, sameBoot: boolean, inUse: InUse): ScanQuestion {
+function narrow(
+  question: ScanQuestion,
+  sameBoot: boolean,
+  ownerUid: number | null,
+  inUse: InUse,
+): ScanQuestion {
   if (!sameBoot) return { ...question, namespaces: {}, devices: [] };
   const namespaces = Object.entries(question.namespaces).filter(([, inode]) => !inUse.namespaces.has(inode));
   const devices = question.devices.filter((device) => !inUse.devices.has(device));
-  return { ...question, namespaces: Object.fromEntries(namespaces), devices };
+  return { ...question, namespaces: Object.fromEntries(namespaces), devices, ownerUid };
 }

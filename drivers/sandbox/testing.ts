@@ -13,12 +13,14 @@ export interface OwnDriver {
   close(): Promise<void>;
 }
 
+let made = 0;
+
 export function ownDriver(name: string, more: Partial<SandboxOptions> = {}): OwnDriver {
   const folder = mkdtempSync(join(tmpdir(), `casemate-${name}-`));
   const owner = `test-${name}-${process.pid}`;
-  // A range for each test process: 4 million pids at most, 1,000 uids each would overflow, so by remainder.
-  const base = 1_901_000_000 + (process.pid % 90_000) * 1_000;
-  const options = { folder, owner, uids: { base, count: 900 }, proberUid: base + 999, ...more };
+  // A range for each test process and in it one for each driver, so that no two share a uid.
+  const base = 1_901_000_000 + (process.pid % 90_000) * 1_000 + made++ * 100;
+  const options = { folder, owner, uids: { base, count: 99 }, proberUid: base + 99, ...more };
   const driver = new SandboxDriver(options);
   const close = async () => {
     await driver.close();

@@ -29,6 +29,12 @@ export interface ScanQuestion {
   devices: string[];
   /** Descriptors the driver itself still holds, on purpose: they keep the numbers above from being reused. */
   held: { pid: number; fds: number[] };
+  /**
+   * Set when nobody held the numbers above (recovery), so that they may be a stranger's by now. Only
+   * what bears the machine's own uid counts then: its user namespace knows no other, so all its tasks
+   * and files have it and its mounts name it.
+   */
+  ownerUid: number | null;
   cgroups: string[];
   canaryHex: string;
   folders: string[];

@@ -11,7 +11,7 @@
  *     found is looked for again, and only what stays is reported.
  */
 import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
-import { listPids, mountLines, tryRead } from "../process-table.ts";
+import { listPids, mountLines, statusFields, tryRead } from "../process-table.ts";
 import { NAMESPACE_KINDS } from "../record.ts";
 import type { ScanAnswer, ScanQuestion } from "./question.ts";
 import { searchTraces } from "./traces.ts";
@@ -52,6 +52,19 @@ const foundAny = (answer: ScanAnswer) =>
 
 /** The device as mountinfo prints it, from the number stat gives. */
 const deviceText = (dev: number) => `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`;
+
+const isOwn = ({ ownerUid }: ScanQuestion, uid: () => number | null) =>
+  ownerUid === null || uid() === ownerUid;
+
+function uidOf(pid: number): number | null {
+  const uid = statusFields(pid)?.get("Uid")?.split("\t")[0];
+  return uid === undefined ? null : Number(uid);
+}
+
+function mountUid(options: string): number | null {
+  const uid = options.match(/\buid=(\d+)/)?.[1];
+  return uid === undefined ? null : Number(uid);
+}
 
 /** The device as /proc/<pid>/maps prints it. */
 function mapsText(device: string): string {
@@ -105,19 +118,20 @@ function look(sights: Sight[]): void {
         continue;
       }
     }
-    for (const { answer } of hits) answer.tasks++;
+    for (const { question, answer } of hits) if (isOwn(question, () => uidOf(pid))) answer.tasks++;
 
     for (const name of ["root", "cwd"]) {
       const at = tryStat(`${base}/${name}`);
       const sight = at && byDevice.get(deviceText(at.dev));
-      if (sight) sight.answer.descriptors[deviceText(at.dev)]!++;
+      if (sight && isOwn(sight.question, () => at.uid)) sight.answer.descriptors[deviceText(at.dev)]!++;
       if (name === "root" && at) {
         const table = `${tryLink(`${base}/ns/mnt`)} ${at.dev} ${at.ino}`;
         if (!tables.has(table)) {
           tables.add(table);
           for (const line of mountLines(pid) ?? []) {
             const found = byDevice.get(line.device);
-            if (found) found.answer.mounts[line.device]!++;
+            if (found && isOwn(found.question, () => mountUid(line.options)))
+              found.answer.mounts[line.device]!++;
           }
         }
       }
@@ -126,7 +140,8 @@ function look(sights: Sight[]): void {
     // A file that was mapped and closed has no descriptor any more and keeps the file system all the same.
     const maps = tryRead(`${base}/maps`) ?? "";
     for (const [device, sight] of byDevice)
-      if (maps.includes(mapsText(device))) sight.answer.descriptors[device]!++;
+      if (sight.question.ownerUid === null && maps.includes(mapsText(device)))
+        sight.answer.descriptors[device]!++;
 
     const held = heldBy.get(pid);
     const fds = tryList(`${base}/fd`);
@@ -136,7 +151,8 @@ function look(sights: Sight[]): void {
       if (!at) continue;
       const device = deviceText(at.dev);
       const sight = byDevice.get(device);
-      if (sight && held?.get(Number(fd)) !== sight) sight.answer.descriptors[device]!++;
+      if (sight && held?.get(Number(fd)) !== sight && isOwn(sight.question, () => at.uid))
+        sight.answer.descriptors[device]!++;
     }
   }
   const sockets = tryRead("/proc/net/unix") ?? "";
