@@ -2,6 +2,7 @@
 /** The commands of `./casemate`. Each returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { Command, CommanderError } from "commander";
 import pkg from "#package.json" with { type: "json" };
+import { backupCommand, healthCommand, restoreCommand, rotateKeysCommand } from "./operate.ts";
 import { upCommand } from "./up.ts";
 
 const DEFAULT_STATE = ".casemate";
@@ -61,6 +62,37 @@ program
       ),
     ),
   );
+
+const targeted = (name: string, description: string) =>
+  program
+    .command(name)
+    .description(description)
+    .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+    .option("--json", "print JSON");
+const remote = (command: Command) =>
+  command
+    .option("--url <url>", "an installation elsewhere")
+    .option("--key <key>", "its admin key, or @file that holds it");
+
+remote(targeted("health", "ask an installation how it is: exit 0 healthy, 1 degraded")).action((target) =>
+  finish(healthCommand(target)),
+);
+
+const keys = program.command("keys").description("keys of an installation");
+remote(
+  keys
+    .command("rotate")
+    .description("make a new key-encryption key and wrap every data key under it")
+    .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+    .option("--json", "print JSON"),
+).action((target) => finish(rotateKeysCommand(target)));
+
+targeted("backup", "write database, keys and records of an installation to one file, running or not")
+  .argument("<file>")
+  .action((file, target) => finish(backupCommand(file, target)));
+targeted("restore", "make a state folder from a backup")
+  .argument("<file>")
+  .action((file, target) => finish(restoreCommand(file, target)));
 
 async function finish(work: Promise<number>): Promise<void> {
   process.exitCode = await work;

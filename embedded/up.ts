@@ -5,6 +5,7 @@
  * This process holds no secret after start but the operator's key file's hash, and only restarts what
  * died.
  */
+import { rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { spawnPart } from "#confine/spawn.ts";
@@ -65,6 +66,9 @@ export async function up(
         warn(`PostgreSQL ended (${code}); see ${layout.path("logs")} and start casemate again`);
     });
     const url = await ready(layout, user, options.port);
+    // Where the other commands find this installation; it holds no secret.
+    writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
+    undo.push(() => rmSync(layout.path("running.json"), { force: true }));
     for (const line of await welcome({ url, layout, admin, json: options.json })) print(line);
     return { url, stop };
   } catch (error) {

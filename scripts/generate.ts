@@ -2,30 +2,21 @@
 /** Documents made from the code and committed, so that a public change shows in the diff. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
-import { SESSIONS } from "#contract/sessions/index.ts";
-import { ErrorBody } from "#contract/sessions/vocabulary.ts";
 import pkg from "#package.json" with { type: "json" };
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
-const DOCUMENTS: Record<string, () => string> = {
-  "docs/openapi/sessions.json": () =>
-    `${JSON.stringify(
-      openApiDocument({
-        title: "Casemate sessions",
-        version: pkg.version,
-        description: "Ephemeral sealed sandboxes that end with a signed destruction proof.",
-        operations: SESSIONS,
-        error: ErrorBody,
-      }),
-      null,
-      2,
-    )}\n`,
-};
+const FILES: Record<string, () => string> = Object.fromEntries(
+  DOCUMENTS.map(({ file, path: _served, ...document }) => [
+    `docs/openapi/${file}`,
+    () => `${JSON.stringify(openApiDocument({ ...document, version: pkg.version }), null, 2)}\n`,
+  ]),
+);
 
 export function generatedDrift(): string[] {
-  return Object.entries(DOCUMENTS).flatMap(([path, make]) => {
+  return Object.entries(FILES).flatMap(([path, make]) => {
     let kept = "";
     try {
       kept = readFileSync(join(ROOT, path), "utf8");
@@ -37,7 +28,7 @@ export function generatedDrift(): string[] {
 }
 
 if (import.meta.main) {
-  for (const [path, make] of Object.entries(DOCUMENTS)) {
+  for (const [path, make] of Object.entries(FILES)) {
     mkdirSync(dirname(join(ROOT, path)), { recursive: true });
     writeFileSync(join(ROOT, path), make());
     console.log(path);

@@ -3,9 +3,8 @@
  * The direction of imports, checked. A room may import itself and what its line names; a test may
  * import anything. The drawing of the house is design, this is what holds it up.
  */
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { globSync } from "node:fs";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
@@ -24,10 +23,27 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/core/ledger": ["contract", "control/src/database", "control/src/core/identity"],
   "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
   "control/src/core/fleet": ["contract", "link", "control/src/database"],
-  "control/src/core/machines": ["contract", "control/src/database", "control/src/core/fleet", "control/src/core/ledger"],
+  "control/src/core/machines": [
+    "contract",
+    "control/src/database",
+    "control/src/core/fleet",
+    "control/src/core/ledger",
+  ],
   "control/src/http": ["contract", "control/src/database", "control/src/core"],
-  "control/src/surfaces/sessions": ["contract", "evidence", "link", "control/src/core", "control/src/database", "control/src/http"],
-  "control/src/surfaces/platform": ["contract", "control/src/core", "control/src/database", "control/src/http"],
+  "control/src/surfaces/sessions": [
+    "contract",
+    "evidence",
+    "link",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
+  "control/src/surfaces/platform": [
+    "contract",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
   "control/src": ["contract", "link", "control/src", "package.json"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
   cli: ["embedded", "evidence", "scripts", "bench", "package.json"],
@@ -41,9 +57,13 @@ const within = (path: string, room: string) => path === room || path.startsWith(
 
 export function importFaults(): string[] {
   const faults: string[] = [];
-  const files = globSync("{contract,evidence,confine,link,drivers,host,control,embedded,cli,scripts,bench}/**/*.ts", { cwd: ROOT });
+  const files = globSync(
+    "{contract,evidence,confine,link,drivers,host,control,embedded,cli,scripts,bench}/**/*.ts",
+    { cwd: ROOT },
+  );
   for (const file of files) {
-    if (file.endsWith(".test.ts") || file.includes("/conformance/") || file.endsWith("conformance.ts")) continue;
+    if (file.endsWith(".test.ts") || file.includes("/conformance/") || file.endsWith("conformance.ts"))
+      continue;
     const room = Object.keys(MAY_IMPORT)
       .filter((each) => within(file, each))
       .sort((a, b) => b.length - a.length)[0];
@@ -53,7 +73,8 @@ export function importFaults(): string[] {
     }
     const allowed = MAY_IMPORT[room]!;
     for (const target of importsOf(file)) {
-      if (within(target, room) || allowed.includes("*") || allowed.some((each) => within(target, each))) continue;
+      if (within(target, room) || allowed.includes("*") || allowed.some((each) => within(target, each)))
+        continue;
       faults.push(`${file} imports ${target}: ${room} may not`);
     }
   }

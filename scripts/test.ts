@@ -38,7 +38,9 @@ export async function runTests(argv: string[]): Promise<number> {
       console.log(`\nagain on PostgreSQL ${FLOOR}:`);
       add(total, await vitest(["control/"], false, { CASEMATE_TEST_POSTGRES_BIN: bin }));
     } else {
-      total.skipped.push(`control on PostgreSQL ${FLOOR} [skipped: needs ${bin} (apt-get install postgresql-${FLOOR})]`);
+      total.skipped.push(
+        `control on PostgreSQL ${FLOOR} [skipped: needs ${bin} (apt-get install postgresql-${FLOOR})]`,
+      );
     }
   }
   for (const name of total.skipped) console.log(`skipped: ${name}`);
@@ -53,7 +55,12 @@ async function vitest(filters: string[], deep: boolean, env: Record<string, stri
   const child = spawn(process.execPath, [join(ROOT, "node_modules/vitest/vitest.mjs"), ...args], {
     cwd: ROOT,
     stdio: "inherit",
-    env: { ...process.env, ...env, NO_COLOR: process.stdout.isTTY ? "" : "1", ...(deep ? { CASEMATE_TEST_DEPTH: "all" } : {}) },
+    env: {
+      ...process.env,
+      ...env,
+      NO_COLOR: process.stdout.isTTY ? "" : "1",
+      ...(deep ? { CASEMATE_TEST_DEPTH: "all" } : {}),
+    },
   });
   const code = await new Promise<number | null>((resolve) => child.once("exit", resolve));
   try {
@@ -69,8 +76,12 @@ async function vitest(filters: string[], deep: boolean, env: Record<string, stri
 /** A runner that failed without a failed test (a file that does not load, a leaked error) still failed. */
 function tallyOf(report: Report, code: number | null): Tally {
   const tests = report.testResults.flatMap((file) => file.assertionResults);
-  const skipped = tests.filter(({ status }) => !["passed", "failed"].includes(status)).map(({ fullName }) => fullName);
-  const broken = report.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
+  const skipped = tests
+    .filter(({ status }) => !["passed", "failed"].includes(status))
+    .map(({ fullName }) => fullName);
+  const broken = report.testResults.filter(
+    (file) => file.status === "failed" && file.assertionResults.length === 0,
+  ).length;
   const failed = report.numFailedTests + broken;
   return { passed: report.numPassedTests, failed: failed === 0 && code !== 0 ? 1 : failed, skipped };
 }

@@ -9,7 +9,10 @@ import { runTests } from "./test.ts";
 const ROOT = new URL("..", import.meta.url).pathname;
 
 function tool(name: string, args: string[]): string[] {
-  const { status, stdout, stderr } = spawnSync(join(ROOT, "node_modules/.bin", name), args, { cwd: ROOT, encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(join(ROOT, "node_modules/.bin", name), args, {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
   return status === 0 ? [] : [`${stdout}${stderr}`.trim()];
 }
 

@@ -3,9 +3,8 @@
 import { readFileSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import { DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
-import { SESSIONS } from "#contract/sessions/index.ts";
-import { ErrorBody } from "#contract/sessions/vocabulary.ts";
 import type { ControlLink } from "#link/port.ts";
 import { listenSocket } from "#link/socket.ts";
 import type { ControlConfig } from "./config.ts";
@@ -20,6 +19,7 @@ import { startHousekeeping } from "./housekeeping.ts";
 import { openMetrics } from "./http/metrics.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
+import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { openPayments, type Payments } from "./surfaces/sessions/billing.ts";
 import { dressError } from "./surfaces/sessions/errors.ts";
 import { sessionReactions } from "./surfaces/sessions/reactions.ts";
@@ -59,7 +59,8 @@ export async function startControl({
     undo.push(() => db.close());
     const { keyHash, keyPrefix } = config.operator;
     if (keyHash !== null) await installOperatorKey(db.run, Buffer.from(keyHash, "hex"), keyPrefix);
-    const vault = openVault(db.run, await openKeyRing(`${config.folder}/kek`));
+    const ring = await openKeyRing(`${config.folder}/kek`);
+    const vault = openVault(db.run, ring);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
     const reactions = sessionReactions(vault);
@@ -94,19 +95,13 @@ export async function startControl({
     const metrics = openMetrics();
     metrics.gauge("casemate_hosts", "Hosts connected to this process", () => fleet.held().length);
     const { tiers, startTimeoutMs, endTimeoutMs } = config.sessions;
-    const routes = sessionRoutes({
+    const sessions = sessionRoutes({
       ...{ db, fleet, converger, watch, vault, feed, tiers, log, startTimeoutMs, endTimeoutMs },
       payments: paymentsOf(config),
       replica: config.replica,
       startedAt: new Date(),
     });
-    const sessionsDocument = openApiDocument({
-      title: "Casemate sessions",
-      version,
-      description: "Ephemeral sealed sandboxes that end with a signed destruction proof.",
-      operations: SESSIONS,
-      error: ErrorBody,
-    });
+    const routes = [...sessions, ...platformRoutes({ vault, ring })];
     const app = await createServer({
       ...{ db, routes, log, metrics, checkAnswers },
       dress: { sessions: dressError, platform: dressError },
@@ -114,7 +109,11 @@ export async function startControl({
       trustedProxies: config.http.trustedProxies,
       pages: (server) =>
         addPages(server, {
-          documents: [{ path: "/v1/openapi.json", title: "Casemate sessions", content: sessionsDocument }],
+          documents: DOCUMENTS.map(({ path, ...document }) => ({
+            path,
+            title: document.title,
+            content: openApiDocument({ ...document, version }),
+          })),
           metrics,
           ready: async () => fleet.held().length > 0 && (await db.ping()),
         }),

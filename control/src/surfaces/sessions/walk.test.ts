@@ -2,6 +2,7 @@
 /** Walks every operation of the contract: nothing answers a stranger, nothing falls over bad input. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Operation } from "#contract/operation.ts";
+import { PLATFORM } from "#contract/platform/index.ts";
 import { SESSIONS } from "#contract/sessions/index.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 
@@ -116,6 +117,18 @@ describe.each(withBody.map((operation) => [operation.id, operation] as const))(
     });
   },
 );
+
+describe.each(PLATFORM.map((operation) => [operation.id, operation] as const))("%s", (_id, operation) => {
+  it("is for the operator only", async () => {
+    const call = (key: string | null) => callerOf(casemate.url, key)(operation.method, operation.path);
+    expect((await call(null)).status).toBe(401);
+    expect((await call(`cm_admin_${"A".repeat(32)}`)).status).toBe(401);
+    const account = await call(owner.key);
+    expect(account.status).toBe(403);
+    isError(account.body, 403);
+    expect((await call(casemate.adminKey)).status).toBe(200);
+  });
+});
 
 describe("every path", () => {
   it.each([...new Set(SESSIONS.map((operation) => operation.path))])(

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The operator's commands on a running installation or its folder. `--json` prints what the server said. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { backup, restore } from "#embedded/backup.ts";
+
+export interface Target {
+  state: string;
+  url?: string;
+  key?: string;
+  json?: boolean;
+}
+
+export async function rotateKeysCommand(target: Target): Promise<number> {
+  const reply = await callAdmin(target, "POST", "/platform/v1/keys/rotate");
+  print(target, reply, `new key-encryption key ${reply.key_id}; ${reply.rewrapped} data keys wrapped again`);
+  return 0;
+}
+
+export async function healthCommand(target: Target): Promise<number> {
+  const { url } = whereOf(target);
+  const response = await fetch(`${url}/v1/health`).catch((cause) => {
+    throw new Error(`no answer from ${url}: is casemate up?`, { cause });
+  });
+  const health = (await response.json()) as {
+    status: string;
+    engines: Record<string, boolean>;
+    database: boolean;
+  };
+  const bad = Object.entries({ ...health.engines, database: health.database }).filter(([, well]) => !well);
+  print(
+    target,
+    health,
+    bad.length === 0 ? "healthy" : `${health.status}: ${bad.map(([name]) => name).join(", ")} not well`,
+  );
+  return health.status === "healthy" ? 0 : 1;
+}
+
+export async function backupCommand(file: string, { state, json = false }: Target): Promise<number> {
+  await backup(state, file);
+  print(
+    { state, json },
+    { file },
+    `written ${file}: it holds every key of this installation, keep it as secret as ${state}`,
+  );
+  return 0;
+}
+
+export function restoreCommand(file: string, { state, json = false }: Target): Promise<number> {
+  restore(file, state);
+  print({ state, json }, { state }, `restored into ${state}: start it with ./casemate up --state ${state}`);
+  return Promise.resolve(0);
+}
+
+function print({ json = false }: Target, value: unknown, sentence: string): void {
+  process.stdout.write(`${json ? JSON.stringify(value) : sentence}\n`);
+}
+
+/** `--url` and `--key`, or both from the state folder of an installation on this machine. */
+function whereOf({ state, url, key }: Target): { url: string; key: string | null } {
+  // `@file` keeps the key out of process listings; a bare key is for those who know that.
+  const given = key?.startsWith("@") ? readFileSync(key.slice(1), "utf8").trim() : key;
+  if (url !== undefined) return { url: url.replace(/\/$/, ""), key: given ?? null };
+  const where = JSON.parse(readFileSync(join(state, "running.json"), "utf8")) as { url: string };
+  return { url: where.url, key: given ?? readFileSync(join(state, "admin.key"), "utf8").trim() };
+}
+
+async function callAdmin(target: Target, method: string, path: string): Promise<Record<string, unknown>> {
+  let where: { url: string; key: string | null };
+  try {
+    where = whereOf(target);
+  } catch (cause) {
+    throw new Error(`no casemate runs on ${target.state}; give --state, or --url and --key`, { cause });
+  }
+  if (where.key === null) throw new Error("--key is needed with --url");
+  const response = await fetch(where.url + path, {
+    method,
+    headers: { authorization: `Bearer ${where.key}` },
+  }).catch((cause) => {
+    throw new Error(`no answer from ${where.url}: is casemate up?`, { cause });
+  });
+  const body = (await response.json()) as Record<string, unknown>;
+  if (!response.ok) throw new Error(`${response.status} ${body.message}`);
+  return body;
+}

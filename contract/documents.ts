@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The API documents: which operations each holds, where it is served and the file it is committed as. */
+import type { Operation } from "./operation.ts";
+import { PLATFORM } from "./platform/index.ts";
+import { SESSIONS } from "./sessions/index.ts";
+import { ErrorBody } from "./sessions/vocabulary.ts";
+
+export interface ApiDocument {
+  path: string;
+  file: string;
+  title: string;
+  description: string;
+  operations: readonly Operation[];
+  error: unknown;
+}
+
+export const DOCUMENTS: readonly ApiDocument[] = [
+  {
+    path: "/v1/openapi.json",
+    file: "sessions.json",
+    title: "Casemate sessions",
+    description: "Ephemeral sealed sandboxes that end with a signed destruction proof.",
+    operations: SESSIONS,
+    error: ErrorBody,
+  },
+  {
+    path: "/platform/v1/openapi.json",
+    file: "platform.json",
+    title: "Casemate platform",
+    description: "What the operator of an installation does with it.",
+    operations: PLATFORM,
+    error: ErrorBody,
+  },
+];

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What Casemate adds beside the four surfaces. */
+import type { Operation } from "../operation.ts";
+import { rotateKeys } from "./rotate-keys.ts";
+
+export const PLATFORM: readonly Operation[] = [rotateKeys];

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The operator's own operations. */
+import { rotateKeys } from "#contract/platform/rotate-keys.ts";
+import type { KeyRing, Vault } from "../../core/vault/index.ts";
+import { type Answer, type Route, route } from "../../http/call.ts";
+
+export interface PlatformDeps {
+  vault: Vault;
+  ring: KeyRing;
+}
+
+export const platformRoutes = (deps: PlatformDeps): Route[] => [route(rotateKeys, () => rotate(deps))];
+
+/** The new key is on disk before anything is wrapped under it; a crash in between leaves both usable. */
+async function rotate({ vault, ring }: PlatformDeps): Promise<Answer> {
+  await ring.add();
+  const rewrapped = await vault.rewrap();
+  return { status: 200, body: { key_id: ring.newest().id, rewrapped } };
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Backup and restore of a state folder as one tar file: database, keys, the host's records. It works
+ * while casemate runs, by PostgreSQL's own online backup (pg_backup_start/stop), and while it does not.
+ *
+ *  A. Keys are copied after the database: a key ring only grows, so the later copy opens everything
+ *     that the earlier one holds.
+ *  B. The file holds every key of the installation; it is written 0600 and is as secret as the folder.
+ *  C. A restore goes into a folder that is not there yet. Sessions that lived at backup time are ended
+ *     by the host's recovery at the next start, with a proof that says so.
+ */
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import pg from "pg";
+import { lockFolder } from "./lock.ts";
+
+const KEPT = ["control", "host", "signer", "keys", "admin.key", "version"];
+
+export async function backup(state: string, target: string): Promise<void> {
+  if (!existsSync(join(state, "version"))) throw new Error(`${state} is not a state folder`);
+  if (existsSync(target)) throw new Error(`${target} exists already`);
+  const folder = mkdtempSync(join(dirname(resolve(target)), ".casemate-backup-"));
+  try {
+    mkdirSync(join(folder, "postgres"), { mode: 0o755 });
+    await copyDatabase(state, folder);
+    for (const name of KEPT) if (existsSync(join(state, name))) copy(join(state, name), folder);
+    const draft = join(folder, "backup.tar");
+    run("tar", ["--create", "--numeric-owner", "--exclude=./backup.tar", "-f", draft, "-C", folder, "."]);
+    chmodSync(draft, 0o600);
+    renameSync(draft, resolve(target));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+export function restore(source: string, state: string): void {
+  if (existsSync(state) && readdirSync(state).length > 0)
+    throw new Error(`${state} is not empty; restore needs a new folder`);
+  const names = run("tar", ["--list", "-f", source]).split("\n");
+  if (!names.includes("./version") || !names.includes("./postgres/data/PG_VERSION")) {
+    throw new Error(`${source} is not a backup of casemate`);
+  }
+  mkdirSync(state, { recursive: true, mode: 0o755 });
+  run("tar", ["--extract", "--numeric-owner", "--same-permissions", "-f", source, "-C", state]);
+}
+
+async function copyDatabase(state: string, folder: string): Promise<void> {
+  const data = join(state, "postgres/data");
+  const copied = join(folder, "postgres/data");
+  const client = new pg.Client({
+    host: join(state, "postgres/socket"),
+    user: "casemate",
+    database: "postgres",
+  });
+  const running = await client.connect().then(
+    () => true,
+    () => false,
+  );
+  if (!running) {
+    // Nobody may start while the folder is copied. A folder of a killed server is whole with its WAL.
+    const lock = lockFolder(join(state, "lock"));
+    copy(data, join(folder, "postgres"));
+    rmSync(join(copied, "postmaster.pid"), { force: true });
+    lock.release();
+    return;
+  }
+  try {
+    // The WAL written meanwhile must still be there when it is copied, last.
+    await client.query("alter system set wal_keep_size = '1GB'");
+    await client.query("select pg_reload_conf()");
+    await client.query("select pg_backup_start('casemate', fast => true)");
+    copy(data, join(folder, "postgres"));
+    const { rows } = await client.query<{ labelfile: string }>(
+      "select labelfile from pg_backup_stop(wait_for_archive => false)",
+    );
+    rmSync(join(copied, "pg_wal"), { recursive: true });
+    copy(join(data, "pg_wal"), copied);
+    rmSync(join(copied, "postmaster.pid"), { force: true });
+    writeLabel(copied, rows[0]!.labelfile);
+  } finally {
+    await client.query("alter system reset wal_keep_size").catch(() => {});
+    await client.query("select pg_reload_conf()").catch(() => {});
+    await client.end();
+  }
+}
+
+/** PostgreSQL replays from the point this file names; it must belong to the server's uid. */
+function writeLabel(data: string, label: string): void {
+  const path = join(data, "backup_label");
+  copyFileSync(join(data, "PG_VERSION"), path);
+  writeFileSync(path, label);
+  run("chown", ["--reference", join(data, "PG_VERSION"), path]);
+  chmodSync(path, 0o600);
+}
+
+const copy = (from: string, into: string) => {
+  // A server at work removes files while they are copied; PostgreSQL's replay makes up for those.
+  const { status, stderr } = spawnSync("cp", ["--archive", from, into], { encoding: "utf8" });
+  const others = (stderr ?? "")
+    .split("\n")
+    .filter((line) => line !== "" && !/No such file or directory/.test(line));
+  if (status !== 0 && others.length > 0) throw new Error(`copying ${from} failed: ${others[0]}`);
+};
+
+function run(command: string, args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    maxBuffer: 256 * 1024 * 1024,
+  });
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${command} failed: ${stderr.trim().split("\n").at(-1)}`);
+  return stdout;
+}
