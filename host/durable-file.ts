@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { KEY_BYTES } from "./seal.ts";
 
@@ -13,38 +13,61 @@ export const TEMPORARY = ".new";
 
 /**
  * How far the bytes are when `replaceFile` resolves. `behind`: in the page cache, which outlives this
- * process but not the machine; the flush goes on and its failure is given to `onLateFault`. `bytes`:
- * on disk, while the rename may still wait in the file system's journal, behind every earlier one.
+ * process but not the machine; a lane flushes them later. `bytes`: on disk, while the rename may still wait in the file system's journal, behind every earlier one.
  * `name`: found under its name whatever happens now.
  */
-export type Flush = "behind" | "bytes" | "name";
+export type Flush = { behind: FlushLane } | "bytes" | "name";
 
-export async function replaceFile(
-  path: string,
-  bytes: Uint8Array,
-  flush: Flush,
-  onLateFault: (error: unknown) => void = () => {},
-): Promise<void> {
+export async function replaceFile(path: string, bytes: Uint8Array, flush: Flush): Promise<void> {
   const beside = path + TEMPORARY;
   const file = await open(beside, "w", 0o600);
   let handed = false;
   try {
     await file.writeFile(bytes);
-    if (flush !== "behind") await file.datasync();
+    if (typeof flush === "string") await file.datasync();
     await rename(beside, path);
     if (flush === "name") await flushFolder(dirname(path));
-    if (flush === "behind") {
+    if (typeof flush === "object") {
       handed = true;
-      void file
-        .datasync()
-        .catch(onLateFault)
-        .finally(() => file.close().catch(onLateFault));
+      await flush.behind.take(file);
     }
   } catch (error) {
     await rm(beside, { force: true }).catch(() => {});
     throw error;
   } finally {
     if (!handed) await file.close();
+  }
+}
+
+/**
+ * Flushes one file after another behind the work. One lane, because each flush holds one of the four
+ * threads that do all file work of the process: with a flush per create they were all taken, and the
+ * next create waited for the disk after all (p95 6 ms instead of under 1).
+ */
+export class FlushLane {
+  static readonly #WAITING_MAX = 256;
+  readonly #onFault: (error: unknown) => void;
+  #waiting = 0;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(onFault: (error: unknown) => void) {
+    this.#onFault = onFault;
+  }
+
+  /** Takes the open file over. Resolves at once unless the disk cannot keep up. */
+  async take(file: FileHandle): Promise<void> {
+    this.#waiting += 1;
+    this.#last = this.#last.then(async () => {
+      await file.datasync().catch(this.#onFault);
+      await file.close().catch(this.#onFault);
+      this.#waiting -= 1;
+    });
+    if (this.#waiting > FlushLane.#WAITING_MAX) await this.#last;
+  }
+
+  /** Resolves when everything taken so far is flushed. */
+  drained(): Promise<void> {
+    return this.#last;
   }
 }
 

@@ -29,7 +29,7 @@ import { join } from "node:path";
 import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
 import type { DriverRecord, EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
-import { eraseFile, type Flush, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
+import { eraseFile, type Flush, FlushLane, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
 import { deriveKey, KEY_BYTES, seal, unseal } from "./seal.ts";
 
 export interface LiveEntry {
@@ -73,14 +73,14 @@ export class MachineStore {
   readonly #outboxKey: Buffer;
   readonly #dataKeys = new Map<string, Buffer>();
   readonly #lock: Server;
-  readonly #onLateFault: (error: unknown) => void;
+  readonly #lane: FlushLane;
 
   private constructor(folder: string, hostKey: Buffer, lock: Server, onLateFault: (error: unknown) => void) {
     this.#folder = folder;
     this.#wrapKey = deriveKey(hostKey, "casemate/host/wrap/1");
     this.#outboxKey = deriveKey(hostKey, "casemate/host/outbox/1");
     this.#lock = lock;
-    this.#onLateFault = onLateFault;
+    this.#lane = new FlushLane(onLateFault);
   }
 
   static async open(folder: string, onLateFault: (error: unknown) => void = () => {}): Promise<MachineStore> {
@@ -105,7 +105,7 @@ export class MachineStore {
     const wrapped = seal(this.#wrapKey, `key/${id}`, dataKey);
     const body = seal(dataKey, `live/${id}`, Buffer.from(JSON.stringify(entry)));
     try {
-      await replaceFile(this.#path(id, "live"), Buffer.concat([wrapped, body]), "behind", this.#onLateFault);
+      await replaceFile(this.#path(id, "live"), Buffer.concat([wrapped, body]), { behind: this.#lane });
     } catch (error) {
       if (!this.live.has(id)) this.#zeroKey(id);
       throw error;
@@ -149,6 +149,7 @@ export class MachineStore {
   }
 
   async close(): Promise<void> {
+    await this.#lane.drained();
     for (const id of [...this.#dataKeys.keys()]) this.#zeroKey(id);
     this.#wrapKey.fill(0);
     this.#outboxKey.fill(0);
