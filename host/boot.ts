@@ -27,7 +27,7 @@ export function readBoot(): BootFacts {
   };
 }
 
-export function versionOf(): string {
+function versionOf(): string {
   return (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
 }
 

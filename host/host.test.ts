@@ -350,3 +350,27 @@ test("what lies in the state folder is closed to others and shows no salt or can
   expect(statSync(join(folder, "host", "machines")).mode & 0o077).toBe(0);
   await end();
 });
+
+test("a rotated issuer is announced beside the old one, and proofs of both verify", async () => {
+  const folder = scratch();
+  const recording = await control(folder);
+  const running = await host(folder);
+  const hostId = await recording.joined();
+  const before = await (await runMachine(recording, hostId)).end();
+  await running.rotateIssuer();
+  await recording.joined(2);
+  const { issuers } = recording.hosts[1]!;
+  expect(issuers).toHaveLength(2);
+  expect(issuers[0]).toEqual(recording.hosts[0]!.issuers[0]);
+  const after = await (await runMachine(recording, hostId)).end();
+  for (const [observation, issuer] of [
+    [before, issuers[0]],
+    [after, issuers[1]],
+  ] as const) {
+    expect(verifyProof(Buffer.from(observation.ended!.proof), { issuers })).toMatchObject({
+      valid: true,
+      level: 2,
+    });
+    expect(cdpOf(observation).attestation.certificate.issuer_id).toBe(issuer!.issuerId);
+  }
+});

@@ -6,7 +6,7 @@
  *
  * `turn` is the machine's own queue: start and end never overlap, whatever arrives meanwhile.
  */
-import type { Desired, Isolation, MachineSpec, Observation } from "#contract/link/machine.ts";
+import type { Isolation, MachineSpec, Observation } from "#contract/link/machine.ts";
 import { type Driver, DriverFault, type EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
 import type { BootFacts } from "./boot.ts";
@@ -43,8 +43,6 @@ export interface HostDeps {
 
 /** Structured, without anything of the customer's. */
 export type HostLog = (event: string, facts: Record<string, unknown>) => void;
-
-export type Subject = Desired["spec"]["endProof"]["subject"];
 
 export function failed(machineId: string, generation: number, error: unknown): Observation {
   const known = error instanceof DriverFault;

@@ -2,6 +2,7 @@
 /**
  * The host process: `node host/main.ts <config.json>`. It ends, machines and all, on SIGTERM or
  * SIGINT, and when its stdin ends: whoever started it over a pipe cannot die and leave it behind.
+ * SIGUSR2 rotates the issuer key.
  */
 import { createHash } from "node:crypto";
 import { fstatSync, mkdirSync, realpathSync } from "node:fs";
@@ -48,6 +49,12 @@ const host = await startHost({
   log,
 });
 log("host.started", { hostId: host.hostId, engines: host.facts().engines });
+process.on("SIGUSR2", () => {
+  host.rotateIssuer().then(
+    () => log("host.issuer-rotated", { issuers: host.facts().issuers }),
+    (error: unknown) => log("host.rotation-failed", { error: String(error) }),
+  );
+});
 log("host.stopping", { why: await stop });
 await host.stop();
 log("host.stopped", {});

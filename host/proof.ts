@@ -23,7 +23,7 @@ const ALWAYS = [
   "times_are_operator_claims",
 ] as const;
 
-export const DATA_KEY_WIPE = "zero_fill, wrapped copy overwritten and unlinked";
+const DATA_KEY_WIPE = "zero_fill, wrapped copy overwritten and unlinked";
 
 /** Step 4 around the release of the machine's data key. */
 export async function measureKeys(release: () => Promise<KeyRelease>): Promise<StepRecord<KeysMeasured>> {

@@ -10,7 +10,7 @@ export const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-export class SealFault extends Error {}
+class SealFault extends Error {}
 
 export function seal(key: Uint8Array, place: string, plain: Uint8Array): Buffer {
   const nonce = randomBytes(NONCE_BYTES);

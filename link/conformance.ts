@@ -42,7 +42,7 @@ export const factsOf = (hostId: string): HostFacts => ({
 
 const REQUEST: StreamRequest = { kind: "file-get", machineId: "mach_x", path: "x" };
 
-export function desiredOf(number: number): Desired {
+function desiredOf(number: number): Desired {
   return {
     machineId: `mach_${number.toString(16).padStart(32, "0")}`,
     generation: 1,

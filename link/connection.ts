@@ -19,7 +19,7 @@ import { FlowStream } from "./stream.ts";
 
 const DEAD_BEATS = 3;
 /** Streams open at once on one connection; more are refused, so a peer cannot grow us by opening. */
-export const STREAMS_MAX = 4096;
+const STREAMS_MAX = 4096;
 
 type Talk = Exclude<Message, { t: "data" | "credit" | "finish" | "cancel" | "end" | "open" | "ping" }>;
 

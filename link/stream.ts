@@ -28,7 +28,7 @@ export interface StreamWire {
   retired(): void;
 }
 
-export class StreamFault extends Error {}
+class StreamFault extends Error {}
 
 /** Credit is given back in lumps: small enough that a writer at CHUNK_MAX never waits for the rest. */
 const CREDIT_LUMP = CREDIT_BYTES / 4;

@@ -66,7 +66,7 @@ function revive(key: string, value: unknown): unknown {
 
 // The host is gone; its stdin says so too, and there is nobody left to answer.
 process.stdout.on("error", () => process.exit(0));
-for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
+for (const signal of ["SIGINT", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
 createInterface({ input: process.stdin })
   .on("line", async (line) => {
     const { id, ...request } = JSON.parse(line, revive) as { id: number } & SignerRequest;

@@ -28,7 +28,7 @@ export interface SignerOptions {
 const ENTRY = new URL("./main.ts", import.meta.url).pathname;
 const STOP_MS = 2_000;
 
-export class SignerFault extends Error {}
+class SignerFault extends Error {}
 
 export class Signer {
   readonly #options: SignerOptions;
