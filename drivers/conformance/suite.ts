@@ -317,6 +317,26 @@ export function conformance(make: () => Promise<Subject>, capabilities: Capabili
       expect(Object.values(facts.steps).every((step) => step.ok)).toBe(true);
     });
 
+    test("a reader that never goes on and a sender that never ends do not hold up the end", async () => {
+      const id = newMachineId();
+      await driver.start(id, SPEC, async () => {});
+      const never = new Promise<void>(() => {});
+      const stuckReader = run(driver, id, "yes", { onOutput: () => never, outputLimitBytes: null });
+      const stuckSender = run(driver, id, "true", {
+        input: (async function* () {
+          yield Buffer.from("begun");
+          await never;
+        })(),
+      });
+      const answers = Promise.allSettled([stuckReader, stuckSender]);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const from = performance.now();
+      const facts = await driver.stop(id);
+      expect(performance.now() - from).toBeLessThan(5000);
+      expect(Object.values(facts.steps).every((step) => step.ok)).toBe(true);
+      expect((await answers).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    });
+
     test("the prober reads the process and mount tables", async () => {
       expect(await driver.selfTest?.()).toBe(true);
     });

@@ -18,6 +18,8 @@ import type { SandboxRecord } from "./record.ts";
 import { removeFolders } from "./start.ts";
 import { type Wiped, wipeTree } from "./wipe.ts";
 
+const ANSWER_MS = 1000;
+
 export interface Traces {
   folders: string[];
   logs: string[];
@@ -60,10 +62,12 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
         process.kill(started.pid, "SIGKILL");
       } catch {}
     }
+    // Entries first: the namespace is empty only when each of its tasks has been waited for, and a
+    // command is waited for by its entry.
+    await endWork(sandbox);
     const late = setTimeout(() => sandbox.monitor.kill("SIGKILL"), 5000);
     await sandbox.gone;
     clearTimeout(late);
-    await Promise.allSettled(sandbox.work);
     return Math.round(performance.now() - from);
   });
 
@@ -101,6 +105,24 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
     oom: ending.oom,
     recovered: false,
   };
+}
+
+/**
+ * Lets what was under way come to its answer. A reader that stopped reading, or a sender that stopped
+ * sending, must not keep the machine from being ended: its entry is killed and no longer waited for.
+ */
+async function endWork({ work, entries }: Sandbox): Promise<void> {
+  let late: NodeJS.Timeout | undefined;
+  const deadline = new Promise((resolve) => {
+    late = setTimeout(resolve, ANSWER_MS);
+  });
+  await Promise.race([Promise.allSettled(work), deadline]);
+  clearTimeout(late);
+  for (const child of entries) {
+    child.kill("SIGKILL");
+    // What a stopped reader left unread would keep the process from counting as closed.
+    for (const stream of child.stdio) stream?.destroy();
+  }
 }
 
 /** Processes still in a machine's folders, once each. */

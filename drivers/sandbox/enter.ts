@@ -113,6 +113,8 @@ export function enter(pool: EntryPool, ask: EntryAsk): Entered {
     });
     child.on("close", () => {
       const done = said.match(/^X (\d+)$/m);
+      // Ended before it began (the machine was stopped under it); does nothing when it had begun.
+      refuse(new EntryRefused("killed", 0));
       const lost = failure ?? (done ? null : new EntryRefused("lost", 0));
       if (lost) {
         refuse(lost);

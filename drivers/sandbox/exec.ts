@@ -57,6 +57,8 @@ export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<Exe
     filter: place.filter,
     input: ask.input === null ? "none" : "file",
   });
+  sandbox.entries.add(entered.child);
+  entered.child.once("exit", () => sandbox.entries.delete(entered.child));
   const output = [carry(entered.stdout, 1, ask), carry(entered.stderr, 2, ask)] as const;
   const feeding = ask.input === null ? Promise.resolve() : feed(entered, ask.input);
 

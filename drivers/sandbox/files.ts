@@ -132,6 +132,8 @@ async function runScript(
       filter,
       input: io.input ? "pass" : "none",
     });
+    sandbox.entries.add(entered.child);
+    entered.child.once("exit", () => sandbox.entries.delete(entered.child));
     entered.stderr.resume();
     const reading = drain(entered.stdout, io.onBytes);
     const feeding = io.input ? feed(entered, io.input) : Promise.resolve();

@@ -27,8 +27,10 @@ export interface Sandbox {
   gone: Promise<void>;
   namespaces: Partial<Record<NamespaceKind, number>>;
   mounts: HeldMount[];
-  /** Commands and file transfers under way; each resolves when its host side has ended. */
+  /** Commands and file transfers under way; each settles when its host side has ended. */
   work: Set<Promise<unknown>>;
+  /** Their entry programs, to be ended when whoever reads from or writes to one does not go on. */
+  entries: Set<ChildProcess>;
   commands: number;
   oomKillsSeen: number;
   memoryMiB: number;

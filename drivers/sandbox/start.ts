@@ -126,6 +126,7 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       namespaces,
       mounts,
       work: new Set(),
+      entries: new Set(),
       commands: 0,
       oomKillsSeen: 0,
       memoryMiB: spec.memoryMiB,
