@@ -56,7 +56,14 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   const backoff = options.backoff ?? { firstMs: 50, mostMs: 5_000 };
   const undo: (() => Promise<void> | void)[] = [];
   const unwind = async () => {
-    for (const step of undo.reverse()) await step();
+    const faults: unknown[] = [];
+    for (const step of undo.splice(0).reverse())
+      try {
+        await step();
+      } catch (error) {
+        faults.push(error);
+      }
+    if (faults.length > 0) throw new AggregateError(faults, "the host did not come down whole");
   };
   try {
     const eventsFolder = join(options.stateFolder, "events");

@@ -15,7 +15,8 @@ function smallState(folder: string): { fill(): void; free(): void } {
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", state]);
   if (mounted.status !== 0) throw new Error(mounted.stderr.toString());
   undo.push(() => {
-    spawnSync("umount", [state]);
+    // Lazily: a descriptor left open by a failed test must not keep the mount.
+    spawnSync("umount", ["-l", state]);
   });
   const filler = join(state, "filler");
   return {

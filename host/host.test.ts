@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { verifyProof } from "#evidence/proofs/verify.ts";
-import { FakeDriver, markedProcesses } from "#testing/fake-driver.ts";
+import { FakeDriver, killMarked, markedProcesses } from "#testing/fake-driver.ts";
 import { desire, newMachineId, spec } from "#testing/recording-control.ts";
 import { cdpOf, control, host, runMachine, scratch } from "./testing.ts";
 
@@ -222,7 +222,7 @@ test("a machine that dies by itself is ended and proved", async () => {
   await host(folder);
   const hostId = await recording.joined();
   const { id } = await runMachine(recording, hostId);
-  for (const found of markedProcesses()) if (found.machineId === id) process.kill(-found.pid, "SIGKILL");
+  killMarked(id);
   const ended = await recording.sees(id, "ended");
   expect(ended.ended!.outcome).toBe("complete");
   expect(cdpOf(ended).evidence[7].measured.recovered).toBe(null);
@@ -242,7 +242,7 @@ test("a teardown that leaves a process makes a signed proof that says so", async
   expect(ended.ended!.outcome).toBe("incomplete");
   expect(cdp.evidence[7].measured).toMatchObject({ end_state: "expired_unclean", failed_steps: [1, 6] });
   expect(verifyProof(Buffer.from(ended.ended!.proof)).checks.signature).toBe(true);
-  for (const found of markedProcesses()) if (found.machineId === id) process.kill(-found.pid, "SIGKILL");
+  killMarked(id);
   spared.now = false;
 });
 

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach } from "vitest";
+import { afterEach, expect } from "vitest";
 import type { Desired, Observation } from "#contract/link/machine.ts";
 import { FakeDriver, type FakeDriverOptions } from "#testing/fake-driver.ts";
 import { desire, newMachineId, RecordingControl } from "#testing/recording-control.ts";
@@ -11,7 +11,15 @@ import { type HostOptions, type RunningHost, startHost } from "./assemble.ts";
 
 export const undo: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
-  for (const step of undo.splice(0).reverse()) await step();
+  const faults: unknown[] = [];
+  for (const step of undo.splice(0).reverse())
+    try {
+      await step();
+    } catch (error) {
+      // The steps below it still have to run: a mount left behind outlives the test run.
+      faults.push(error);
+    }
+  expect(faults).toEqual([]);
 });
 
 export function scratch(): string {
