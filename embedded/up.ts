@@ -22,6 +22,7 @@ import { welcome } from "./welcome.ts";
 const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
 const HOST_GRACE_MS = 60_000;
 const CONTROL_GRACE_MS = 10_000;
+const RESTART_MS = 500;
 const READY_MS = 60_000;
 
 export interface UpOptions {
@@ -53,18 +54,13 @@ export async function up(
     if (!layout.root)
       warn("not root: every part runs as this user, and sessions share its uid (limit shared_uid)");
     const admin = openAdminKey(layout.path("admin.key"));
-    const database = await startDatabase(layout);
+    const database = await keepDatabase(layout, warn);
     undo.push(() => database.stop());
     const configs = writeConfigs({ layout, admin, port: options.port, databaseSocket: database.host, user });
     const control = startControl(layout, user, configs.control, warn);
     undo.push(() => control.stop(CONTROL_GRACE_MS));
     const host = startHost(layout, user, configs.host, warn);
     undo.push(() => host.stop(HOST_GRACE_MS));
-    database.exited.then((code) => {
-      // Control keeps answering reads it has no database for with 503; a restart is the operator's call.
-      if (undo.length > 0)
-        warn(`PostgreSQL ended (${code}); see ${layout.path("logs")} and start casemate again`);
-    });
     const url = await ready(layout, user, options.port);
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
@@ -75,6 +71,33 @@ export async function up(
     await stop();
     throw error;
   }
+}
+
+/** The database, started again when it dies: it recovers by itself, and control reconnects. */
+async function keepDatabase(
+  layout: Layout,
+  warn: (line: string) => void,
+): Promise<{ host: string; stop(): Promise<void> }> {
+  let server = await startDatabase(layout);
+  let stopping = false;
+  const life = (async () => {
+    for (;;) {
+      const code = await server.exited;
+      if (stopping) return;
+      warn(`PostgreSQL died (${code}), starting it again`);
+      await sleep(RESTART_MS);
+      server = await startDatabase(layout);
+    }
+  })();
+  // A database that does not come back is the end: control answers 503 until the operator has looked.
+  life.catch((error: Error) => warn(`PostgreSQL does not start again: ${error.message}`));
+  return {
+    host: server.host,
+    stop: async () => {
+      stopping = true;
+      await server.stop();
+    },
+  };
 }
 
 function startControl(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
