@@ -12,10 +12,11 @@
 import type { ChildProcess } from "node:child_process";
 import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { type Confinement, spawnPart } from "#confine/spawn.ts";
+import { type Confinement, findProgram, spawnPart } from "#confine/spawn.ts";
 
 export interface PostgresOptions {
   /** Holds `data/`, `socket/`, `passwd`. Created when missing. */
@@ -73,9 +74,16 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     log_min_messages: "warning",
     ...options.settings,
   };
+  const server = join(bin, "postgres");
+  const args = [
+    "-D",
+    data,
+    ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  ];
   const child = spawnPart({
-    command: join(bin, "postgres"),
-    args: ["-D", data, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])],
+    // A confined server gets its death signal with the rest (B); one that runs as the caller, from here.
+    command: confinement === null ? "setpriv" : server,
+    args: confinement === null ? ["--pdeathsig", "KILL", "--", server, ...args] : args,
     env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin", TZ: "UTC" },
     cwd: options.folder,
     confinement,
@@ -136,9 +144,14 @@ async function initialise(
   data: string,
   confinement: Confinement | null,
 ): Promise<void> {
+  const initdb = [
+    ...[join(bin, "initdb"), "-D", data, "-U", ROLE, "--auth=peer"],
+    ...["-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"],
+  ];
+  const [command, ...args] = confinement === null ? [...(await named(options.folder)), ...initdb] : initdb;
   const child = spawnPart({
-    command: join(bin, "initdb"),
-    args: ["-D", data, "-U", ROLE, "--auth=peer", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"],
+    command: command!,
+    args,
     env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin" },
     cwd: options.folder,
     confinement,
@@ -151,6 +164,30 @@ async function initialise(
     child.once("close", resolve);
   });
   if (code !== 0) throw new Error(`initdb failed (${code}): ${complaint.trim().split("\n").at(-1) ?? ""}`);
+}
+
+/**
+ * initdb refuses a uid without a name, and in a container, or under a supervisor that picks uids, there
+ * is none. The name is put over /etc/passwd in a mount namespace of initdb's own; the server itself
+ * never asks for one. Returns what the command line has to begin with.
+ */
+async function named(folder: string): Promise<string[]> {
+  try {
+    userInfo();
+    return [];
+  } catch {
+    const [uid, gid] = [process.getuid!(), process.getgid!()];
+    const line = `casemate:x:${uid}:${gid}::/:/bin/false`;
+    const bwrap = findProgram("bwrap");
+    if (bwrap === null) {
+      throw new Error(
+        `uid ${uid} has no name, and initdb needs one: apt-get install bubblewrap, or add ${line} to /etc/passwd`,
+      );
+    }
+    const path = join(folder, "passwd");
+    await writeFile(path, `${line}\n`);
+    return [bwrap, "--dev-bind", "/", "/", "--ro-bind", path, "/etc/passwd", "--die-with-parent", "--"];
+  }
 }
 
 async function writeAccessRules({ owner, clients }: PostgresOptions, data: string): Promise<void> {

@@ -8,7 +8,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { spawnPart } from "#confine/spawn.ts";
+import { findProgram, spawnPart } from "#confine/spawn.ts";
 import { openAdminKey } from "./admin-key.ts";
 import { readUserConfig, type UserConfig, writeConfigs } from "./config.ts";
 import { startDatabase } from "./database.ts";
@@ -18,6 +18,7 @@ import { openLogFile } from "./log-file.ts";
 import { keepRunning, type Part } from "./part.ts";
 import { checkRelease } from "./release.ts";
 import { welcome } from "./welcome.ts";
+import { withoutRoot } from "./without-root.ts";
 
 const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
 const HOST_GRACE_MS = 60_000;
@@ -51,8 +52,12 @@ export async function up(
   };
   try {
     checkRelease(layout.path("version"));
-    if (!layout.root)
-      warn("not root: every part runs as this user, and sessions share its uid (limit shared_uid)");
+    if (layout.root && findProgram("bwrap") === null) {
+      throw new Error(
+        "bubblewrap is missing, and as root nothing starts unconfined: apt-get install -y bubblewrap",
+      );
+    }
+    if (!layout.root) for (const line of withoutRoot(process.getuid?.() ?? 0)) warn(line);
     const admin = openAdminKey(layout.path("admin.key"));
     const database = await keepDatabase(layout, warn);
     undo.push(() => database.stop());

@@ -31,7 +31,7 @@ async function serve(request: SignerRequest): Promise<unknown> {
     if (issuer) throw new Error("already open");
     issuer = await IssuerKey.open(Buffer.from(request.kek, "base64"));
     keys = new SessionKeys(issuer);
-    return { issuers: issuer.issuers() };
+    return { issuers: issuer.issuers(), pid: process.pid };
   }
   if (!issuer || !keys) throw new Error("not open");
   switch (request.op) {

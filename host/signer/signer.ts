@@ -7,9 +7,10 @@
  * As root the signer gets a uid of its own, no capabilities and no_new_privs; otherwise it runs as us
  * and only its folder's mode stands between it and other processes of the same user.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { chownSync, mkdirSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { spawnPart } from "#confine/spawn.ts";
 import type { ProofParts } from "#evidence/proofs/build.ts";
 import type { Issuer } from "#evidence/proofs/certificate.ts";
 import { keyFile } from "../durable-file.ts";
@@ -26,12 +27,16 @@ export interface SignerOptions {
 }
 
 const ENTRY = new URL("./main.ts", import.meta.url).pathname;
+/** All that the signer imports lies below it. */
+const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 const STOP_MS = 2_000;
 
 class SignerFault extends Error {}
 
 export class Signer {
   readonly #options: SignerOptions;
+  /** The signer itself; the child is what confines it. */
+  #pid: number | undefined;
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #child: ChildProcess | undefined;
   #opened: Promise<void> | undefined;
@@ -55,7 +60,7 @@ export class Signer {
   }
 
   get pid(): number | undefined {
-    return this.#child?.pid;
+    return this.#child === undefined ? undefined : this.#pid;
   }
 
   newKey(sessionId: string): Promise<NewKey> {
@@ -110,14 +115,22 @@ export class Signer {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const privileged = process.getuid?.() === 0;
     if (privileged) chownSync(folder, uid, uid);
-    const confined = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"];
-    const owned = [`--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"];
-    const node = [process.execPath, ENTRY];
-    // No core dump may hold a key. The working folder is entered before the uid changes.
-    const [command, ...args] = privileged
-      ? ["prlimit", "--core=0:0", "setpriv", ...owned, ...confined, ...node]
-      : ["prlimit", "--core=0:0", "setpriv", "--no-new-privs", ...node];
-    const child = spawn(command!, args, { cwd: folder, env: {}, stdio: ["pipe", "pipe", "inherit"] });
+    // No core dump may hold a key. As root it sees the program and its own folder and nothing else, so
+    // a clone in a home folder that only root may enter serves as well as any.
+    // The working folder is entered last, by the only uid that may.
+    const child = spawnPart({
+      command: "prlimit",
+      args: [
+        "--core=0:0",
+        ...["env", `--chdir=${folder}`],
+        ...(privileged ? [] : ["setpriv", "--no-new-privs"]),
+        ...[process.execPath, ENTRY],
+      ],
+      env: {},
+      cwd: "/",
+      confinement: privileged ? { uid, gid: uid, readable: [ROOT], writable: [folder] } : null,
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     this.#child = child;
     const gone = (why: string) => {
       if (this.#child !== child) return;
@@ -134,7 +147,9 @@ export class Signer {
       const kek = await keyFile(kekPath);
       const opened = this.#send({ op: "open", kek: kek.toString("base64") });
       kek.fill(0);
-      this.#issuers = ((await opened) as { issuers: Issuer[] }).issuers;
+      const { issuers, pid } = (await opened) as { issuers: Issuer[]; pid: number };
+      this.#issuers = issuers;
+      this.#pid = pid;
     } catch (error) {
       child.kill("SIGKILL");
       throw error;
