@@ -57,7 +57,7 @@ const text = (key: string, value: string) => {
   return `${key} ${value}\0`;
 };
 
-export function enter(pool: EntryPool, ask: EntryAsk): Entered {
+export function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Entered {
   const kinds = (Object.keys(ask.namespaces) as NamespaceKind[]).filter(
     (k) => ask.namespaces[k] !== undefined,
   );

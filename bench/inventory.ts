@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What an installation has of the machine at one moment: counted from outside, by what the kernel shows. */
+import { globSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename, join } from "node:path";
+
+export interface Inventory {
+  processes: number;
+  /** Mount namespaces, and lines in the one of `casemate up`. */
+  mounts: number;
+  cgroups: number;
+  /** Files and folders of the state folder (the database and logs apart) and of the run folder. */
+  files: number;
+  /** Open in every part but the database, which opens tables when it pleases. */
+  descriptors: number;
+}
+
+export function takeInventory(pid: number, state: string): Inventory {
+  const tree = descendants(pid);
+  const host = JSON.parse(readFileSync(join(state, "keys", "host.json"), "utf8")) as {
+    sandboxFolder: string;
+  };
+  const parts = tree.filter((each) => programOf(each) !== "postgres");
+  const below = (folder: string) => globSync("**/*", { cwd: folder }).length;
+  return {
+    processes: parts.length,
+    mounts:
+      new Set(parts.map((each) => tryLink(`/proc/${each}/ns/mnt`))).size +
+      readFileSync(`/proc/${pid}/mountinfo`, "latin1").split("\n").length,
+    cgroups: globSync("/sys/fs/cgroup/**/cm-*/mach_*").length,
+    files: ["control", "host", "keys", "signer"].reduce(
+      (sum, name) => sum + below(join(state, name)),
+      below(host.sandboxFolder),
+    ),
+    descriptors: parts.reduce((sum, each) => sum + tryList(`/proc/${each}/fd`).length, 0),
+  };
+}
+
+/** What is there now and was not before, by kind; empty when nothing. Things that went (an idle connection) are no loss. */
+export function excess(before: Inventory, now: Inventory): string[] {
+  return (Object.keys(before) as (keyof Inventory)[])
+    .filter((kind) => now[kind] > before[kind])
+    .map((kind) => `${now[kind] - before[kind]} ${kind}`);
+}
+
+/** Looks again until nothing is in excess: a killed process stays in the tables for a moment. */
+export async function settledExcess(
+  before: Inventory,
+  take: () => Inventory,
+  forMs = 15_000,
+): Promise<string[]> {
+  const deadline = performance.now() + forMs;
+  for (;;) {
+    const found = excess(before, take());
+    if (found.length === 0 || performance.now() > deadline) return found;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/** Proportional set size of a process and all below it, in MiB: shared pages count once. */
+export function weighTree(pid: number): number {
+  const kib = descendants(pid)
+    .filter((each) => programOf(each) !== "postgres")
+    .map((each) => Number(/^Pss:\s+(\d+)/m.exec(tryRead(`/proc/${each}/smaps_rollup`))?.[1] ?? 0));
+  return kib.reduce((sum, each) => sum + each, 0) / 1024;
+}
+
+/** `pid` and everything started below it. */
+export function descendants(pid: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = tryRead(`/proc/${name}/stat`);
+    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  }
+  const found = [pid];
+  for (let at = 0; at < found.length; at++) found.push(...(children.get(found[at]!) ?? []));
+  return found;
+}
+
+const programOf = (pid: number) => basename(tryLink(`/proc/${pid}/exe`) ?? "");
+
+function tryRead(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+function tryLink(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
+}
+
+function tryList(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
