@@ -44,6 +44,16 @@ program
   );
 
 program
+  .command("bench")
+  .description(
+    "ratios against a bare baseline measured in the same run: bench sessions | verify, --quick, --json",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) => finish(import("./bench.ts").then(({ benchCommand }) => benchCommand(args))));
+
+program
   .command("verify-proof")
   .description(
     "verify a destruction proof offline: exit 0 ok at the level, 1 failed, 2 usage, 3 level not checkable",

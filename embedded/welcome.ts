@@ -57,5 +57,6 @@ export const example = (url: string): string[] => [
   `  -d '{"command":"python3 -c \\"import os; print(len(open(os.environ[\\\\\\"INPUT_DATA\\\\\\"]).read().split()), \\\\\\"words\\\\\\")\\"","input_data":"four words of data"}'`,
   `curl -s -X DELETE $URL/v1/sessions/$ID -H "Authorization: Bearer $KEY" > destroyed.json`,
   "curl -s $URL/v1/verify -d @destroyed.json",
-  "./casemate verify-proof destroyed.json",
+  "curl -s $URL/platform/v1/issuers > issuers.json",
+  "./casemate verify-proof destroyed.json --issuer-file issuers.json",
 ];

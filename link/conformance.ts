@@ -550,7 +550,7 @@ function desiredAndObserved(factory: LinkFactory): void {
   test("changed facts reach control, and survive a reconnect", async () => {
     await linked(factory, {}, async ({ host, joins, link, control, until }) => {
       host.announce({ ...factsOf("host_a"), engines: { eee: false } });
-      await until("the facts", () => joins.at(-1)?.engines["eee"] === false);
+      await until("the facts", () => joins.at(-1)?.engines.eee === false);
       expect(link.hosts()[0]!.engines).toEqual({ eee: false });
       await control.drop();
       await until("the return", () => joins.length === 3);

@@ -17,8 +17,30 @@ interface Entry {
 }
 
 const PATH = new URL("../package-lock.json", import.meta.url);
-const SYSTEMS = ["android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32", "aix"];
-const PROCESSORS = ["arm64", "arm", "x64", "ia32", "ppc64", "riscv64", "s390x", "loong64", "mips64el", "wasm32"];
+const SYSTEMS = [
+  "android",
+  "darwin",
+  "freebsd",
+  "linux",
+  "netbsd",
+  "openbsd",
+  "openharmony",
+  "sunos",
+  "win32",
+  "aix",
+];
+const PROCESSORS = [
+  "arm64",
+  "arm",
+  "x64",
+  "ia32",
+  "ppc64",
+  "riscv64",
+  "s390x",
+  "loong64",
+  "mips64el",
+  "wasm32",
+];
 
 const lock = JSON.parse(readFileSync(PATH, "utf8")) as { packages: Record<string, Entry> };
 let added = 0;
@@ -43,6 +65,9 @@ for (const [, parent] of Object.entries(lock.packages)) {
 }
 const root = lock.packages[""]!;
 const { "": _root, ...others } = lock.packages;
-lock.packages = { "": root, ...Object.fromEntries(Object.entries(others).sort(([a], [b]) => (a < b ? -1 : 1))) };
+lock.packages = {
+  "": root,
+  ...Object.fromEntries(Object.entries(others).sort(([a], [b]) => (a < b ? -1 : 1))),
+};
 writeFileSync(PATH, `${JSON.stringify(lock, null, 2)}\n`);
 console.log(`${added} packages of other systems added`);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What Casemate adds beside the four surfaces. */
 import type { Operation } from "../operation.ts";
+import { listIssuers } from "./issuers.ts";
 import { rotateKeys } from "./rotate-keys.ts";
 
-export const PLATFORM: readonly Operation[] = [rotateKeys];
+export const PLATFORM: readonly Operation[] = [listIssuers, rotateKeys];

@@ -101,7 +101,7 @@ export async function startControl({
       replica: config.replica,
       startedAt: new Date(),
     });
-    const routes = [...sessions, ...platformRoutes({ vault, ring })];
+    const routes = [...sessions, ...platformRoutes({ db, vault, ring })];
     const app = await createServer({
       ...{ db, routes, log, metrics, checkAnswers },
       dress: { sessions: dressError, platform: dressError },

@@ -14,7 +14,7 @@ const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null
 
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 /** A duration in whole milliseconds. */
-export const DurationMs = Count;
+const DurationMs = Count;
 /** `sha256:` and 64 lower-case hex digits. */
 export const Sha256Text = Type.String({ pattern: "^sha256:[0-9a-f]{64}$" });
 /** HMAC-SHA-256 under the session's salt, so that a stranger cannot guess small values (inodes, uids). */

@@ -46,7 +46,7 @@ describeWith([bubblewrap], "casemate up", () => {
     expect([status, stderr]).toEqual([0, expect.any(String)]);
     expect(stdout).toContain('"exit_code":0');
     expect(stdout).toContain('"valid":true,"level":2,"outcome":"complete"');
-    expect(stdout).toContain("The proof holds at level 1.");
+    expect(stdout).toContain("The proof holds at level 2.");
   });
 
   it("refuses a second process on its state folder, and names the first", () => {

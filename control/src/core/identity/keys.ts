@@ -7,7 +7,6 @@ import { createHash, randomBytes } from "node:crypto";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 export const SESSIONS_PREFIX = "nrx_live_";
-export const ADMIN_PREFIX = "cm_admin_";
 const SHOWN = 4;
 
 /** `prefix` and 32 base62 characters from the system's CSPRNG; rejection keeps them uniform. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Converger, every, startConverger } from "./converge.ts";
-export { type EndTrigger, type MachineRow, toDesired } from "./machine.ts";
+export type { MachineRow } from "./machine.ts";
 export { type Ended, observe, type Reactions } from "./observe.ts";
 export { requestClause, requestEnd, requestExpiry } from "./request.ts";
 export { isOver } from "./transitions.ts";

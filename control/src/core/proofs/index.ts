@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-export { findProof, findProofKey, type KeptProof, listIssuers, rememberIssuers } from "./find.ts";
+export { findProof, findProofKey, listIssuers, rememberIssuers } from "./find.ts";
 export { keepProof } from "./keep.ts";
