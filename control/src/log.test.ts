@@ -23,7 +23,7 @@ it("a process whose log reader died with lines unread still ends", async () => {
     await once(child, "message");
     child.stdout!.destroy();
     child.stdin!.end();
-    const [exit] = await once(child, "exit");
+    const [exit] = await once(child, "exit", { signal: AbortSignal.timeout(30_000) });
     expect(exit).toBe(7);
   } finally {
     child.kill("SIGKILL");

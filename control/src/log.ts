@@ -3,7 +3,8 @@
  * Logs as JSON lines on stdout. Bodies and headers are never given to the logger; redaction is the
  * second fence, for the day somebody does.
  */
-import { type Logger, pino } from "pino";
+import { writeSync } from "node:fs";
+import { type Logger, type LoggerOptions, pino } from "pino";
 
 const SECRET = [
   "authorization",
@@ -19,7 +20,7 @@ const SECRET = [
 ];
 
 export function openLog(level: string, name: string): Logger {
-  return pino({
+  const options: LoggerOptions = {
     level,
     name,
     redact: { paths: SECRET.flatMap((word) => [word, `*.${word}`, `*.*.${word}`]), censor: "[redacted]" },
@@ -33,5 +34,18 @@ export function openLog(level: string, name: string): Logger {
         cause: error.cause instanceof Error ? `${error.cause.name}: ${error.cause.message}` : undefined,
       }),
     },
-  });
+  };
+  return pino(options, { write: writeLine });
+}
+
+/**
+ * Our reader may be gone, killed with lines unread. pino's own stream then tries its last lines again
+ * for ever while the process exits, so that it never does; a line nobody reads is not worth that.
+ */
+function writeLine(line: string): void {
+  try {
+    for (let rest = Buffer.from(line); rest.length > 0; ) rest = rest.subarray(writeSync(1, rest));
+  } catch {
+    // Lost: nobody is left to be told.
+  }
 }
