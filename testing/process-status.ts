@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from "node:fs";
 
 export interface ProcessStatus {
   pid: number;
+  /** One letter: R, S, Z … */
+  state: string;
   uids: number[];
   gids: number[];
   groups: number[];
@@ -22,6 +24,7 @@ export function statusOf(pid: number): ProcessStatus {
       .map(Number);
   return {
     pid,
+    state: field("State").slice(0, 1),
     uids: numbers("Uid"),
     gids: numbers("Gid"),
     groups: numbers("Groups"),

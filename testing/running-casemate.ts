@@ -30,13 +30,18 @@ export interface UpChoices {
   /** Kept when the test ends. */
   keepState?: boolean;
   env?: Record<string, string>;
+  /** Words before the command, e.g. `setpriv` with another uid; they must end in an exec. */
+  prefix?: string[];
 }
 
 export async function startCasemate(choices: UpChoices = {}): Promise<RunningCasemate> {
   const state = choices.state ?? mkdtempSync(join(tmpdir(), "casemate-up-"));
   const port = choices.port ?? (await freePort());
-  const args = ["up", "--state", state, "--port", String(port), ...(choices.args ?? [])];
-  const child = spawn(join(ROOT, "casemate"), args, {
+  const [command, ...args] = [
+    ...[...(choices.prefix ?? []), join(ROOT, "casemate")],
+    ...["up", "--state", state, "--port", String(port), ...(choices.args ?? [])],
+  ];
+  const child = spawn(command!, args, {
     cwd: ROOT,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...choices.env },

@@ -14,8 +14,8 @@ import { bubblewrap, describeWith, type Requirement, root } from "#testing/requi
 import { type RunningCasemate, startCasemate } from "#testing/running-casemate.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
-/** Without a name on any machine of ours; an ordinary user runs the test as itself. */
-const UID = root.met ? 64_321 : process.getuid!();
+/** Of this run alone, and without a name; an ordinary user runs the test as itself. */
+const UID = root.met ? 1_500_000_000 + process.pid : process.getuid!();
 const AS = root.met
   ? ["setpriv", "--reuid", String(UID), "--regid", String(UID), "--clear-groups", "--"]
   : [];
