@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { SandboxDriver } from "#drivers/sandbox/driver.ts";
 import { verifyProof } from "#evidence/proofs/verify.ts";
 import { type Installation, startInstallation } from "#testing/installation.ts";
+import { bubblewrap, describeWith } from "#testing/requirements.ts";
 
-let casemate: Installation;
-beforeAll(async () => {
-  casemate = await startInstallation();
-});
-afterAll(() => casemate[Symbol.asyncDispose]());
+describeWith([bubblewrap], "a session from signup to verified destruction", () => {
+  let casemate: Installation;
+  beforeAll(async () => {
+    casemate = await startInstallation({
+      driver: (folder) => {
+        // The sandbox's own uid passes through here while it starts.
+        chmodSync(folder, 0o711);
+        return new SandboxDriver({ folder: join(folder, "sandboxes"), owner: `cm-test-${process.pid}` });
+      },
+    });
+  });
+  afterAll(() => casemate[Symbol.asyncDispose]());
 
-describe("a session from signup to verified destruction", () => {
   it("runs a command on data, is destroyed, and its proof verifies offline and online", async () => {
     const me = await casemate.account();
     const created = await me("POST", "/v1/sessions", { data_classification: "PHI" });
