@@ -58,6 +58,7 @@ export const ERRORS = {
   "session.ended": kind(409, "never", "caller", "The session is {status}."),
   "session.executing": kind(409, "later", "caller", "The session is executing another command."),
   "session.ttl-too-long": kind(400, "never", "caller", "ttl_seconds can be at most {max} on this tier."),
+  "session.no-proof": kind(404, "never", "host", "The session ended without a proof: its host lost it."),
   "session.proof-pending": kind(404, "later", "caller", "The session is not yet destroyed"),
   "session.file-path": kind(400, "never", "caller", "{detail}"),
   "session.gone-events": kind(410, "never", "caller", "Events before {oldest} were pruned."),

@@ -6,7 +6,7 @@
  * the socket folder's mode 0700 is what keeps others out.
  *
  *  A. Durable: fsync stays on, an acknowledged commit survives a power cut. Only tests turn it off.
- *  B. The server dies with us (death signal), and a server killed at any moment recovers at start.
+ *  B. The server ends when we do, and a server killed at any moment recovers at start.
  *  C. Data written by another major version is refused with both versions named, never converted.
  */
 import type { ChildProcess } from "node:child_process";
@@ -50,9 +50,12 @@ export function packagedBinFolder(): string {
     const entry = createRequire(import.meta.url).resolve(name);
     return join(dirname(dirname(entry)), "native", "bin");
   } catch (cause) {
-    throw new Error(`no embedded PostgreSQL for ${process.platform}-${process.arch}; set database.url`, {
-      cause,
-    });
+    throw new Error(
+      `no embedded PostgreSQL for ${process.platform}-${process.arch}; set control.database.urlFile`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -80,15 +83,16 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     data,
     ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
   ];
+  await endOrphan(data);
   const child = spawnPart({
-    // A confined server gets its death signal with the rest (B); one that runs as the caller, from here.
-    command: confinement === null ? "setpriv" : server,
-    args: confinement === null ? ["--pdeathsig", "KILL", "--", server, ...args] : args,
+    command: "/bin/sh",
+    args: ["-c", TETHERED, "sh", server, ...args],
     env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin", TZ: "UTC" },
     cwd: options.folder,
     confinement,
-    stdio: ["ignore", "ignore", "pipe"],
+    stdio: ["pipe", "ignore", "pipe"],
   });
+  child.stdin?.on("error", () => {});
   const log: string[] = [];
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     log.push(text);
@@ -110,6 +114,36 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
       clearTimeout(late);
     },
   };
+}
+
+/**
+ * Runs the server and stops it when standard input closes, which it does when we die, however we die.
+ * A death signal does not do here: bubblewrap's outer process keeps uid 0 and no capability, and the
+ * kernel lets it send none to the server's uid (tried: the server outlived us).
+ */
+const TETHERED = `exec 3<&0
+"$@" </dev/null &
+server=$!
+(read -r _ <&3; kill -INT "$server") &
+watch=$!
+wait "$server"
+code=$?
+kill "$watch" 2>/dev/null
+exit "$code"`;
+
+/** Ends a server that an earlier life left on this folder; the caller holds the folder's lock. */
+async function endOrphan(data: string): Promise<void> {
+  const pid = Number((await readFile(join(data, "postmaster.pid"), "utf8").catch(() => "")).split("\n")[0]);
+  const serves = () =>
+    readFile(`/proc/${pid}/cmdline`, "utf8").then(
+      (line) => line.includes(`\0${data}\0`),
+      () => false,
+    );
+  if (!(pid > 1) || !(await serves())) return;
+  for (const signal of ["SIGINT", "SIGQUIT"] as const) {
+    process.kill(pid, signal);
+    for (let tries = 0; tries < 100 && (await serves()); tries++) await sleep(50);
+  }
 }
 
 async function prepareFolders({ folder, owner, clients }: PostgresOptions, socket: string): Promise<void> {

@@ -130,7 +130,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       if (!open || JSON.stringify(now) === JSON.stringify(facts.engines)) return;
       facts.engines = now;
       announce();
-    }, options.enginesEveryMs ?? 30_000);
+    }, options.enginesEveryMs ?? 5_000);
     engines.unref();
 
     let stopped: Promise<void> | undefined;

@@ -15,7 +15,7 @@ export interface BootFacts {
 
 const ROOT = new URL("..", import.meta.url).pathname;
 /** The folders whose code decides what a proof claims. */
-const MEASURED = ["contract", "drivers", "evidence", "host", "link"];
+const MEASURED = ["confine", "contract", "drivers", "evidence", "host", "link"];
 
 export function readBoot(): BootFacts {
   return {

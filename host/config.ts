@@ -48,7 +48,7 @@ const DEFAULTS = {
   templates: {},
   traces: { folders: [], logs: [] },
   expiryGraceMs: 2_000,
-  enginesEveryMs: 30_000,
+  enginesEveryMs: 5_000,
   farewellMs: 2_000,
 };
 

@@ -67,6 +67,9 @@ export const exec = operation({
     "request.invalid",
     "request.too-large",
     "limits.rate",
+    "host.away",
+    "link.lost",
+    "machine.entry-refused",
   ],
   example: { body: { command: "python classify.py", input_data: '{"record": "..."}', timeout: 30 } },
 });

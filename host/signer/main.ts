@@ -4,9 +4,10 @@
  * reads requests as JSON lines on stdin and answers on stdout in the order it finishes them; it ends
  * when stdin does, and every key it held ends with it.
  *
- * The attacker is a host process that was taken over: it can have proofs signed that lie about what
- * was measured (the operator is trusted for that, and the proof says so), but it cannot read the
- * issuer key, sign a second proof with a session's key, or make a malformed one pass.
+ * The attacker is somebody who can make the host ask: they can have proofs signed that lie about what
+ * was measured (the operator is trusted for that, and the proof says so), but not a second proof with
+ * a session's key, nor a malformed one. Against root on the host nothing here helps: it can read the
+ * sealed key and the key that seals it.
  */
 import { createInterface } from "node:readline";
 import type { ProofParts } from "#evidence/proofs/build.ts";

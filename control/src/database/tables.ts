@@ -105,5 +105,4 @@ export interface Tables {
   };
   vault_data_keys: { id: Generated<number>; kek_id: string; wrapped: Buffer; created_at: Now };
   payment_events: { id: string; type: string; at: Now };
-  replicas: { id: string; seen_at: Now };
 }

@@ -41,7 +41,7 @@ export function openFleet(link: () => ControlLink): Fleet {
     facts: () => [...hosts.values()],
     send: (hostId, batch) => link().sendDesired(hostId, batch),
     open: (hostId, request) => {
-      if (!hosts.has(hostId)) throw new Fault("link.lost", {});
+      if (!hosts.has(hostId)) throw new Fault("host.away");
       return link().openStream(hostId, request);
     },
     onJoin: (desired) => {

@@ -177,8 +177,3 @@ create table payment_events (
   type     text not null,
   at       timestamptz not null default now()
 );
-
-create table replicas (
-  id       text primary key,
-  seen_at  timestamptz not null default now()
-);

@@ -39,7 +39,7 @@ export async function create(deps: Needs, call: Call<typeof createSession>): Pro
     expiresAt: ttlSeconds === null ? null : new Date(call.now.getTime() + ttlSeconds * 1000),
   };
 
-  const taken = await deps.db.write(async (tx) => {
+  await deps.db.write(async (tx) => {
     const slot = { quota: "sessions", period: HELD, limit: limits.concurrentSessions };
     const cdp = { quota: "cdps", period: account.cycleStart, limit: limits.cdpsPerCycle };
     const both = sql`exists (select from cdp) and exists (select from slot)`;
@@ -69,9 +69,7 @@ export async function create(deps: Needs, call: Call<typeof createSession>): Pro
     if (!row.slot)
       throw new Fault("ledger.concurrent", { cap: limits.concurrentSessions }, { retryAfterSeconds: 5 });
     if (!row.cdp) throw new Fault("ledger.quota-exceeded", { limit: limits.cdpsPerCycle });
-    return row;
   });
-  void taken;
 
   const settled = deps.watch.settled(machineId, deps.startTimeoutMs);
   deps.fleet.send(host, [

@@ -28,7 +28,7 @@ export async function destroy(deps: Needs, call: Call<typeof destroySession>): P
 /** The proof goes out as the bytes that were signed, so it is spliced into the body, never re-serialised. */
 async function proofBody(deps: Needs, account: string, session: SessionRow): Promise<Answer> {
   const proof = await findProof(deps.db.soft, account, session.id);
-  if (proof === null) throw new Fault("session.proof-pending");
+  if (proof === null) throw new Fault("session.no-proof");
   const salt = await deps.vault.open(saltIdentity(session.id), proof.saltSealed);
   const head = JSON.stringify({ session_id: session.id, status: session.status });
   const tail = JSON.stringify({
@@ -46,6 +46,7 @@ async function proofBody(deps: Needs, account: string, session: SessionRow): Pro
 export async function readProof(deps: Pick<Deps, "db">, call: Call<typeof getProof>): Promise<Answer> {
   const session = await requireSession(deps.db.soft, call.account.id, call.params.session_id);
   const proof = await findProof(deps.db.soft, call.account.id, session.id);
-  if (proof === null) throw new Fault("session.proof-pending");
+  if (proof === null)
+    throw new Fault(session.ended_at === null ? "session.proof-pending" : "session.no-proof");
   return { status: 200, bytes: proof.document, mediaType: "application/json; charset=utf-8" };
 }

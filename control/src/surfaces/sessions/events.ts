@@ -24,7 +24,7 @@ export async function events(
 }
 
 async function* follow(
-  { feed }: Pick<Deps, "feed">,
+  { db, feed }: Pick<Deps, "db" | "feed">,
   call: Call<typeof sessionEvents>,
   subject: string,
   from: number,
@@ -48,6 +48,13 @@ async function* follow(
       }
     }
     if (rows.length === PAGE) continue;
+    // Resumed at or after its last event: there is nothing more to come.
+    if ((await requireSession(db.soft, call.account.id, subject)).ended_at !== null) {
+      const missed = await feed.after(call.account.id, subject, seen, 1);
+      if (missed.length > 0) continue;
+      yield { id: String(seen), event: "end", data: {} };
+      return;
+    }
     await more;
     if (performance.now() - quietSince >= HEARTBEAT_MS - 100) {
       quietSince = performance.now();

@@ -12,6 +12,7 @@ import type { LinkStream, StreamEnd } from "#link/port.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import type { Answer, Call, ServerEvent } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
+import { dressError } from "./errors.ts";
 import { requireSession, type SessionRow, takeForExec } from "./rows.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "replica" | "watch" | "log">;
@@ -44,7 +45,7 @@ export async function exec(deps: Needs, call: ExecCall): Promise<Answer> {
   call.signal.addEventListener("abort", cancel);
   // Sending and receiving run side by side: a program may answer before it was told everything.
   send(stream, input).catch(() => {});
-  if (streaming) return { status: 200, events: follow(deps, session, stream) };
+  if (streaming) return { status: 200, events: follow(deps, session, stream, call.requestId) };
 
   const output: Buffer[] = [];
   const stderr: Buffer[] = [];
@@ -156,7 +157,12 @@ async function giveBack(deps: Needs, session: SessionRow, result: ExecResult | n
     );
 }
 
-async function* follow(deps: Needs, session: SessionRow, stream: LinkStream): AsyncGenerator<ServerEvent> {
+async function* follow(
+  deps: Needs,
+  session: SessionRow,
+  stream: LinkStream,
+  requestId: string,
+): AsyncGenerator<ServerEvent> {
   let result: ExecResult | null = null;
   try {
     for await (const { channel, bytes } of stream.chunks()) {
@@ -169,7 +175,7 @@ async function* follow(deps: Needs, session: SessionRow, stream: LinkStream): As
     yield { event: "exit", data: viewResult(result) };
   } catch (error) {
     const fault = error instanceof Fault ? error : new Fault("platform.unexpected");
-    yield { event: "error", data: { error: fault.code, message: fault.message } };
+    yield { event: "error", data: dressError(fault, requestId) };
   } finally {
     stream.cancel();
     await giveBack(deps, session, result);

@@ -19,7 +19,7 @@ export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOpe
     if (performance.now() > pinned.until) {
       const list = await listIssuers(db.soft);
       pinned = {
-        issuers: list.map((issuer) => new PinnedIssuer(issuer)),
+        issuers: list.flatMap(usable),
         until: performance.now() + ISSUERS_MS,
       };
     }
@@ -33,6 +33,15 @@ export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOpe
     const knownKeys = new Map(known === null ? [] : [[known.key_id, known.public_key]]);
     return { status: 200, body: verifyProof(opened, { issuers: await issuers(), knownKeys }) };
   };
+}
+
+/** A host that announces a malformed key must not take verification from everybody else. */
+function usable(issuer: { issuerId: string; publicKey: string }): PinnedIssuer[] {
+  try {
+    return [new PinnedIssuer(issuer)];
+  } catch {
+    return [];
+  }
 }
 
 /** Invalid documents are verdicts; what is no JSON object at all is a bad request. */
