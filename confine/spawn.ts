@@ -22,6 +22,8 @@ export interface Confinement {
   readable: string[];
   /** Absolute folders that can be written. */
   writable: string[];
+  /** Absolute folders shown empty, though they lie inside a readable one. */
+  hidden?: string[];
   /** A file to stand as /etc/passwd inside, for programs that ask who they are. */
   passwd?: string;
 }
@@ -81,7 +83,14 @@ function bubblewrapArguments(confinement: Confinement, cwd: string): string[] {
   ];
   const resolver = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
   const kept = ["setuid", "setgid", "setpcap", ...(confinement.capabilities ?? [])];
-  const named = [...confinement.readable, ...confinement.writable];
+  const hidden = confinement.hidden ?? [];
+  // What is shown of a hidden folder is mounted after the emptiness that hides it.
+  const isInside = (path: string) => hidden.some((folder) => path.startsWith(`${folder}/`));
+  const within = [...confinement.readable, ...confinement.writable].filter(isInside);
+  const outside = [...confinement.readable, ...confinement.writable].filter((path) => !isInside(path));
+  const bind = (path: string) => [confinement.writable.includes(path) ? "--bind" : "--ro-bind", path, path];
+  // bubblewrap makes missing parents 0700 root, which the dropped uid could not pass through.
+  const parents = (folders: string[]) => folders.flatMap((folder) => ["--perms", "0755", "--dir", folder]);
   return [
     ...["--unshare-ipc", "--unshare-uts", "--die-with-parent", "--new-session"],
     ...["--cap-drop", "ALL"],
@@ -90,10 +99,11 @@ function bubblewrapArguments(confinement: Confinement, cwd: string): string[] {
     ...[...system, ...resolver].flatMap((path) => ["--ro-bind-try", path, path]),
     ...["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"],
     ...(confinement.passwd === undefined ? [] : ["--ro-bind", confinement.passwd, "/etc/passwd"]),
-    // bubblewrap makes missing parents 0700 root, which the dropped uid could not pass through.
-    ...ancestors(named).flatMap((folder) => ["--perms", "0755", "--dir", folder]),
-    ...confinement.readable.flatMap((path) => ["--ro-bind", path, path]),
-    ...confinement.writable.flatMap((path) => ["--bind", path, path]),
+    ...parents(ancestors([...outside, ...hidden])),
+    ...outside.flatMap(bind),
+    ...hidden.flatMap((path) => ["--perms", "0755", "--tmpfs", path]),
+    ...parents(ancestors(within).filter(isInside)),
+    ...within.flatMap(bind),
     ...["--chdir", cwd],
   ];
 }

@@ -3,9 +3,10 @@
  * What the three processes are told, from one file of the user's: `{ "control": {…}, "host": {…} }`.
  * Each process checks its own part against its own schema and refuses unknown keys.
  */
-import { chownSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { AdminKey } from "./admin-key.ts";
+import { CONTROL_ROLE } from "./database.ts";
 import type { Layout } from "./layout.ts";
 
 export interface UserConfig {
@@ -26,56 +27,117 @@ export function readUserConfig(path: string | null): UserConfig {
   }
   const unknown = Object.keys(given).find((key) => !["control", "host", "logs"].includes(key));
   if (unknown !== undefined) throw new Error(`config file ${path}: there is no key ${unknown}`);
-  return { control: {}, host: {}, ...given, logs: { ...LOGS, ...(given.logs as object | undefined) } };
+  const logs = (given.logs ?? {}) as Record<string, unknown>;
+  for (const [key, value] of Object.entries(logs)) {
+    if (!Object.hasOwn(LOGS, key)) throw new Error(`config file ${path}: there is no key logs.${key}`);
+    if (!Number.isInteger(value) || (value as number) < 1)
+      throw new Error(`config file ${path}: logs.${key} must be a positive integer`);
+  }
+  return { control: {}, host: {}, ...given, logs: { ...LOGS, ...logs } };
+}
+
+/** Where control will listen: flag, environment, file, default. Decided here so that we know whom to ask. */
+export interface Address {
+  host: string;
+  port: number;
+}
+
+export function addressOf(flag: number | null, user: UserConfig, environment: NodeJS.ProcessEnv): Address {
+  const http = (user.control.http ?? {}) as { host?: string; port?: number };
+  const set = (name: string) => (environment[name] === "" ? undefined : environment[name]);
+  return {
+    host: set("CASEMATE_HTTP_HOST") ?? http.host ?? "127.0.0.1",
+    port: flag ?? Number(set("CASEMATE_HTTP_PORT") ?? http.port ?? 8787),
+  };
+}
+
+/** True when the user's configuration names a PostgreSQL of their own. */
+export const usesOwnServer = (user: UserConfig): boolean =>
+  typeof (user.control.database as { urlFile?: unknown } | undefined)?.urlFile === "string";
+
+type Tree = Record<string, unknown>;
+const isTree = (value: unknown): value is Tree =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/**
+ * Files that hold secrets (`…File`) are copied to where control's uid, which sees nothing else, may
+ * read them; the copies are its own and 0600.
+ */
+function handOver(control: Tree, layout: Layout): Tree {
+  const folder = layout.path("control");
+  const entries = Object.entries(control).map(([key, value]): [string, unknown] => {
+    if (isTree(value)) return [key, handOver(value, layout)];
+    if (!key.endsWith("File") || typeof value !== "string") return [key, value];
+    const copy = `${folder}/${key}`;
+    copyFileSync(value, copy);
+    chmodSync(copy, 0o600);
+    if (layout.owners !== null) chownSync(copy, layout.owners.control.uid, layout.owners.control.gid);
+    return [key, copy];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** `over` on top of `base`, object by object. */
+function overlay(base: Tree, over: Tree): Tree {
+  const merged = { ...base };
+  for (const [key, value] of Object.entries(over)) {
+    const below = merged[key];
+    merged[key] = isTree(below) && isTree(value) ? overlay(below, value) : value;
+  }
+  return merged;
 }
 
 export interface Wiring {
   layout: Layout;
   admin: AdminKey;
-  port: number | null;
-  databaseSocket: string;
+  address: Address;
+  /** null: control uses a server of the user's own. */
+  databaseSocket: string | null;
   user: UserConfig;
 }
 
 /** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
-export function writeConfigs({ layout, admin, port, databaseSocket, user }: Wiring): {
+export function writeConfigs({ layout, admin, address, databaseSocket, user }: Wiring): {
   control: string;
   host: string;
 } {
   const socket = layout.path("run", "link.sock");
-  const http = { ...(user.control.http as object | undefined), ...(port === null ? {} : { port }) };
-  const control = {
-    database: { socket: databaseSocket, user: "casemate", name: "casemate" },
-    link: { socket },
-    folder: layout.path("control"),
-    operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
-    ...user.control,
-    http,
-  };
+  const control = overlay(
+    {
+      database:
+        databaseSocket === null ? {} : { socket: databaseSocket, user: CONTROL_ROLE, name: "casemate" },
+      link: { socket },
+      folder: layout.path("control"),
+      operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
+    },
+    overlay(handOver(user.control, layout), { http: { host: address.host, port: address.port } }),
+  );
   const memoryMiB = Math.floor(totalmem() / 1024 / 1024);
-  const host = {
-    stateFolder: layout.path("host"),
-    linkPath: socket,
-    sandboxFolder: layout.runFolder,
-    signer: {
-      folder: layout.path("signer"),
-      kekPath: layout.path("keys", "signer.kek"),
-      uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
+  const host = overlay(
+    {
+      stateFolder: layout.path("host"),
+      linkPath: socket,
+      sandboxFolder: layout.runFolder,
+      signer: {
+        folder: layout.path("signer"),
+        kekPath: layout.path("keys", "signer.kek"),
+        uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
+      },
+      proberUid: layout.owners?.prober ?? null,
+      traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },
+      // Limits are bounds, not reservations: most sandboxes stay far below theirs, so memory is offered
+      // sixteen times over. Whoever wants no overcommitment sets memoryTotalMiB to the machine's memory.
+      ceiling: {
+        machines: 2000,
+        memoryMiB: Math.min(memoryMiB, 8192),
+        cpuMillis: 4000,
+        pidsMax: 4096,
+        memoryTotalMiB: 16 * memoryMiB,
+        isolations: ["process"],
+      },
     },
-    proberUid: layout.owners?.prober ?? null,
-    traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },
-    // Limits are bounds, not reservations: most sandboxes stay far below theirs, so memory is offered
-    // sixteen times over. Whoever wants no overcommitment sets memoryTotalMiB to the machine's memory.
-    ceiling: {
-      machines: 2000,
-      memoryMiB: Math.min(memoryMiB, 8192),
-      cpuMillis: 4000,
-      pidsMax: 4096,
-      memoryTotalMiB: 16 * memoryMiB,
-      isolations: ["process"],
-    },
-    ...user.host,
-  };
+    user.host,
+  );
   const paths = { control: layout.path("run", "control.json"), host: layout.path("keys", "host.json") };
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });
   writeFileSync(paths.host, `${JSON.stringify(host, null, 2)}\n`, { mode: 0o600 });

@@ -6,6 +6,11 @@ import type { Layout } from "./layout.ts";
 import { type RunningPostgres, startPostgres } from "./postgres.ts";
 
 const NAME = "casemate";
+/**
+ * Control's role owns its database and is no superuser: a superuser can run programs and read files as
+ * the server's uid, which owning control must not give.
+ */
+export const CONTROL_ROLE = "casemate_control";
 
 export async function startDatabase(layout: Layout): Promise<RunningPostgres> {
   const { owners } = layout;
@@ -14,14 +19,19 @@ export async function startDatabase(layout: Layout): Promise<RunningPostgres> {
     startPostgres({
       folder: layout.path("postgres"),
       owner: owners === null ? null : owners.database,
-      clients: owners === null ? [caller] : [caller, { ...owners.control, name: "casemate-control" }],
+      clients:
+        owners === null
+          ? [caller]
+          : [caller, { ...owners.control, name: "casemate-control", role: CONTROL_ROLE }],
     }),
   );
   try {
     const client = new pg.Client({ host: server.host, user: server.user, database: "postgres" });
     await client.connect();
-    const { rowCount } = await client.query("select from pg_database where datname = $1", [NAME]);
-    if (rowCount === 0) await client.query(`create database ${NAME}`);
+    const roles = await client.query("select from pg_roles where rolname = $1", [CONTROL_ROLE]);
+    if (roles.rowCount === 0) await client.query(`create role ${CONTROL_ROLE} login`);
+    const databases = await client.query("select from pg_database where datname = $1", [NAME]);
+    if (databases.rowCount === 0) await client.query(`create database ${NAME} owner ${CONTROL_ROLE}`);
     await client.end();
     return server;
   } catch (error) {

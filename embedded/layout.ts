@@ -15,7 +15,7 @@
  *             logs/
  */
 import { createHash } from "node:crypto";
-import { chmodSync, chownSync, mkdirSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 export interface Owner {
@@ -31,6 +31,8 @@ export interface Layout {
   path(...parts: string[]): string;
   /** A folder that every uid can pass through, for what sandboxes read while they start. */
   runFolder: string;
+  /** Removes what lies outside the state folder. */
+  clear(): void;
 }
 
 /** Below the ranges that distributions hand out dynamically, above all static ones. */
@@ -62,5 +64,8 @@ export function prepareLayout(folder: string): Layout {
   const mark = createHash("sha256").update(state).digest("hex").slice(0, 12);
   const runFolder = root ? `/run/casemate-${mark}` : path("sandboxes");
   mkdirSync(runFolder, { recursive: true, mode: 0o755 });
-  return { state, root, owners, path, runFolder };
+  const clear = () => {
+    if (root) rmSync(runFolder, { recursive: true, force: true });
+  };
+  return { state, root, owners, path, runFolder, clear };
 }

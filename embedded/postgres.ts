@@ -23,8 +23,8 @@ export interface PostgresOptions {
   folder: string;
   /** Null: the server runs as the caller. */
   owner: { uid: number; gid: number } | null;
-  /** Operating-system users who may connect, and as which role is always `casemate`. */
-  clients: { uid: number; gid: number; name: string }[];
+  /** Operating-system users who may connect, each as one role; by default the superuser `casemate`. */
+  clients: { uid: number; gid: number; name: string; role?: string }[];
   /** Folder with initdb and postgres; default: the npm package's. */
   binFolder?: string;
   /** Extra settings, e.g. fsync=off for tests. */
@@ -228,7 +228,8 @@ async function writeAccessRules({ owner, clients }: PostgresOptions, data: strin
   const version = (await readFile(join(data, "PG_VERSION"), "utf8")).trim();
   if (!/^\d+$/.test(version)) throw new Error(`unreadable PG_VERSION in ${data}`);
   const rules = owner === null ? "local all all trust\n" : "local all all peer map=casemate\n";
-  const identities = owner === null ? [] : clients.map((client) => `casemate ${client.name} ${ROLE}`);
+  const identities =
+    owner === null ? [] : clients.map(({ name, role }) => `casemate ${name} ${role ?? ROLE}`);
   await writeFile(join(data, "pg_hba.conf"), rules);
   await writeFile(join(data, "pg_ident.conf"), `${identities.join("\n")}\n`);
 }

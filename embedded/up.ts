@@ -10,7 +10,14 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findProgram, spawnPart } from "#confine/spawn.ts";
 import { openAdminKey } from "./admin-key.ts";
-import { readUserConfig, type UserConfig, writeConfigs } from "./config.ts";
+import {
+  type Address,
+  addressOf,
+  readUserConfig,
+  type UserConfig,
+  usesOwnServer,
+  writeConfigs,
+} from "./config.ts";
 import { startDatabase } from "./database.ts";
 import { type Layout, prepareLayout } from "./layout.ts";
 import { lockFolder } from "./lock.ts";
@@ -59,14 +66,17 @@ export async function up(
     }
     if (!layout.root) for (const line of withoutRoot(process.getuid?.() ?? 0)) warn(line);
     const admin = openAdminKey(layout.path("admin.key"));
-    const database = await keepDatabase(layout, warn);
-    undo.push(() => database.stop());
-    const configs = writeConfigs({ layout, admin, port: options.port, databaseSocket: database.host, user });
-    const control = startControl(layout, user, configs.control, warn);
+    const database = usesOwnServer(user) ? null : await keepDatabase(layout, warn);
+    if (database !== null) undo.push(() => database.stop());
+    const address = addressOf(options.port, user, process.env);
+    const databaseSocket = database?.host ?? null;
+    const configs = writeConfigs({ layout, admin, address, databaseSocket, user });
+    const control = startControl(layout, user, configs.control, databaseSocket, warn);
     undo.push(() => control.stop(CONTROL_GRACE_MS));
+    undo.push(() => layout.clear());
     const host = startHost(layout, user, configs.host, warn);
     undo.push(() => host.stop(HOST_GRACE_MS));
-    const url = await ready(layout, user, options.port);
+    const url = await ready(layout, address);
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
@@ -105,7 +115,13 @@ async function keepDatabase(
   };
 }
 
-function startControl(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
+function startControl(
+  layout: Layout,
+  user: UserConfig,
+  config: string,
+  databaseSocket: string | null,
+  warn: (line: string) => void,
+): Part {
   const log = openLogFile(layout.path("logs", "control.log"), user.logs);
   return keepRunning({
     name: "control",
@@ -121,7 +137,9 @@ function startControl(layout: Layout, user: UserConfig, config: string, warn: (l
             ? null
             : {
                 ...layout.owners.control,
-                readable: [ROOT, layout.path("postgres", "socket")],
+                readable: [ROOT, ...(databaseSocket === null ? [] : [databaseSocket])],
+                // The default state folder lies inside the program's.
+                hidden: [layout.state],
                 writable: [layout.path("control"), layout.path("run")],
               },
         stdio: ["pipe", "pipe", "pipe"],
@@ -162,10 +180,10 @@ function passedOn(): Record<string, string> {
   };
 }
 
-async function ready(layout: Layout, user: UserConfig, port: number | null): Promise<string> {
-  const http = user.control.http as { host?: string; port?: number } | undefined;
-  const host = http?.host === undefined || http.host === "0.0.0.0" ? "127.0.0.1" : http.host;
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port ?? http?.port ?? 8787}`;
+async function ready(layout: Layout, address: Address): Promise<string> {
+  const everywhere: Record<string, string> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+  const host = everywhere[address.host] ?? address.host;
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
   const deadline = Date.now() + READY_MS;
   for (;;) {
     const answered = await fetch(`${url}/readyz`).catch(() => null);

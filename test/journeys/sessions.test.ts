@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { commandLine, findProcesses, statusOf } from "#testing/process-status.ts";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
@@ -96,6 +97,8 @@ describeWith([bubblewrap], "casemate up", () => {
         "/home",
         `${casemate.state}/host`,
         `${casemate.state}/signer`,
+        `${casemate.state}/keys`,
+        `${casemate.state}/admin.key`,
       ]) {
         expect([path, inside(path)]).toEqual([path, false]);
       }
@@ -118,6 +121,20 @@ describeWith([bubblewrap], "casemate up", () => {
       ]) {
         expect([path, spawnSync(attempt[0]!, [...attempt.slice(1), path]).status]).not.toEqual([path, 0]);
       }
+    });
+
+    it("gives control a role in the database that is no superuser", async () => {
+      const client = new pg.Client({
+        host: join(casemate.state, "postgres/socket"),
+        user: "casemate",
+        database: "casemate",
+      });
+      await client.connect();
+      const { rows } = await client.query(
+        "select distinct a.usename, r.rolsuper from pg_stat_activity a join pg_roles r on r.rolname = a.usename where a.application_name like 'casemate%'",
+      );
+      await client.end();
+      expect(rows).toEqual([{ usename: "casemate_control", rolsuper: false }]);
     });
 
     it("runs PostgreSQL as another uid, on a unix socket and no port", () => {
