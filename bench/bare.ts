@@ -20,6 +20,7 @@ import { SPEC } from "#drivers/conformance/machine.ts";
 import { planTmpfs, rootArguments } from "#drivers/sandbox/arguments.ts";
 import { findCgroups } from "#drivers/sandbox/cgroups.ts";
 import { enter } from "#drivers/sandbox/enter.ts";
+import { type EntryProcess, Launcher } from "#drivers/sandbox/launcher.ts";
 import { closeAll, type Sandbox } from "#drivers/sandbox/machine.ts";
 import { bootId } from "#drivers/sandbox/process-table.ts";
 import { rlimitsFor } from "#drivers/sandbox/rlimits.ts";
@@ -45,6 +46,7 @@ const cgroups = findCgroups(owner);
 const filter = assembleFilter(process.arch as Machine);
 const filterPath = join(folder, "filter.bpf");
 writeFilter(filterPath, filter);
+const launcher = new Launcher();
 const root = rootArguments(null, prepareSkeleton(folder));
 const held: ChildProcess[] = [];
 let target: Sandbox | undefined;
@@ -99,6 +101,7 @@ async function makeTarget(): Promise<Sandbox> {
       started: null,
     },
     cgroups,
+    launcher,
     root,
     filterPath,
     onRecord: async () => {},
@@ -106,9 +109,14 @@ async function makeTarget(): Promise<Sandbox> {
 }
 
 async function entry({ namespaces, record, cgroups: machine }: Sandbox): Promise<void> {
-  const cold = () =>
-    spawn("/usr/bin/perl", ["-f", ENTRY], { env: {}, cwd: "/", stdio: Array(5).fill("pipe") });
-  const { ended, stdout, stderr } = enter(
+  const cold = async (): Promise<EntryProcess> => {
+    const child = spawn("/usr/bin/perl", ["-f", ENTRY], { env: {}, cwd: "/", stdio: Array(5).fill("pipe") });
+    return {
+      stdio: child.stdio as unknown as EntryProcess["stdio"],
+      kill: () => void child.kill("SIGKILL"),
+    };
+  };
+  const { ended, stdout, stderr } = await enter(
     { take: cold },
     {
       argv: ["/bin/sh", "-c", "true"],
@@ -116,7 +124,7 @@ async function entry({ namespaces, record, cgroups: machine }: Sandbox): Promise
       env: { PATH: "/usr/bin:/bin" },
       namespaces,
       hostUid: record.uid,
-      cgroups: machine.paths,
+      cgroupFiles: cgroups.firstOf(machine),
       rlimits: rlimitsFor(SPEC, cgroups.kind),
       filter,
       input: "none",
@@ -152,11 +160,12 @@ async function answer(question: BareQuestion): Promise<BareAnswer> {
 async function leave(): Promise<void> {
   await hold(0);
   if (target) {
-    target.monitor.kill("SIGKILL");
-    await target.gone;
+    target.monitor.kill();
+    await target.monitor.gone;
     closeAll([...Object.values(target.namespaces), ...target.mounts.map(({ fd }) => fd)]);
     await removeFolders(target.record.cgroups);
   }
+  await launcher.close();
   cgroups.close();
   rmSync(folder, { recursive: true, force: true });
   process.exit(0);

@@ -57,7 +57,7 @@ export interface SandboxArguments {
   owner: string;
   root: string[];
   tmpfs: TmpfsPlan[];
-  fds: { seccomp: number; info: number; block: number; canary: number };
+  fds: { seccomp: number; info: number; canary: number };
 }
 
 /**
@@ -96,7 +96,7 @@ export function bwrapArguments({ machineId, owner, root, tmpfs, fds }: SandboxAr
     ],
     ...["--perms", "0400", "--file", String(fds.canary), `${INPUT_FOLDER}/.canary`],
     ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/session"],
-    ...["--seccomp", String(fds.seccomp), "--info-fd", String(fds.info), "--block-fd", String(fds.block)],
+    ...["--seccomp", String(fds.seccomp), "--info-fd", String(fds.info)],
     ...["--", "/bin/sh", "-c", FIRST],
   ];
 }

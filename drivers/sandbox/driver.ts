@@ -28,6 +28,7 @@ import { EntryPool } from "./entry-pool.ts";
 import { type ExecPlace, execInSandbox } from "./exec.ts";
 import { toFacts } from "./facts.ts";
 import { getFile, putFile, removeFile } from "./files.ts";
+import { Launcher } from "./launcher.ts";
 import type { Sandbox } from "./machine.ts";
 import { Prober } from "./prober/client.ts";
 import { bootId, listPids } from "./process-table.ts";
@@ -69,7 +70,8 @@ export class SandboxDriver
   readonly #cgroups: Cgroups;
   readonly #uids: UidPool;
   readonly #prober: Prober;
-  readonly #entries = new EntryPool(WAITING_ENTRIES);
+  readonly #launcher = new Launcher();
+  readonly #entries = new EntryPool(this.#launcher, WAITING_ENTRIES);
   readonly #traces: Traces;
   readonly #live = new Map<string, Sandbox>();
   readonly #starting = new Set<string>();
@@ -120,13 +122,14 @@ export class SandboxDriver
         spec,
         record,
         cgroups: this.#cgroups,
+        launcher: this.#launcher,
         root: rootArguments(template?.path ?? null, this.#skeleton),
         filterPath: this.#filterPath,
         onRecord,
       });
       this.#live.set(machineId, sandbox);
-      setImmediate(() => this.#entries.fill());
-      void sandbox.gone.then(() => this.#onGone(sandbox));
+      this.#entries.fillSoon();
+      void sandbox.monitor.gone.then(() => this.#onGone(sandbox));
       return { record: sandbox.record };
     } catch (error) {
       if (uid !== null) this.#uids.give(uid);
@@ -237,10 +240,11 @@ export class SandboxDriver
     this.#mourners.push(listener);
   }
 
-  /** Ends every machine and the prober. */
+  /** Ends every machine, the launcher and the prober. */
   async close(): Promise<void> {
     await Promise.allSettled(this.live().map((machineId) => this.stop(machineId)));
-    await this.#entries.close();
+    this.#entries.close();
+    await this.#launcher.close();
     await this.#prober.close();
     this.#cgroups.close();
   }

@@ -56,7 +56,7 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
   const { record, started } = sandbox;
   const from = performance.now();
   const [emptyAfterMs, killed] = await timed(async () => {
-    // Our own unreaped child is the parent of process 1, but process 1 is not ours: check it is still the one.
+    // The launcher's unreaped child is the parent of process 1, but process 1 is not ours: check it is still the one.
     if (startTime(started.pid) === started.pidStart) {
       try {
         process.kill(started.pid, "SIGKILL");
@@ -65,8 +65,8 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
     // Entries first: the namespace is empty only when each of its tasks has been waited for, and a
     // command is waited for by its entry.
     await endWork(sandbox);
-    const late = setTimeout(() => sandbox.monitor.kill("SIGKILL"), 5000);
-    await sandbox.gone;
+    const late = setTimeout(() => sandbox.monitor.kill(), 5000);
+    await sandbox.monitor.gone;
     clearTimeout(late);
     return Math.round(performance.now() - from);
   });
@@ -118,10 +118,10 @@ async function endWork({ work, entries }: Sandbox): Promise<void> {
   });
   await Promise.race([Promise.allSettled(work), deadline]);
   clearTimeout(late);
-  for (const child of entries) {
-    child.kill("SIGKILL");
-    // What a stopped reader left unread would keep the process from counting as closed.
-    for (const stream of child.stdio) stream?.destroy();
+  for (const entry of entries) {
+    entry.kill();
+    // What a stopped reader left unread would keep a command from counting as ended.
+    for (const stream of entry.stdio) stream.destroy();
   }
 }
 

@@ -10,8 +10,8 @@
 # What stays true:
 #  A. The command runs only if every step before it succeeded. Each failure ends in `refuse`.
 #  B. Namespaces come as descriptors opened when the machine started: a recycled pid cannot redirect us.
-#     They stay the driver's and are opened again through its /proc/<pid>/fd; it is our parent, and when
-#     it dies so do we, so that number is good for as long as we look at it.
+#     They stay the driver's and are opened again through its /proc/<pid>/fd; when it dies our parent
+#     does, and so do we, so that number is good for as long as we look at it.
 #  C. From the fork on we are visible to the session's own programs (the attacker: same uid, same pid
 #     namespace), so we are not dumpable from the first line and the filter already denies them ptrace.
 #  D. The program gets descriptors 0, 1, 2 and no other.
@@ -61,7 +61,7 @@ if (open(my $adj, '>', '/proc/self/oom_score_adj')) { syswrite($adj, '800'); clo
 my (%ns, @ns_handles);
 for (split / /, $one{namespaces}) {
     my ($kind, $fd) = split /=/;
-    sysopen(my $handle, '/proc/' . getppid() . "/fd/$fd", 0) or refuse("open-$kind");
+    sysopen(my $handle, "/proc/$one{holder}/fd/$fd", 0) or refuse("open-$kind");
     push @ns_handles, $handle;
     $ns{$kind} = fileno $handle;
 }
@@ -74,7 +74,7 @@ if ($one{privileged} eq '0') {
 }
 must('setns-pid', 'setns', 0 + $ns{pid}, 0x20000000);
 
-# Real pipes: what the driver hands us are sockets, and opening /dev/stdout on a socket fails.
+# Pipes of our own: the driver's must not be the program's, which could fill or keep them after its end.
 pipe(my $out_r, my $out_w) or refuse('pipe');
 pipe(my $err_r, my $err_w) or refuse('pipe');
 # ... and opening it again asks for the right to the pipe, which belongs to whoever made it.
@@ -85,10 +85,10 @@ refuse('fork') unless defined $child;
 if ($child == 0) {
     must('pdeathsig', 'prctl', PR_SET_PDEATHSIG, 9, 0, 0, 0);
     must('dumpable', 'prctl', PR_SET_DUMPABLE, 0, 0, 0, 0);
-    for my $path (@{ $many{cgroup} || [] }) {
-        open(my $procs, '>', "$path/cgroup.procs") or refuse('cgroup');
-        defined syswrite($procs, '0') or refuse('cgroup');
-        close $procs;
+    for my $file (@{ $many{cgroup} || [] }) {
+        open(my $tasks, '>', $file) or refuse('cgroup');
+        defined syswrite($tasks, '0') or refuse('cgroup');
+        close $tasks;
     }
     if ($one{privileged} eq '1') { must('groups', 'setgroups', 0, 0) }
     must('setns-mnt', 'setns', 0 + $ns{mnt}, 0x00020000);

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Starts enter.pl, the only way into a live sandbox, and understands its answers. */
-import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { DriverFault } from "../driver.ts";
 import type { EntryPool } from "./entry-pool.ts";
+import { CALLS, type EntryProcess } from "./launcher.ts";
 import type { NamespaceKind } from "./record.ts";
 import { INSIDE_ID } from "./skeleton.ts";
-import { ENTRY_CALLS, type Machine } from "./syscalls.ts";
-
-const CALLS = Object.entries(ENTRY_CALLS[process.arch as Machine] ?? ENTRY_CALLS.x64)
-  .map(([name, number]) => `${name}=${number}`)
-  .join(" ");
 
 /** Linux resource numbers, the same on x86_64 and arm64. */
 const RLIMIT = { fsize: 1, core: 4, nproc: 6, nofile: 7, as: 9 } as const;
@@ -23,7 +18,8 @@ export interface EntryAsk {
   namespaces: Readonly<Partial<Record<NamespaceKind, number>>>;
   /** The machine's uid on the host, or null when it is the driver's own. */
   hostUid: number | null;
-  cgroups: readonly string[];
+  /** Files by which a process joins the command's cgroups. */
+  cgroupFiles: readonly string[];
   rlimits: Rlimits;
   filter: Buffer;
   /** `file`: to the input document before the command starts; `pass`: the command's own standard input. */
@@ -49,7 +45,7 @@ export interface Entered {
   started: Promise<void>;
   /** Resolves with the wait status of the command; rejects when it never ran. */
   ended: Promise<number>;
-  child: ChildProcess;
+  process: EntryProcess;
 }
 
 const text = (key: string, value: string) => {
@@ -57,17 +53,18 @@ const text = (key: string, value: string) => {
   return `${key} ${value}\0`;
 };
 
-export function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Entered {
+export async function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Promise<Entered> {
   const kinds = (Object.keys(ask.namespaces) as NamespaceKind[]).filter(
     (k) => ask.namespaces[k] !== undefined,
   );
   // The configuration goes through a pipe: an argument list can be read by everyone on the host.
   const configuration =
     text("calls", CALLS) +
+    text("holder", String(process.pid)) +
     text("namespaces", kinds.map((kind) => `${kind}=${ask.namespaces[kind]}`).join(" ")) +
     text("privileged", ask.hostUid === null ? "0" : "1") +
     text("owner", String(ask.hostUid ?? "")) +
-    ask.cgroups.map((path) => text("cgroup", path)).join("") +
+    ask.cgroupFiles.map((path) => text("cgroup", path)).join("") +
     Object.entries(ask.rlimits)
       .map(([name, limit]) => text("rlimit", `${RLIMIT[name as keyof Rlimits]} ${limit}`))
       .join("") +
@@ -81,10 +78,9 @@ export function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Entered {
       .join("") +
     ask.argv.map((arg) => text("arg", arg)).join("");
 
-  const child = pool.take();
-  const setup = child.stdio[3] as Writable;
-  const status = child.stdio[4] as Readable;
-  if (ask.input === "none") child.stdin!.end();
+  const entry = await pool.take();
+  const [stdin, stdout, stderr, setup, status] = entry.stdio;
+  if (ask.input === "none") stdin.end();
   setup.end(`${configuration.slice(0, -1)}\0end\0`);
 
   let begin = () => {};
@@ -106,12 +102,10 @@ export function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Entered {
         refuse(failure);
       } else if (said.startsWith("S\n")) begin();
     });
-    child.on("error", (cause) => {
-      failure = new DriverFault("machine.entry-refused", "perl did not start", { cause });
-      refuse(failure);
-      reject(failure);
-    });
-    child.on("close", () => {
+    // The entry's own end: nothing it started has the other side of this pipe.
+    status.on("close", () => {
+      // Nobody reads it any more, and an unwritten pipe does not tell.
+      stdin.destroy();
       const done = said.match(/^X (\d+)$/m);
       // Ended before it began (the machine was stopped under it); does nothing when it had begun.
       refuse(new EntryRefused("killed", 0));
@@ -125,5 +119,5 @@ export function enter(pool: Pick<EntryPool, "take">, ask: EntryAsk): Entered {
   // Either may be looked at late; an unhandled rejection must not end the host.
   started.catch(() => {});
   ended.catch(() => {});
-  return { stdin: child.stdin!, stdout: child.stdout!, stderr: child.stderr!, started, ended, child };
+  return { stdin, stdout, stderr, started, ended, process: entry };
 }

@@ -1,63 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Entry programs that wait for work. Forking this process costs milliseconds for each 100 MiB it has,
- * and perl as much again to start and compile; done beforehand, entering a sandbox costs what the
- * kernel asks for it. A waiting one knows nothing yet: no machine, no descriptor, no command.
+ * Entry programs that wait for work: starting perl and compiling the program costs as much as all the
+ * rest; done beforehand, entering a sandbox costs what the kernel asks for it. A waiting one knows
+ * nothing yet: no machine, no descriptor, no command.
  *
  *  A. Each is used once.
- *  B. One that is taken is replaced when its work is done, not while it is waited for.
+ *  B. One that is taken is replaced a moment later, not while its command waits for the processor.
  *  C. One whose driver died reads the end of its configuration and goes.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import type { EntryProcess, Launcher } from "./launcher.ts";
 
-const ENTRY = fileURLToPath(new URL("./enter.pl", import.meta.url));
+const REFILL_MS = 20;
 
 export class EntryPool {
+  readonly #launcher: Launcher;
   readonly #size: number;
-  readonly #waiting: ChildProcess[] = [];
+  readonly #waiting: EntryProcess[] = [];
+  #coming = 0;
+  #refill: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(size: number) {
+  constructor(launcher: Launcher, size: number) {
+    this.#launcher = launcher;
     this.#size = size;
   }
 
-  take(): ChildProcess {
-    const child = this.#waiting.shift() ?? this.#spawn();
-    child.once("exit", () => setImmediate(() => this.fill()));
-    return child;
+  async take(): Promise<EntryProcess> {
+    const entry = this.#waiting.shift() ?? (await this.#launcher.startEntry());
+    this.fillSoon();
+    return entry;
   }
 
-  /** Starts what is missing. */
-  fill(): void {
-    while (!this.#closed && this.#waiting.length < this.#size) this.#waiting.push(this.#spawn());
+  /** Starts what is missing, a moment later. */
+  fillSoon(): void {
+    if (this.#closed) return;
+    this.#refill ??= setTimeout(() => {
+      this.#refill = undefined;
+      while (!this.#closed && this.#waiting.length + this.#coming < this.#size) this.#start();
+    }, REFILL_MS);
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true;
-    const ended = this.#waiting.splice(0).map(
-      (child) =>
-        new Promise<void>((resolve) => {
-          child.once("exit", () => resolve());
-          for (const stream of child.stdio) stream?.destroy();
-        }),
-    );
-    await Promise.all(ended);
+    clearTimeout(this.#refill);
+    for (const entry of this.#waiting.splice(0)) discard(entry);
   }
 
-  #spawn(): ChildProcess {
-    const child = spawn("/usr/bin/perl", ["-f", ENTRY], {
-      env: {},
-      cwd: "/",
-      stdio: ["pipe", "pipe", "pipe", "pipe", "pipe"],
-    });
-    for (const stream of child.stdio) stream?.on("error", () => {});
-    const leave = () => {
-      const at = this.#waiting.indexOf(child);
-      if (at >= 0) this.#waiting.splice(at, 1);
-    };
-    child.once("exit", leave);
-    child.once("error", leave);
-    return child;
+  #start(): void {
+    this.#coming++;
+    this.#launcher.startEntry().then(
+      (entry) => {
+        this.#coming--;
+        if (this.#closed) return discard(entry);
+        this.#waiting.push(entry);
+        // Killed by somebody while it waited: not to be given to a command.
+        entry.stdio[4].once("close", () => {
+          const at = this.#waiting.indexOf(entry);
+          if (at >= 0) this.#waiting.splice(at, 1);
+        });
+      },
+      () => {
+        this.#coming--;
+      },
+    );
   }
+}
+
+function discard(entry: EntryProcess): void {
+  for (const stream of entry.stdio) stream.destroy();
 }

@@ -15,7 +15,7 @@ import { type Cgroups, processesIn } from "./cgroups.ts";
 import { enter } from "./enter.ts";
 import type { EntryPool } from "./entry-pool.ts";
 import { feed } from "./feed.ts";
-import type { Sandbox } from "./machine.ts";
+import { keepEntry, type Sandbox } from "./machine.ts";
 import { listPids, namespaceInode, statusFields } from "./process-table.ts";
 import { rlimitsFor } from "./rlimits.ts";
 
@@ -46,19 +46,18 @@ export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<Exe
   const from = performance.now();
   const command = cgroups.createCommand(sandbox.cgroups, `x${++sandbox.commands}`);
   const killsBefore = cgroups.oomKills(sandbox.cgroups) ?? 0;
-  const entered = enter(place.entries, {
+  const entered = await enter(place.entries, {
     argv: ["/bin/sh", "-c", ask.command],
     cwd: ask.cwd ?? "/session",
     env: { ...BASE_ENV, ...ask.env },
     namespaces: sandbox.namespaces,
     hostUid: sandbox.record.uid,
-    cgroups: command.join,
+    cgroupFiles: command.join,
     rlimits: rlimitsFor(sandbox, cgroups.kind),
     filter: place.filter,
     input: ask.input === null ? "none" : "file",
   });
-  sandbox.entries.add(entered.child);
-  entered.child.once("exit", () => sandbox.entries.delete(entered.child));
+  keepEntry(sandbox, entered.process);
   const output = [carry(entered.stdout, 1, ask), carry(entered.stderr, 2, ask)] as const;
   const feeding = ask.input === null ? Promise.resolve() : feed(entered, ask.input);
 

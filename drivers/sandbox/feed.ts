@@ -19,7 +19,7 @@ export async function feed(entered: Entered, input: AsyncIterable<Uint8Array>): 
   } catch (cause) {
     // A half-delivered input must not look like a whole one, so the reader is ended rather than given
     // an end of file; the command dies with its entry (PR_SET_PDEATHSIG).
-    entered.child.kill("SIGKILL");
+    entered.process.kill();
     if (cause instanceof DriverFault) throw cause;
     throw new DriverFault("machine.input-failed", "the input ended early", { cause });
   }

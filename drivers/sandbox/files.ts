@@ -12,6 +12,7 @@ import { DriverFault } from "../driver.ts";
 import { enter } from "./enter.ts";
 import { BASE_ENV, type ExecPlace } from "./exec.ts";
 import { feed } from "./feed.ts";
+import { keepEntry } from "./machine.ts";
 import { rlimitsFor } from "./rlimits.ts";
 
 const PATH_BYTES_MAX = 4096;
@@ -121,19 +122,18 @@ async function runScript(
 ): Promise<number> {
   const command = cgroups.createCommand(sandbox.cgroups, `f${++sandbox.commands}`);
   try {
-    const entered = enter(entries, {
+    const entered = await enter(entries, {
       argv: ["/bin/sh", "-c", script, "sh", ...args],
       cwd: "/session",
       env: BASE_ENV,
       namespaces: sandbox.namespaces,
       hostUid: sandbox.record.uid,
-      cgroups: command.join,
+      cgroupFiles: command.join,
       rlimits: rlimitsFor(sandbox, cgroups.kind),
       filter,
       input: io.input ? "pass" : "none",
     });
-    sandbox.entries.add(entered.child);
-    entered.child.once("exit", () => sandbox.entries.delete(entered.child));
+    keepEntry(sandbox, entered.process);
     entered.stderr.resume();
     const reading = drain(entered.stdout, io.onBytes);
     const feeding = io.input ? feed(entered, io.input) : Promise.resolve();

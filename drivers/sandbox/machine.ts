@@ -6,9 +6,9 @@
  * can be cleared with nobody changing them. Holding both also keeps inode and device numbers from
  * being given to somebody else while the probes look for them.
  */
-import type { ChildProcess } from "node:child_process";
 import { closeSync } from "node:fs";
 import type { MachineCgroups } from "./cgroups.ts";
+import type { EntryProcess, Monitor } from "./launcher.ts";
 import type { MountFacts, NamespaceKind, SandboxRecord, StartedFacts } from "./record.ts";
 
 export interface HeldMount extends MountFacts {
@@ -21,20 +21,22 @@ export interface Sandbox {
   record: SandboxRecord;
   started: StartedFacts;
   cgroups: MachineCgroups;
-  /** bubblewrap itself, outside; it ends when process 1 has been reaped, so when the pid namespace is empty. */
-  monitor: ChildProcess;
-  /** Resolves when the monitor has ended. */
-  gone: Promise<void>;
+  monitor: Monitor;
   namespaces: Partial<Record<NamespaceKind, number>>;
   mounts: HeldMount[];
   /** Commands and file transfers under way; each settles when its host side has ended. */
   work: Set<Promise<unknown>>;
   /** Their entry programs, to be ended when whoever reads from or writes to one does not go on. */
-  entries: Set<ChildProcess>;
+  entries: Set<EntryProcess>;
   commands: number;
   oomKillsSeen: number;
   memoryMiB: number;
   pidsMax: number;
+}
+
+export function keepEntry({ entries }: Sandbox, entry: EntryProcess): void {
+  entries.add(entry);
+  entry.stdio[4].once("close", () => entries.delete(entry));
 }
 
 export function closeAll(fds: Iterable<number>): void {

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Makes a sandbox: bubblewrap is started as the machine's own uid, held at `--block-fd` until its
- * process is in the machine's cgroups, and released. Nothing else is started on this path.
+ * Makes a sandbox: bubblewrap is started as the machine's own uid and inside the machine's cgroups.
+ * Nothing else is started on this path.
  *
  * The order is what a kill -9 of the host at any moment can be survived with:
  *  A. The record with uid and cgroup paths is stored before either is used.
- *  B. bubblewrap dies with us (--die-with-parent), and process 1 with bubblewrap.
+ *  B. bubblewrap dies with the launcher (--die-with-parent), which dies with us, and process 1 with bubblewrap.
  *  C. The record with pid and inodes is stored before the machine is reported as started.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import { openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { DriverFault } from "../driver.ts";
 import { bwrapArguments, planTmpfs } from "./arguments.ts";
-import { type Cgroups, joinFolders, removeTree } from "./cgroups.ts";
+import { type Cgroups, removeTree } from "./cgroups.ts";
+import type { Launcher, Monitor } from "./launcher.ts";
 import { closeAll, type HeldMount, type Sandbox } from "./machine.ts";
 import { mountLines, startTime, statusFields } from "./process-table.ts";
 import { NAMESPACE_KINDS, type NamespaceKind, type SandboxRecord, type StartedFacts } from "./record.ts";
@@ -27,6 +26,7 @@ export interface StartPlan {
   spec: MachineSpec;
   record: SandboxRecord;
   cgroups: Cgroups;
+  launcher: Launcher;
   /** Arguments that make the root. */
   root: string[];
   /** File with the seccomp filter. */
@@ -40,41 +40,25 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
   const folders = cgroups.create(machineId, spec);
   const tmpfs = planTmpfs(spec.memoryMiB);
   const fds: number[] = [];
-  let monitor: ChildProcess | undefined;
-  let gone = Promise.resolve();
+  let monitor: Monitor | undefined;
   try {
-    const filter = openSync(plan.filterPath, "r");
-    try {
-      const args = bwrapArguments({
+    monitor = plan.launcher.startMachine({
+      uid: record.uid,
+      filterPath: plan.filterPath,
+      // Not through a descriptor of ours: the tmpfs belongs to a user namespace in which the host's root is nobody.
+      canaryHex: record.canaryHex,
+      cgroupFiles: cgroups.firstOf(folders),
+      args: bwrapArguments({
         machineId,
         owner: plan.owner,
         root: plan.root,
         tmpfs,
-        fds: { seccomp: 3, info: 4, block: 5, canary: 6 },
-      });
-      monitor = spawn("/usr/bin/bwrap", args, {
-        env: { PATH: "/usr/bin:/bin" },
-        cwd: "/",
-        stdio: ["ignore", "pipe", "pipe", filter, "pipe", "pipe", "pipe"],
-        ...(record.uid === null ? {} : { uid: record.uid, gid: record.uid }),
-      });
-    } finally {
-      closeSync(filter);
-    }
-    const child = monitor;
-    gone = new Promise((resolve) => {
-      child.once("exit", () => resolve());
-      child.once("error", () => resolve());
+        fds: { seccomp: 3, info: 4, canary: 5 },
+      }),
     });
-    const talk = listen(child);
-    // Not through our descriptor: the tmpfs belongs to a user namespace in which the host's root is nobody.
-    (child.stdio as unknown as Writable[])[6]!.end(record.canaryHex);
-    const pid = await talk.pid;
+    await inTime(monitor.up);
+    const pid = await monitor.pid;
     const pidStart = startTime(pid);
-    joinFolders(cgroups.firstOf(folders), pid);
-    const block = (child.stdio as unknown as Writable[])[5]!;
-    block.end("1");
-    await talk.up;
 
     const namespaces: Partial<Record<NamespaceKind, number>> = {};
     const inodes: Partial<Record<NamespaceKind, string>> = {};
@@ -103,6 +87,9 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
     // Everything above went through the pid. It is still the same process, so it was all along.
     if (pidStart === null || startTime(pid) !== pidStart || status === null)
       throw new DriverFault("machine.start-failed", "the first process ended at once");
+    // And it was the machine's when its number was told: nobody else has this uid.
+    if (record.uid !== null && !status.get("Uid")?.startsWith(`${record.uid}\t`))
+      throw new DriverFault("machine.start-failed", "the first process is somebody else");
     const started: StartedFacts = {
       pid,
       pidStart,
@@ -121,8 +108,7 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       record: complete,
       started,
       cgroups: folders,
-      monitor: child,
-      gone,
+      monitor,
       namespaces,
       mounts,
       work: new Set(),
@@ -133,11 +119,9 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       pidsMax: spec.pidsMax,
     };
   } catch (cause) {
-    // Nothing may be left behind: process 1 dies with its monitor, and the monitor is our own child.
-    if (monitor?.pid !== undefined) {
-      monitor.kill("SIGKILL");
-      await gone;
-    }
+    // Nothing may be left behind: process 1 dies with its monitor, and its answer comes when both are gone.
+    monitor?.kill();
+    await monitor?.gone;
     closeAll(fds);
     await removeFolders(folders.paths);
     if (cause instanceof DriverFault) throw cause;
@@ -155,40 +139,16 @@ export async function removeFolders(paths: readonly string[], forMs = 2000): Pro
   }
 }
 
-/** What bubblewrap and process 1 say while they start. */
-function listen(child: ChildProcess): { pid: Promise<number>; up: Promise<void> } {
-  let complaint = "";
-  child.stderr!.on("data", (bytes: Buffer) => {
-    if (complaint.length < 2000) complaint += bytes;
+async function inTime(up: Promise<void>): Promise<void> {
+  let late: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    late = setTimeout(() => reject(new Error("bubblewrap did not start in time")), START_TIMEOUT_MS);
   });
-  let fail = (_: Error) => {};
-  const failed = new Promise<never>((_, reject) => {
-    fail = reject;
-  });
-  failed.catch(() => {});
-  const late = setTimeout(() => fail(new Error("bubblewrap did not start in time")), START_TIMEOUT_MS);
-  child.once("error", (cause) => fail(new Error("bwrap did not start", { cause })));
-  child.once("close", (code) => {
+  try {
+    await Promise.race([up, deadline]);
+  } finally {
     clearTimeout(late);
-    fail(new Error(`bwrap ended (${code}): ${complaint.trim()}`));
-  });
-  for (const stream of child.stdio) stream?.on("error", () => {});
-
-  const pid = new Promise<number>((resolve) => {
-    let info = "";
-    (child.stdio[4] as Readable).on("data", (bytes: Buffer) => {
-      info += bytes;
-      const found = info.match(/"child-pid":\s*(\d+)/);
-      if (found) resolve(Number(found[1]));
-    });
-  });
-  const up = new Promise<void>((resolve) => {
-    child.stdout!.once("data", () => {
-      clearTimeout(late);
-      resolve();
-    });
-  });
-  return { pid: Promise.race([pid, failed]), up: Promise.race([up, failed]) };
+  }
 }
 
 /** The seccomp filter as a file, written once: every start opens it anew because readers share an offset. */
