@@ -89,7 +89,7 @@ export async function startControl({
       onFault: (error, hostId) => log.warn({ err: error, host: hostId }, "link"),
     });
     undo.push(() => link!.close());
-    const stopHousekeeping = await startHousekeeping(db, config, onError);
+    const stopHousekeeping = await startHousekeeping(db, config, vault, onError);
     undo.push(stopHousekeeping);
 
     const metrics = openMetrics();

@@ -65,6 +65,8 @@ export const ControlConfig = closed({
   retention: closed({
     /** Days that journal payloads are kept; afterwards they are erased and the chain still holds. */
     journalPayloadDays: Type.Integer({ minimum: 1 }),
+    /** Days that journal entries are kept; afterwards a signed checkpoint stands for them. */
+    journalDays: Type.Integer({ minimum: 1 }),
   }),
   log: closed({ level: Type.Enum(["silent", "error", "warn", "info", "debug"]) }),
   /** Names this process among replicas; its rows are taken back at its next start. */

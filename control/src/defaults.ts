@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Every default in one place; `docs/configuration.md` is generated from this and the schema. */
+/** Every default in one place; `docs/configuration.md` tells what each means. */
 import type { ControlConfig } from "./config.ts";
 import { DEFAULT_TIERS } from "./surfaces/sessions/tiers.ts";
 
@@ -19,7 +19,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     cancelUrl: null,
     apiBase: null,
   },
-  retention: { journalPayloadDays: 400 },
+  retention: { journalPayloadDays: 400, journalDays: 800 },
   log: { level: "info" },
   replica: "control-1",
 };

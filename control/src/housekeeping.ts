@@ -2,6 +2,7 @@
 /** What grows is bounded: old windows, used idempotency keys, journal payloads past their time. */
 import { sql } from "kysely";
 import type { ControlConfig } from "./config.ts";
+import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
 import type { Database } from "./database/open.ts";
 
@@ -10,6 +11,7 @@ const TURN_MS = 60_000;
 export async function startHousekeeping(
   db: Database,
   config: ControlConfig,
+  sealer: Sealer,
   onError: (error: unknown) => void,
 ): Promise<() => Promise<void>> {
   // Commands that an earlier life of this very process was running are over: their streams died with it.
@@ -27,6 +29,7 @@ export async function startHousekeeping(
         where payload is not null and at < now() - make_interval(days => ${config.retention.journalPayloadDays})`.execute(
         db.soft,
       );
+      await pruneJournal(db, sealer, config.retention.journalDays);
       await sql`
         update accounts set cycle_start = date_trunc('month', now()) where cycle_start < date_trunc('month', now())`.execute(
         db.run,

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
 import { type Database, openDatabase } from "../../database/open.ts";
 import { openAccount } from "../identity/index.ts";
-import { append, openFeed } from "./index.ts";
+import { append, findCheckpoint, openFeed, pruneJournal, type Sealer } from "./index.ts";
 
 let cloned: ClonedDatabase;
 let db: Database;
@@ -72,8 +72,47 @@ describe("the journal", () => {
   });
 });
 
+describe("pruning", () => {
+  it("leaves a chain that starts at a signed head, and keeps what is young", async () => {
+    const account = await newAccount();
+    for (let n = 0; n < 6; n++) await write(account, n);
+    await sql`update journal set at = now() - interval '20 days' where account_id = ${account} and seq <= 4`.execute(
+      db.run,
+    );
+    expect(await pruneJournal(db, plainSealer, 10)).toBe(4);
+    expect(await pruneJournal(db, plainSealer, 10)).toBe(0);
+    const checkpoint = await findCheckpoint(db, account);
+    expect(checkpoint?.seq).toBe(4);
+    expect((await chainOf(account, Buffer.from(checkpoint!.head, "hex"))).holds).toBe(true);
+    expect((await chainOf(account)).holds).toBe(false);
+    expect(await write(account, 6)).toBe(7);
+  });
+
+  it("does not believe a checkpoint that was changed", async () => {
+    const account = await newAccount();
+    for (let n = 0; n < 3; n++) await write(account, n);
+    await sql`update journal set at = now() - interval '20 days' where account_id = ${account} and seq <= 2`.execute(
+      db.run,
+    );
+    await pruneJournal(db, plainSealer, 10);
+    await sql`update journal_checkpoints set head = sha256('other') where account_id = ${account}`.execute(
+      db.run,
+    );
+    await expect(findCheckpoint(db, account)).rejects.toThrow(/does not verify/);
+  });
+});
+
+/** Sealing has tests of its own; here the key may lie open. */
+const plainSealer: Sealer = {
+  seal: async (_identity, value) => Buffer.from(value),
+  open: async (_identity, sealed) => Buffer.from(sealed),
+};
+
 /** Recomputes the chain from the rows, independently of the SQL that made it. */
-async function chainOf(account: string): Promise<{ holds: boolean; payloadsMatch: boolean }> {
+async function chainOf(
+  account: string,
+  from: Buffer = Buffer.alloc(32),
+): Promise<{ holds: boolean; payloadsMatch: boolean }> {
   const { rows } = await sql<{
     seq: number;
     text: string | null;
@@ -84,7 +123,7 @@ async function chainOf(account: string): Promise<{ holds: boolean; payloadsMatch
     select seq, payload::text as text, salt, payload_hash, head from journal where account_id = ${account} order by seq`.execute(
     db.run,
   );
-  let head: Buffer = Buffer.alloc(32);
+  let head = from;
   let holds = true;
   let payloadsMatch = true;
   for (const row of rows) {

@@ -152,6 +152,23 @@ create table journal (
 );
 create index journal_subject on journal (subject, seq);
 
+-- Pruned prefixes: the chain of what is left starts at a head that was signed.
+create table journal_keys (
+  id             integer generated always as identity primary key,
+  public_key     bytea not null,               -- Ed25519, SPKI DER
+  private_sealed bytea not null,               -- vault
+  created_at     timestamptz not null default now()
+);
+create table journal_checkpoints (
+  account_id  text not null references accounts (id),
+  seq         bigint not null,
+  head        bytea not null,
+  key_id      integer not null references journal_keys (id),
+  signature   bytea not null,
+  at          timestamptz not null default now(),
+  primary key (account_id, seq)
+);
+
 create table idempotency (
   account_id  text not null,
   route       text not null,

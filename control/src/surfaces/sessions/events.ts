@@ -2,6 +2,7 @@
 /** A session's events as they are journalled. Always ends with a terminal event when the session does. */
 import { Fault } from "#contract/errors.ts";
 import type { sessionEvents } from "#contract/sessions/read.ts";
+import { findCheckpoint } from "../../core/journal/index.ts";
 import type { Answer, Call, ServerEvent } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { requireSession } from "./rows.ts";
@@ -20,7 +21,11 @@ export async function events(
   if (resumed !== undefined && !/^\d{1,15}$/.test(String(resumed))) {
     throw new Fault("request.invalid", { detail: "Last-Event-ID is not one of ours" });
   }
-  return { status: 200, events: follow(deps, call, session.id, Number(resumed ?? 0)) };
+  const from = Number(resumed ?? 0);
+  const pruned = (await findCheckpoint(deps.db, call.account.id))?.seq ?? 0;
+  // A first read starts with what is left; a resumed one must not skip what it has not seen.
+  if (resumed !== undefined && from < pruned) throw new Fault("session.gone-events", { oldest: pruned + 1 });
+  return { status: 200, events: follow(deps, call, session.id, from) };
 }
 
 async function* follow(

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pruneJournal, type Sealer } from "#control/src/core/journal/index.ts";
 import { type Caller, type Installation, type Reply, startInstallation } from "#testing/installation.ts";
 import { readEvents } from "#testing/server-events.ts";
 
@@ -169,6 +171,33 @@ describe("events", () => {
       headers: { ...headers, "last-event-id": events[0]!.id! },
     });
     expect(resumed.map(({ id: seq }) => seq)).toEqual(events.slice(1).map(({ id: seq }) => seq));
+  });
+});
+
+describe("pruned events", () => {
+  it("answer 410 to a reader who would miss some, and a fresh reader gets what is left and the end", async () => {
+    const me = await casemate.account();
+    const id = await open(me);
+    await me("POST", `/v1/sessions/${id}/exec`, { command: "true" });
+    await me("DELETE", `/v1/sessions/${id}`);
+    const { db } = casemate.control;
+    await sql`update journal set at = now() - interval '900 days' where account_id = ${me.accountId} and seq <= 2`.execute(
+      db.run,
+    );
+    const plain: Sealer = {
+      seal: async (_name, value) => Buffer.from(value),
+      open: async (_name, sealed) => Buffer.from(sealed),
+    };
+    await pruneJournal(db, plain, 800);
+    const late = await me("GET", `/v1/sessions/${id}/events`, undefined, { "last-event-id": "1" });
+    expect([late.status, late.body.error]).toEqual([410, "Gone"]);
+    const headers = { authorization: `Bearer ${me.key}` };
+    const left = await readEvents(`${casemate.url}/v1/sessions/${id}/events`, { headers });
+    expect(left.map(({ event }) => event)).toEqual(["session.destroyed", "end"]);
+    const again = await readEvents(`${casemate.url}/v1/sessions/${id}/events`, {
+      headers: { ...headers, "last-event-id": left.at(-1)!.id! },
+    });
+    expect(again.map(({ event }) => event)).toEqual(["end"]);
   });
 });
 
