@@ -2,7 +2,13 @@
 /** The commands of `./casemate`. Each returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { Command, CommanderError } from "commander";
 import pkg from "#package.json" with { type: "json" };
-import { backupCommand, healthCommand, restoreCommand, rotateKeysCommand } from "./operate.ts";
+import {
+  backupCommand,
+  healthCommand,
+  restoreCommand,
+  rotateIssuerCommand,
+  rotateKeysCommand,
+} from "./operate.ts";
 import { upCommand } from "./up.ts";
 
 const DEFAULT_STATE = ".casemate";
@@ -94,8 +100,9 @@ remote(
     .command("rotate")
     .description("make a new key-encryption key and wrap every data key under it")
     .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+    .option("--issuer", "instead, make a new issuer key for proofs (on this machine only)")
     .option("--json", "print JSON"),
-).action((target) => finish(rotateKeysCommand(target)));
+).action(({ issuer, ...target }) => finish(issuer ? rotateIssuerCommand(target) : rotateKeysCommand(target)));
 
 targeted("backup", "write database, keys and records of an installation to one file, running or not")
   .argument("<file>")

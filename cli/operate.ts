@@ -17,6 +17,27 @@ export async function rotateKeysCommand(target: Target): Promise<number> {
   return 0;
 }
 
+/** The issuer's key lies with the host, so this works on the machine itself and over no network. */
+export async function rotateIssuerCommand(target: Target): Promise<number> {
+  const { url, pid } = runningOn(target.state);
+  const issuers = async () =>
+    ((await (await fetch(`${url}/platform/v1/issuers`)).json()) as { issuerId: string }[]).length;
+  const before = await issuers();
+  process.kill(pid, "SIGUSR2");
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await issuers()) > before) {
+      print(
+        target,
+        { issuers: before + 1 },
+        `a new issuer signs from now on; give verifiers ${url}/platform/v1/issuers again`,
+      );
+      return 0;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`the host has not announced a new issuer; see ${join(target.state, "logs/host.log")}`);
+}
+
 export async function healthCommand(target: Target): Promise<number> {
   const { url } = whereOf(target);
   const response = await fetch(`${url}/v1/health`).catch((cause) => {
@@ -61,9 +82,11 @@ function whereOf({ state, url, key }: Target): { url: string; key: string | null
   // `@file` keeps the key out of process listings; a bare key is for those who know that.
   const given = key?.startsWith("@") ? readFileSync(key.slice(1), "utf8").trim() : key;
   if (url !== undefined) return { url: url.replace(/\/$/, ""), key: given ?? null };
-  const where = JSON.parse(readFileSync(join(state, "running.json"), "utf8")) as { url: string };
-  return { url: where.url, key: given ?? readFileSync(join(state, "admin.key"), "utf8").trim() };
+  return { url: runningOn(state).url, key: given ?? readFileSync(join(state, "admin.key"), "utf8").trim() };
 }
+
+const runningOn = (state: string) =>
+  JSON.parse(readFileSync(join(state, "running.json"), "utf8")) as { url: string; pid: number };
 
 async function callAdmin(target: Target, method: string, path: string): Promise<Record<string, unknown>> {
   let where: { url: string; key: string | null };

@@ -20,6 +20,7 @@ export async function upCommand({ state, port, config, json = false }: Options):
     (line) => process.stdout.write(`${line}\n`),
     (line) => process.stderr.write(`casemate: ${line}\n`),
   );
+  process.on("SIGUSR2", () => started.rotateIssuer());
   const signal = await new Promise<string>((resolve) => {
     for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => resolve(name));
   });

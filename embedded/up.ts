@@ -42,6 +42,8 @@ export interface UpOptions {
 
 export interface RunningUp {
   url: string;
+  /** Asks the host for a new issuer key; proofs made before keep verifying. */
+  rotateIssuer(): void;
   stop(): Promise<void>;
 }
 
@@ -81,7 +83,11 @@ export async function up(
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
     for (const line of await welcome({ url, layout, admin, json: options.json })) print(line);
-    return { url, stop };
+    const rotateIssuer = () => {
+      const pid = host.pid();
+      if (pid !== undefined) process.kill(pid, "SIGUSR2");
+    };
+    return { url, rotateIssuer, stop };
   } catch (error) {
     await stop();
     throw error;
