@@ -68,7 +68,8 @@ describeWith([bubblewrap], "casemate up", () => {
     expect(JSON.parse(ask("health").stdout).status).toBe("healthy");
     expect(JSON.parse(ask("keys", "rotate").stdout)).toMatchObject({
       key_id: expect.stringMatching(/^kek_/),
-      expect(JSON.parse(ask("keys", "rotate", "--issuer").stdout)).toEqual({ issuers: 2 });
+    });
+    expect(JSON.parse(ask("keys", "rotate", "--issuer").stdout)).toEqual({ issuers: 2 });
   });
 
   it("verifies proofs of the new issuer and of the one before", async () => {
@@ -77,14 +78,15 @@ describeWith([bubblewrap], "casemate up", () => {
     for (const rotate of [true, false]) {
       const { session_id: id } = (await me("POST", "/v1/sessions", {})).body;
       proofs.push((await me("DELETE", `/v1/sessions/${id}`)).text);
-      if (rotate) spawnSync(join(ROOT, "casemate"), ["keys", "rotate", "--issuer", "--state", casemate.state]);
+      if (rotate)
+        spawnSync(join(ROOT, "casemate"), ["keys", "rotate", "--issuer", "--state", casemate.state]);
     }
     const issuerOf = (text: string) => JSON.parse(text).cdp.attestation.certificate.issuer_id;
     expect(issuerOf(proofs[0]!)).not.toBe(issuerOf(proofs[1]!));
-    const levels = async () => (await Promise.all(proofs.map((text) => me("POST", "/v1/verify", text)))).map(({ body }) => body.level);
+    const levels = async () =>
+      (await Promise.all(proofs.map((text) => me("POST", "/v1/verify", text)))).map(({ body }) => body.level);
     // The list is read again every few seconds.
     await expect.poll(levels, { timeout: 15_000 }).toEqual([2, 2]);
-  });
   });
 
   describeWith([root], "as root", () => {
