@@ -86,7 +86,7 @@ describeWith([bubblewrap], "casemate up", () => {
     const levels = async () =>
       (await Promise.all(proofs.map((text) => me("POST", "/v1/verify", text)))).map(({ body }) => body.level);
     // The list is read again every few seconds.
-    await expect.poll(levels, { timeout: 15_000 }).toEqual([2, 2]);
+    await expect.poll(levels, { timeout: 20_000, interval: 1000 }).toEqual([2, 2]);
   });
 
   describeWith([root], "as root", () => {
