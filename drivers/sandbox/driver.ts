@@ -255,12 +255,13 @@ export class SandboxDriver
       prober: this.#prober,
       traces: this.#traces,
       oom: (this.#cgroups.oomKills(sandbox.cgroups) ?? 0) > 0,
+      devicesInUse: () => this.#inUse().devices,
       release: () => {
         this.#live.delete(machineId);
         if (record.uid !== null) this.#uids.give(record.uid);
         return {
           uidReleased: record.uid === null ? null : !this.#uids.taken(record.uid),
-          lookupAbsent: !this.live().includes(machineId),
+          lookupAbsent: !this.#live.has(machineId),
         };
       },
     });

@@ -4,15 +4,17 @@
  *  A. Kill process 1; the kernel then kills all of its pid namespace, and bubblewrap outside ends only
  *     when that is done. From here the files hold still.
  *  B. Clear and read back, through descriptors: the mounts are gone by now.
- *  C. Remove the cgroups, then scan while our descriptors still hold the namespace inodes and device
- *     numbers, so that whatever the scan finds under them is this machine's and nobody else's.
- *  D. Close. Nothing else holds them, as C showed, so this frees the memory.
+ *  C. Let go of the tmpfs, and of the mount namespace in which they are, and remove the cgroups. The prober watches since B: when nothing else held
+ *     them, the kernel ends them here, frees the memory and says so.
+ *  D. Scan while our descriptors still hold the other namespaces' inodes, so that whatever is found under them
+ *     is this machine's and nobody else's. A tmpfs that was not ended is held by whoever is looked for,
+ *     so its device number is as good. Where nothing can be watched we hold the tmpfs too until then.
  */
 import { processesIn } from "./cgroups.ts";
 import { type Seen, timed } from "./facts.ts";
 import { closeAll, type Sandbox } from "./machine.ts";
 import type { Prober } from "./prober/client.ts";
-import type { ScanQuestion } from "./prober/question.ts";
+import type { ScanQuestion, Watched } from "./prober/question.ts";
 import { startTime } from "./process-table.ts";
 import type { SandboxRecord } from "./record.ts";
 import { removeFolders } from "./start.ts";
@@ -28,7 +30,7 @@ export interface Traces {
 export function scanQuestion(
   machineId: string,
   record: SandboxRecord,
-  heldFds: number[],
+  held: { fds: number[]; watched: Watched | null; canarySinceMs: number | null },
   traces: Traces,
 ): ScanQuestion {
   return {
@@ -36,10 +38,12 @@ export function scanQuestion(
     machineId,
     namespaces: { ...record.started?.namespaces },
     devices: record.started?.mounts.map(({ device }) => device) ?? [],
-    held: { pid: process.pid, fds: heldFds },
+    watched: held.watched,
+    held: { pid: process.pid, fds: held.fds },
     ownerUid: null,
     cgroups: record.cgroups,
     canaryHex: record.canaryHex,
+    canarySinceMs: held.canarySinceMs,
     ...traces,
   };
 }
@@ -50,6 +54,8 @@ export interface Ending {
   oom: boolean;
   /** Gives back the uid and takes the machine off the driver's list; answers whether it is gone from there. */
   release(): { uidReleased: boolean | null; lookupAbsent: boolean };
+  /** Device numbers that living machines have. */
+  devicesInUse(): ReadonlySet<string>;
 }
 
 export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen> {
@@ -80,16 +86,26 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
     return { wiped, readBack };
   });
 
+  const { mnt, ...others } = sandbox.namespaces;
+  const holders = [...sandbox.mounts.map(({ fd }) => fd), ...(mnt === undefined ? [] : [mnt])];
+  const namespaceFds = Object.values(others);
+  const watched = readBack?.watched ?? null;
+  if (watched) closeAll(holders.splice(0));
+
   const [released, releasing] = await timed(async () => {
     const cgroupRemoved = record.cgroups.length === 0 ? null : await removeFolders(record.cgroups);
     return { cgroupRemoved, ...ending.release() };
   });
 
-  const fds = [...Object.values(sandbox.namespaces), ...sandbox.mounts.map(({ fd }) => fd)];
-  const [scan, scanning] = await timed(() =>
-    ending.prober.ask(scanQuestion(sandbox.machineId, record, fds, ending.traces)),
-  );
-  closeAll(fds);
+  const [scan, scanning] = await timed(() => {
+    const held = { fds: [...namespaceFds, ...holders], watched, canarySinceMs: sandbox.canarySinceMs };
+    const question = scanQuestion(sandbox.machineId, record, held, ending.traces);
+    return ending.prober.ask(question).catch((error) => {
+      if (watched === null) throw error;
+      return ending.prober.ask(unwatched(question, ending.devicesInUse()));
+    });
+  });
+  closeAll([...namespaceFds, ...holders]);
   return {
     record,
     killMethod: "SIGKILL to process 1 of the pid namespace",
@@ -105,6 +121,17 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
     oom: ending.oom,
     recovered: false,
   };
+}
+
+/**
+ * The prober that watched has died, and we hold nothing any more. A number that a living machine of
+ * ours has by now had been freed, so leaving it out hides nothing. The mount namespace's own number
+ * says nothing without its mounts, and those are looked for.
+ */
+function unwatched(question: ScanQuestion, inUse: ReadonlySet<string>): ScanQuestion {
+  const { mnt: _, ...namespaces } = question.namespaces;
+  const devices = question.devices.filter((device) => !inUse.has(device));
+  return { ...question, watched: null, namespaces, devices };
 }
 
 /**

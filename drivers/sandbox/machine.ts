@@ -30,6 +30,8 @@ export interface Sandbox {
   entries: Set<EntryProcess>;
   commands: number;
   oomKillsSeen: number;
+  /** When its canary was made, wall clock. */
+  canarySinceMs: number;
   memoryMiB: number;
   pidsMax: number;
 }

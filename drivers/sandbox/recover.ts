@@ -20,6 +20,7 @@ import type { SandboxRecord } from "./record.ts";
 import { removeFolders } from "./start.ts";
 
 const DEADLINE_MS = 10_000;
+const UNHELD = { fds: [], watched: null, canarySinceMs: null };
 
 /** Where a machine's processes carry its name: in the environment of process 1 and on bubblewrap's command line. */
 export function markOf(pid: number): string | null {
@@ -90,7 +91,7 @@ export async function recoverSandbox(
     ...tools.release(),
   }));
   const [scan, scanning] = await timed(async () => {
-    const whole = scanQuestion(machineId, record, [], tools.traces);
+    const whole = scanQuestion(machineId, record, UNHELD, tools.traces);
     const answer = await tools.prober.ask(narrow(whole, sameBoot, record.uid, tools.inUse));
     for (const device of whole.devices) {
       answer.mounts[device] ??= 0;

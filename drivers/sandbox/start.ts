@@ -12,7 +12,7 @@ import { openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { DriverFault } from "../driver.ts";
 import { bwrapArguments, planTmpfs } from "./arguments.ts";
-import { type Cgroups, removeTree } from "./cgroups.ts";
+import { type Cgroups, processesIn, removeTree } from "./cgroups.ts";
 import type { Launcher, Monitor } from "./launcher.ts";
 import { closeAll, type HeldMount, type Sandbox } from "./machine.ts";
 import { mountLines, startTime, statusFields } from "./process-table.ts";
@@ -36,6 +36,7 @@ export interface StartPlan {
 
 export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
   const { machineId, record, spec, cgroups } = plan;
+  const canarySinceMs = Date.now();
   await plan.onRecord(record);
   const folders = cgroups.create(machineId, spec);
   const tmpfs = planTmpfs(spec.memoryMiB);
@@ -115,6 +116,7 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       entries: new Set(),
       commands: 0,
       oomKillsSeen: 0,
+      canarySinceMs,
       memoryMiB: spec.memoryMiB,
       pidsMax: spec.pidsMax,
     };
@@ -122,6 +124,12 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
     // Nothing may be left behind: process 1 dies with its monitor, and its answer comes when both are gone.
     monitor?.kill();
     await monitor?.gone;
+    // A bubblewrap that died half-way may not have bound its child's life to its own yet.
+    for (const pid of folders.paths.flatMap(processesIn)) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {}
+    }
     closeAll(fds);
     await removeFolders(folders.paths);
     if (cause instanceof DriverFault) throw cause;

@@ -136,3 +136,9 @@ export const ENTRY_CALLS = {
     close_range: 436,
   },
 } as const;
+
+/** Numbers the prober's watch.pl calls by hand. */
+export const WATCH_CALLS = {
+  x64: { inotify_init1: 294, inotify_add_watch: 254, inotify_rm_watch: 255 },
+  arm64: { inotify_init1: 26, inotify_add_watch: 27, inotify_rm_watch: 28 },
+} as const;

@@ -6,9 +6,10 @@
  */
 import { createInterface } from "node:readline";
 import { listPids, mountLines } from "../process-table.ts";
-import type { Question, ScanAnswer, ScanQuestion } from "./question.ts";
+import type { Question, ReadBackAnswer, ReadBackQuestion, ScanAnswer, ScanQuestion } from "./question.ts";
 import { readBack } from "./read-back.ts";
 import { scan } from "./scan.ts";
+import { Watches } from "./watches.ts";
 
 type Asked<Q extends Question> = Q & { id: number };
 
@@ -16,6 +17,7 @@ const say = (id: number, answer: unknown) => process.stdout.write(`${JSON.string
 const fail = (id: number, error: unknown) =>
   process.stdout.write(`${JSON.stringify({ id, error: (error as Error).message })}\n`);
 
+const watches = new Watches();
 let waiting: Asked<ScanQuestion>[] = [];
 let scanning = false;
 
@@ -23,10 +25,12 @@ async function scanWaiting(): Promise<void> {
   if (scanning) return;
   scanning = true;
   while (waiting.length > 0) {
-    const batch = waiting;
+    const batch = waiting.filter(({ watched }) => watched === null || watches.knows(watched));
+    for (const lost of waiting.filter((each) => !batch.includes(each)))
+      fail(lost.id, new Error("the watches died with who set them"));
     waiting = [];
     try {
-      const answers: ScanAnswer[] = await scan(batch);
+      const answers: ScanAnswer[] = await scan(batch, watches);
       for (const [index, { id }] of batch.entries()) say(id, answers[index]);
     } catch (error) {
       for (const { id } of batch) fail(id, error);
@@ -37,6 +41,12 @@ async function scanWaiting(): Promise<void> {
   scanning = false;
 }
 
+/** Watched first: the files may be gone a moment after the answer. */
+async function readBackAndWatch(asked: ReadBackQuestion): Promise<ReadBackAnswer> {
+  const watched = await watches.watch(asked.pid, asked.fds);
+  return { ...(await readBack(asked)), watched };
+}
+
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {
   const asked = JSON.parse(line) as Asked<Question>;
@@ -44,7 +54,7 @@ lines.on("line", (line) => {
     waiting.push(asked);
     setImmediate(() => void scanWaiting());
   } else if (asked.kind === "read-back") {
-    readBack(asked).then(
+    readBackAndWatch(asked).then(
       (answer) => say(asked.id, answer),
       (error) => fail(asked.id, error),
     );

@@ -9,6 +9,12 @@ export interface ReadBackQuestion {
   canaryHex: string;
 }
 
+/** File systems the prober is told of when nothing holds them any more; `token` names who watches. */
+export interface Watched {
+  token: string;
+  numbers: number[];
+}
+
 export interface ReadBackAnswer {
   files: number;
   bytes: number;
@@ -18,6 +24,8 @@ export interface ReadBackAnswer {
   /** RFC 6962 root over the chunk digests; null when nothing was read. */
   zeroRoot: string | null;
   unreadable: number;
+  /** The file systems of `fds`, in their order; null when they cannot be watched. */
+  watched: Watched | null;
 }
 
 export interface ScanQuestion {
@@ -27,6 +35,11 @@ export interface ScanQuestion {
   namespaces: Record<string, string>;
   /** `major:minor` of each tmpfs. */
   devices: string[];
+  /**
+   * The same file systems, watched since the read-back; null when they are not. The driver must have
+   * closed its own descriptors then: they would be holders like any other.
+   */
+  watched: Watched | null;
   /** Descriptors the driver itself still holds, on purpose: they keep the numbers above from being reused. */
   held: { pid: number; fds: number[] };
   /**
@@ -39,6 +52,8 @@ export interface ScanQuestion {
   canaryHex: string;
   folders: string[];
   logs: string[];
+  /** When the canary was made (ms, wall clock): a file last changed before cannot hold it. Null: unknown. */
+  canarySinceMs: number | null;
 }
 
 export interface ScanAnswer {

@@ -9,12 +9,19 @@
  *     process in a chroot is shown only the mounts below it.
  *  C. A process between fork and exec still holds its parent's descriptors for a moment. So what is
  *     found is looked for again, and only what stays is reported.
+ *  D. A file system that is watched and of which the kernel said that it is gone has no mount, no
+ *     descriptor and no mapping anywhere; nothing is searched for it. Only for one that stays are
+ *     mount tables, descriptors and maps read (9 of 10 parts of a pass), to count who holds it.
+ *  E. A held mount namespace would hold its mounts, so of a watched machine it is let go too, and its
+ *     inode may be another's. A task in it keeps the file systems, so when they are gone there is none;
+ *     while one stays, a namespace of that inode is the machine's when it has the file system mounted.
  */
 import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { listPids, mountLines, statusFields, tryRead } from "../process-table.ts";
 import { NAMESPACE_KINDS } from "../record.ts";
 import type { ScanAnswer, ScanQuestion } from "./question.ts";
 import { searchTraces } from "./traces.ts";
+import type { Watches } from "./watches.ts";
 
 const RETRIES = 4;
 const PAUSE_MS = 8;
@@ -22,21 +29,44 @@ const PAUSE_MS = 8;
 interface Sight {
   question: ScanQuestion;
   answer: ScanAnswer;
+  /** Devices still to be searched for (D). */
+  devices: string[];
 }
 
-export async function scan(questions: readonly ScanQuestion[]): Promise<ScanAnswer[]> {
+export async function scan(questions: readonly ScanQuestion[], watches: Watches): Promise<ScanAnswer[]> {
   const answers = new Map<ScanQuestion, ScanAnswer>();
+  const watched = questions.map((question) => question.watched).filter((each) => each !== null);
+  const deadline = performance.now() + RETRIES * PAUSE_MS;
+  await Promise.all(watched.map((each) => watches.waitGone(each, deadline - performance.now())));
   let open = [...questions];
   for (let attempt = 0; open.length > 0; attempt++) {
     if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-    const sights = open.map((question) => ({ question, answer: blank(question) }));
+    const sights = open.map((question) => ({
+      question,
+      answer: blank(question),
+      devices: remaining(question, watches),
+    }));
     look(sights);
     for (const { question, answer } of sights) answers.set(question, answer);
     open =
       attempt >= RETRIES ? [] : sights.filter(({ answer }) => foundAny(answer)).map((each) => each.question);
   }
+  // One that went during the last look may have left its number to another.
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const [question, answer] of answers) {
+    const left = new Set(remaining(question, watches));
+    for (const device of question.devices.filter((each) => !left.has(each))) {
+      answer.mounts[device] = 0;
+      answer.descriptors[device] = 0;
+    }
+    if (question.watched) watches.leave(question.watched);
+  }
   searchTraces(questions, answers);
   return questions.map((question) => answers.get(question)!);
+}
+
+function remaining({ devices, watched }: ScanQuestion, watches: Watches): string[] {
+  return devices.filter((_, index) => watched === null || !watches.isGone(watched.numbers[index]!));
 }
 
 function blank({ devices }: ScanQuestion): ScanAnswer {
@@ -74,19 +104,25 @@ function mapsText(device: string): string {
 
 function look(sights: Sight[]): void {
   const byNamespace = new Map<string, Sight>();
+  /** By inodes that are not held (E). */
+  const mountNamespaces = new Map<string, Sight>();
   const byDevice = new Map<string, Sight>();
   const heldBy = new Map<number, Map<number, Sight>>();
   for (const sight of sights) {
-    for (const [kind, inode] of Object.entries(sight.question.namespaces))
-      byNamespace.set(`${kind}:[${inode}]`, sight);
-    for (const device of sight.question.devices) byDevice.set(device, sight);
+    for (const [kind, inode] of Object.entries(sight.question.namespaces)) {
+      const unheld = kind === "mnt" && sight.question.watched !== null;
+      if (!unheld) byNamespace.set(`${kind}:[${inode}]`, sight);
+      else if (sight.devices.length > 0) mountNamespaces.set(`${kind}:[${inode}]`, sight);
+    }
+    for (const device of sight.devices) byDevice.set(device, sight);
     const { pid, fds } = sight.question.held;
     const held = heldBy.get(pid) ?? new Map<number, Sight>();
     for (const fd of fds) held.set(fd, sight);
     heldBy.set(pid, held);
     sight.answer.cgroups = sight.question.cgroups.filter((path) => existsSync(path)).length;
   }
-  const tables = new Set<string>();
+  /** Devices of questions in each mount table read. */
+  const tables = new Map<string, Set<string>>();
   let unreadable = 0;
 
   const inNamespaces = (base: string): Set<Sight> | null => {
@@ -120,21 +156,28 @@ function look(sights: Sight[]): void {
     }
     for (const { question, answer } of hits) if (isOwn(question, () => uidOf(pid))) answer.tasks++;
 
+    if (byDevice.size === 0) continue; // D
     for (const name of ["root", "cwd"]) {
       const at = tryStat(`${base}/${name}`);
       const sight = at && byDevice.get(deviceText(at.dev));
       if (sight && isOwn(sight.question, () => at.uid)) sight.answer.descriptors[deviceText(at.dev)]!++;
-      if (name === "root" && at) {
-        const table = `${tryLink(`${base}/ns/mnt`)} ${at.dev} ${at.ino}`;
-        if (!tables.has(table)) {
-          tables.add(table);
-          for (const line of mountLines(pid) ?? []) {
-            const found = byDevice.get(line.device);
-            if (found && isOwn(found.question, () => mountUid(line.options)))
-              found.answer.mounts[line.device]!++;
-          }
+      if (name !== "root" || !at) continue;
+      const namespace = tryLink(`${base}/ns/mnt`) ?? "";
+      const table = `${namespace} ${at.dev} ${at.ino}`;
+      let mounted = tables.get(table);
+      if (!mounted) {
+        mounted = new Set();
+        tables.set(table, mounted);
+        for (const line of mountLines(pid) ?? []) {
+          const found = byDevice.get(line.device);
+          if (!found || !isOwn(found.question, () => mountUid(line.options))) continue;
+          found.answer.mounts[line.device]!++;
+          mounted.add(line.device);
         }
       }
+      const joined = mountNamespaces.get(namespace);
+      if (joined && !hits.has(joined) && joined.devices.some((device) => mounted.has(device)))
+        joined.answer.tasks++;
     }
 
     // A file that was mapped and closed has no descriptor any more and keeps the file system all the same.

@@ -2,7 +2,9 @@
 /**
  * Looks for canaries where a host process could have left a session's bytes: spool folders (names and
  * contents) and logs. Each file is read once for all questions; what is beyond the bounds is counted
- * as not searched, so that silence about it cannot read as a clean answer.
+ * as not searched, so that silence about it cannot read as a clean answer. A file that was last
+ * changed before a canary was made is not read for it: with a thousand machines alive most files of
+ * the host's folder are other machines' and older.
  */
 import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +14,9 @@ const FILE_BYTES_MAX = 64 * 1024 * 1024;
 const FILES_MAX = 10_000;
 const CHUNK = 1024 * 1024;
 const DEPTH_MAX = 16;
+const OVERLAP = 256;
+/** The kernel stamps files by a coarse clock, and clocks are set now and then. */
+const SLACK_MS = 5000;
 
 interface Needle {
   question: ScanQuestion;
@@ -73,10 +78,18 @@ function* filesBelow(folder: string): Generator<string> {
   }
 }
 
+/** Files are read one after another, so one buffer is enough. */
+const buffer = Buffer.alloc(CHUNK + OVERLAP);
+
 /** The newest part of the file, in chunks that overlap by a needle's length. */
-function searchFile(path: string, needles: readonly Needle[]): Found {
+function searchFile(path: string, all: readonly Needle[]): Found {
   const hits = new Set<Needle>();
-  for (const needle of needles) if (path.includes(needle.question.canaryHex)) hits.add(needle);
+  for (const needle of all) if (path.includes(needle.question.canaryHex)) hits.add(needle);
+  const changedMs = statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? Number.POSITIVE_INFINITY;
+  const needles = all.filter(
+    ({ question: { canarySinceMs } }) => canarySinceMs === null || changedMs >= canarySinceMs - SLACK_MS,
+  );
+  if (needles.length === 0) return { hits, notSearched: 0 };
   let fd: number;
   try {
     fd = openSync(path, "r");
@@ -86,15 +99,13 @@ function searchFile(path: string, needles: readonly Needle[]): Found {
   try {
     const size = sizeOf(path);
     const from = Math.max(0, size - FILE_BYTES_MAX);
-    const overlap = 256;
-    const buffer = Buffer.alloc(CHUNK + overlap);
     let kept = 0;
     for (let at = from; at < size; ) {
       const got = readSync(fd, buffer, kept, CHUNK, at);
       if (got === 0) break;
       const window = buffer.subarray(0, kept + got);
       for (const needle of needles) if (needle.forms.some((form) => window.includes(form))) hits.add(needle);
-      kept = Math.min(overlap, window.length);
+      kept = Math.min(OVERLAP, window.length);
       window.copy(buffer, 0, window.length - kept);
       at += got;
     }
