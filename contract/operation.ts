@@ -34,6 +34,8 @@ export interface Operation {
   errors: readonly ErrorCode[];
   /** Takes Idempotency-Key. */
   idempotent: boolean;
+  /** Adds nothing to the database although its method could: answered also when there is no room. */
+  storesNothing?: true;
   /** Requests per minute and address, for public operations. */
   perAddressRpm?: number;
   example?: { body?: unknown; curl?: string };

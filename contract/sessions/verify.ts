@@ -12,6 +12,7 @@ export const verifyProof = operation({
   path: "/v1/verify",
   access: "public",
   perAddressRpm: 60,
+  storesNothing: true,
   tag: "Proofs",
   summary: "Verify a destruction proof",
   description:

@@ -39,6 +39,8 @@ export interface RunningControl {
   db: Database;
   /** Base URL, e.g. `http://127.0.0.1:8787`. */
   url: string;
+  /** False: what would add to the database is refused until it is true again. */
+  setRoom(room: boolean): void;
   close(): Promise<void>;
 }
 
@@ -102,7 +104,9 @@ export async function startControl({
       startedAt: new Date(),
     });
     const routes = [...sessions, ...platformRoutes({ db, vault, ring })];
+    let room = true;
     const app = await createServer({
+      hasRoom: () => room,
       ...{ db, routes, log, metrics, checkAnswers },
       dress: { sessions: dressError, platform: dressError },
       rpmOf: (tier) => tierOf(tiers, tier).rpm,
@@ -120,7 +124,11 @@ export async function startControl({
     });
     const url = await app.listen({ host: config.http.host, port: config.http.port });
     undo.push(() => app.close());
-    return { app, db, url, close: () => unwind(undo) };
+    const setRoom = (now: boolean) => {
+      if (room !== now) log.warn({ room: now }, now ? "room again" : "no room: no new work is taken");
+      room = now;
+    };
+    return { app, db, url, setRoom, close: () => unwind(undo) };
   } catch (error) {
     await unwind(undo);
     throw error;

@@ -25,4 +25,11 @@ const end = async (why: string) => {
 };
 process.once("SIGTERM", () => end("SIGTERM"));
 process.once("SIGINT", () => end("SIGINT"));
-process.stdin.resume().once("end", () => end("standard input closed"));
+process.stdin
+  .setEncoding("utf8")
+  .on("data", (text: string) => {
+    // Whoever started us watches the disk that the database is on, which we need not be able to see.
+    const said = text.trim().split("\n").at(-1);
+    if (said === "room low" || said === "room again") control.setRoom(said === "room again");
+  })
+  .once("end", () => end("standard input closed"));

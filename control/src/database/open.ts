@@ -149,10 +149,15 @@ class Listener {
   }
 }
 
+/** The client library's words for a connection that ended under a statement; it gives them no code. */
+const CUT_OFF =
+  /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect)/;
+
 /** PostgreSQL's own words for "no room" and "going away", which a client may retry. */
 export function unavailable(error: unknown): Fault | null {
   const code = (error as { code?: string })?.code ?? "";
   if (code === "53100") return new Fault("platform.no-space", {}, { cause: error });
+  if (code === "53200") return new Fault("platform.overloaded", {}, { cause: error });
   const gone = [
     "53300",
     "57P01",
@@ -164,7 +169,10 @@ export function unavailable(error: unknown): Fault | null {
     "ECONNREFUSED",
     "ENOENT",
     "ECONNRESET",
+    "EPIPE",
   ];
-  if (gone.includes(code)) return new Fault("platform.database-unavailable", {}, { cause: error });
+  const { message } = error as { message?: string };
+  if (gone.includes(code) || CUT_OFF.test(message ?? ""))
+    return new Fault("platform.database-unavailable", {}, { cause: error });
   return null;
 }

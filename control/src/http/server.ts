@@ -9,6 +9,7 @@
  *  D. Bodies are bounded before they are read, and read only after the caller was recognised.
  */
 import { randomUUID } from "node:crypto";
+import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
@@ -29,6 +30,8 @@ export interface HttpOptions {
   routes: Route[];
   dress: Record<Surface, Dress>;
   rpmOf(tier: string): number | null;
+  /** False while the database's disk is (almost) full. */
+  hasRoom(): boolean;
   trustedProxies: string[];
   /** Answers are checked against their schema: in tests always, in production never. */
   checkAnswers: boolean;
@@ -38,6 +41,16 @@ export interface HttpOptions {
   pages: (app: FastifyInstance) => void;
 }
 
+/**
+ * A client that dribbles its request holds a connection, not us: headers are awaited this long, whole
+ * requests, uploads of the largest size over a slow line included, that long. Neither counts while an
+ * answer is made or streamed, so commands, long polls and event streams take the time they take.
+ */
+const HEADERS_MS = 20_000;
+const REQUEST_MS = 300_000;
+const CONNECTIONS_CHECKED_MS = 1_000;
+const NO_ROOM_RETRY_S = 5;
+
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
 export async function createServer(options: HttpOptions): Promise<FastifyInstance> {
@@ -46,19 +59,14 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
     requestIdHeader: false,
     trustProxy: options.trustedProxies.length > 0 ? options.trustedProxies : false,
     bodyLimit: 1024 * 1024,
-    requestTimeout: 0,
+    requestTimeout: REQUEST_MS,
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: CONNECTIONS_CHECKED_MS },
     routerOptions: { maxParamLength: 4200, ignoreTrailingSlash: false },
     exposeHeadRoutes: false,
     forceCloseConnections: true,
     return503OnClosing: true,
     frameworkErrors: (error, request, reply) => answerError(options, error, request, reply),
-    clientErrorHandler: (_error, socket) => {
-      if (!socket.writable) return;
-      const body = JSON.stringify({ error: "BadRequest", message: "The request is not HTTP.", status: 400 });
-      socket.end(
-        `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
-      );
-    },
+    clientErrorHandler: refuseConnection,
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
@@ -103,6 +111,8 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
     config: { operation: operation.id, surface: operation.surface },
     onRequest: async (request, reply) => {
       (request as Recognised).caller = await recognise(options, operation, request, reply);
+      if (adds(operation) && !options.hasRoom())
+        throw new Fault("platform.no-space", {}, { retryAfterSeconds: NO_ROOM_RETRY_S });
     },
     handler: async (request, reply) => {
       const call = callOf(operation, checks, request as Recognised, reply);
@@ -112,6 +122,24 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
       return send(reply, answer, options.log);
     },
   });
+}
+
+/** Ending and reading go on without room: they are what an operator and a customer need most then. */
+const adds = ({ method, storesNothing }: Operation): boolean =>
+  method !== "GET" && method !== "DELETE" && storesNothing !== true;
+
+/** What never became a request: not HTTP, or too slow. Written by hand, since there is no reply to use. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable) return;
+  const late = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
+  const [status, name, message] = late
+    ? [408, "RequestTimeout", "The request took too long to arrive."]
+    : [400, "BadRequest", "The request is not HTTP."];
+  const body = JSON.stringify({ error: name, message, status });
+  const head = `HTTP/1.1 ${status} ${late ? "Request Timeout" : "Bad Request"}`;
+  socket.end(
+    `${head}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+  );
 }
 
 type Recognised = FastifyRequest & { caller: Caller };

@@ -8,7 +8,7 @@
  * nothing and keeps that true if the lookup ever changes.
  */
 import { timingSafeEqual } from "node:crypto";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import type { Db } from "../../database/open.ts";
 import { hashKey } from "./keys.ts";
 
@@ -43,20 +43,15 @@ const KEY_FORM = /^[A-Za-z0-9_-]{16,128}$/;
 export async function authenticate(db: Db, presented: string): Promise<Recognised | null> {
   if (!KEY_FORM.test(presented)) return null;
   const hash = hashKey(presented);
-  const { rows } = await sql<Row>`
-    with found as (
-      select id, account_id, surface, prefix, hash, scopes from api_keys
-      where hash = ${hash} and revoked_at is null and (expires_at is null or expires_at > now())
-    ), counted as (
-      insert into rate_windows (subject, window_start, used)
-      select 'key:' || id, date_trunc('minute', now()), 1 from found
-      on conflict (subject, window_start) do update set used = rate_windows.used + 1
-      returning used, window_start
-    )
-    select f.id as key_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
-           a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
-    from found f cross join counted c left join accounts a on a.id = f.account_id`.execute(db);
-  const row = rows[0];
+  const counting = sql`
+    insert into rate_windows (subject, window_start, used)
+    select 'key:' || id, date_trunc('minute', now()), 1 from found
+    on conflict (subject, window_start) do update set used = rate_windows.used + 1
+    returning used, window_start`;
+  const row = await find(db, hash, counting).catch((error) => {
+    if (!isFull(error)) throw error;
+    return find(db, hash, sql`select 0 as used, date_trunc('minute', now()) as window_start`);
+  });
   if (row === undefined || !timingSafeEqual(row.hash, hash)) return null;
   return {
     principal: {
@@ -79,6 +74,24 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
     windowStart: row.window_start,
     now: row.now,
   };
+}
+
+/**
+ * On a full disk nobody can be counted, and who may only read is let in uncounted: a limit that ended
+ * all reading would be the worse failure. What adds rows fails at its own statement.
+ */
+const isFull = (error: unknown): boolean => (error as { code?: string }).code === "53100";
+
+async function find(db: Db, hash: Buffer, counting: RawBuilder<unknown>): Promise<Row | undefined> {
+  const { rows } = await sql<Row>`
+    with found as (
+      select id, account_id, surface, prefix, hash, scopes from api_keys
+      where hash = ${hash} and revoked_at is null and (expires_at is null or expires_at > now())
+    ), counted as (${counting})
+    select f.id as key_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+           a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
+    from found f cross join counted c left join accounts a on a.id = f.account_id`.execute(db);
+  return rows[0];
 }
 
 interface Row {
@@ -107,7 +120,13 @@ export async function countAddress(
     insert into rate_windows (subject, window_start, used)
     values (${`ip:${what}:${blockOf(address)}`}, date_trunc('minute', now()), 1)
     on conflict (subject, window_start) do update set used = rate_windows.used + 1
-    returning used, window_start, now() as now`.execute(db);
+    returning used, window_start, now() as now`
+    .execute(db)
+    .catch((error) => {
+      if (!isFull(error)) throw error;
+      const now = new Date();
+      return { rows: [{ used: 0, window_start: now, now }] };
+    });
   const row = rows[0]!;
   return { used: row.used, windowStart: row.window_start, now: row.now };
 }
