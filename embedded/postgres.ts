@@ -108,7 +108,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     exited,
     stop: async () => {
       // Fast shutdown: running transactions are rolled back, sessions closed.
-      if (child.exitCode === null) process.kill(pid, "SIGINT");
+      if (child.exitCode === null && child.signalCode === null) process.kill(pid, "SIGINT");
       const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
       await exited;
       clearTimeout(late);

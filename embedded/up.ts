@@ -5,6 +5,7 @@
  * This process holds no secret after start but the operator's key file's hash, and only restarts what
  * died.
  */
+import type { ChildProcess } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -24,6 +25,7 @@ import { lockFolder } from "./lock.ts";
 import { openLogFile } from "./log-file.ts";
 import { keepRunning, type Part } from "./part.ts";
 import { checkRelease } from "./release.ts";
+import { keepReserve, type Reserve } from "./reserve.ts";
 import { welcome } from "./welcome.ts";
 import { withoutRoot } from "./without-root.ts";
 
@@ -31,6 +33,7 @@ const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
 const HOST_GRACE_MS = 60_000;
 const CONTROL_GRACE_MS = 10_000;
 const RESTART_MS = 500;
+const RESTART_MOST_MS = 2_000;
 const READY_MS = 60_000;
 
 export interface UpOptions {
@@ -73,8 +76,16 @@ export async function up(
     const address = addressOf(options.port, user, process.env);
     const databaseSocket = database?.host ?? null;
     const configs = writeConfigs({ layout, admin, address, databaseSocket, user });
-    const control = startControl(layout, user, configs.control, databaseSocket, warn);
-    undo.push(() => control.stop(CONTROL_GRACE_MS));
+    let control: ReturnType<typeof startControl> | null = null;
+    const reserve = await keepReserve(layout.state, (low) => {
+      warn(
+        low ? `less than 16 MiB free for ${layout.state}: no new work is taken` : "room again: taking work",
+      );
+      control?.tellRoom(low);
+    });
+    undo.push(() => reserve.stop());
+    control = startControl(layout, user, configs.control, databaseSocket, reserve, warn);
+    undo.push(() => control?.stop(CONTROL_GRACE_MS));
     undo.push(() => layout.clear());
     const host = startHost(layout, user, configs.host, warn);
     undo.push(() => host.stop(HOST_GRACE_MS));
@@ -101,21 +112,36 @@ async function keepDatabase(
 ): Promise<{ host: string; stop(): Promise<void> }> {
   let server = await startDatabase(layout);
   let stopping = false;
+  const stop = new AbortController();
+  /** For as long as it takes: what keeps it down, a full disk above all, may end without a restart of ours. */
+  const again = async () => {
+    for (let waitMs = RESTART_MS; !stopping; waitMs = Math.min(2 * waitMs, RESTART_MOST_MS)) {
+      await sleep(waitMs, undefined, { signal: stop.signal }).catch(() => {});
+      if (stopping) return;
+      try {
+        server = await startDatabase(layout);
+        return;
+      } catch (error) {
+        warn(`PostgreSQL does not start: ${error instanceof Error ? error.message : error}`);
+      }
+    }
+  };
   const life = (async () => {
     for (;;) {
       const code = await server.exited;
       if (stopping) return;
       warn(`PostgreSQL died (${code}), starting it again`);
-      await sleep(RESTART_MS);
-      server = await startDatabase(layout);
+      await again();
     }
   })();
-  // A database that does not come back is the end: control answers 503 until the operator has looked.
-  life.catch((error: Error) => warn(`PostgreSQL does not start again: ${error.message}`));
   return {
     host: server.host,
     stop: async () => {
       stopping = true;
+      stop.abort();
+      await server.stop();
+      await life;
+      // One that was being started meanwhile is not the one that was stopped.
       await server.stop();
     },
   };
@@ -126,14 +152,20 @@ function startControl(
   user: UserConfig,
   config: string,
   databaseSocket: string | null,
+  reserve: Reserve,
   warn: (line: string) => void,
-): Part {
+): Part & { tellRoom(low: boolean): void } {
   const log = openLogFile(layout.path("logs", "control.log"), user.logs);
-  return keepRunning({
+  let child: ChildProcess | null = null;
+  // Over its standard input, which it watches anyway: nothing has to be written to a disk that is full.
+  const tellRoom = (low: boolean) => {
+    child?.stdin?.write(low ? "room low\n" : "room again\n");
+  };
+  const part = keepRunning({
     name: "control",
     log,
-    spawn: () =>
-      spawnPart({
+    spawn: () => {
+      child = spawnPart({
         command: process.execPath,
         args: ["--disable-warning=ExperimentalWarning", `${ROOT}/control/src/main.ts`, config],
         env: passedOn(),
@@ -149,10 +181,14 @@ function startControl(
                 writable: [layout.path("control"), layout.path("run")],
               },
         stdio: ["pipe", "pipe", "pipe"],
-      }),
+      });
+      tellRoom(reserve.low());
+      return child;
+    },
     onDeath: (name, code, signal, lastLine) =>
       warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
   });
+  return { ...part, tellRoom };
 }
 
 function startHost(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
