@@ -4,12 +4,15 @@
  * the new ones: written beside, then renamed over.
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { close, closeSync, fdatasync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 import { KEY_BYTES } from "./seal.ts";
 
 export const TEMPORARY = ".new";
+const flushData = promisify(fdatasync);
+const closeFile = promisify(close);
 
 /**
  * How far the bytes are when `replaceFile` resolves. `behind`: in the page cache, which outlives this
@@ -20,22 +23,36 @@ export type Flush = { behind: FlushLane } | "bytes" | "name";
 
 export async function replaceFile(path: string, bytes: Uint8Array, flush: Flush): Promise<void> {
   const beside = path + TEMPORARY;
+  if (typeof flush === "object") return flush.behind.take(replaceAtOnce(path, beside, bytes));
   const file = await open(beside, "w", 0o600);
-  let handed = false;
   try {
     await file.writeFile(bytes);
-    if (typeof flush === "string") await file.datasync();
+    await file.datasync();
     await rename(beside, path);
     if (flush === "name") await flushFolder(dirname(path));
-    if (typeof flush === "object") {
-      handed = true;
-      await flush.behind.take(file);
-    }
   } catch (error) {
     await rm(beside, { force: true }).catch(() => {});
     throw error;
   } finally {
-    if (!handed) await file.close();
+    await file.close();
+  }
+}
+
+/**
+ * Into the page cache, without leaving this thread: three short calls cost 0.1 ms in all, and four
+ * turns through the thread pool cost 1 ms, twice on the path of every create. Returns the open file.
+ */
+function replaceAtOnce(path: string, beside: string, bytes: Uint8Array): number {
+  let fd: number | undefined;
+  try {
+    fd = openSync(beside, "w", 0o600);
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    renameSync(beside, path);
+    return fd;
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    rmSync(beside, { force: true });
+    throw error;
   }
 }
 
@@ -55,11 +72,11 @@ export class FlushLane {
   }
 
   /** Takes the open file over. Resolves at once unless the disk cannot keep up. */
-  async take(file: FileHandle): Promise<void> {
+  async take(fd: number): Promise<void> {
     this.#waiting += 1;
     this.#last = this.#last.then(async () => {
-      await file.datasync().catch(this.#onFault);
-      await file.close().catch(this.#onFault);
+      await flushData(fd).catch(this.#onFault);
+      await closeFile(fd).catch(this.#onFault);
       this.#waiting -= 1;
     });
     if (this.#waiting > FlushLane.#WAITING_MAX) await this.#last;

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
+import { settledExcess, takeInventory, weighTree } from "./inventory.ts";
+import { type Live, startLive } from "./live.ts";
+import { close, cycles, open } from "./sessions.ts";
+
+const CYCLES = 100;
+const LIVE = 200;
+/** Far above what was measured: this is about leaks and blunders, not about speed. */
+const MIB_EACH_MAX = 8;
+
+describeWith([bubblewrap, root], "an installation under load", () => {
+  let live: Live;
+  beforeAll(async () => {
+    live = await startLive();
+    // Pools, caches and resident processes come with the first sessions and stay.
+    await cycles(live, 20);
+  });
+  afterAll(() => live[Symbol.asyncDispose]());
+
+  test("keeps nothing of sessions that were created and destroyed", async () => {
+    const take = () => takeInventory(live.pid, live.state);
+    const before = take();
+    await cycles(live, CYCLES);
+    expect(await settledExcess(before, take)).toEqual([]);
+  }, 300_000);
+
+  test("runs commands in each of 200 live sessions, light ones, and gives all of it back", async () => {
+    const take = () => takeInventory(live.pid, live.state);
+    const before = take();
+    const weightBefore = weighTree(live.pid);
+    const sessions = await open(live, LIVE);
+    expect(new Set(sessions).size).toBe(LIVE);
+    const during = take();
+    expect(during.cgroups - before.cgroups).toBeGreaterThanOrEqual(LIVE);
+    expect((weighTree(live.pid) - weightBefore) / LIVE).toBeLessThan(MIB_EACH_MAX);
+    for (const session of sessions) {
+      const { value } = await live.exec(session, `echo ${session} > mine; cat mine`);
+      expect(value).toMatchObject({ output: `${session}\n`, exit_code: 0 });
+    }
+    await close(live, sessions);
+    expect(await settledExcess(before, take)).toEqual([]);
+  }, 300_000);
+});
