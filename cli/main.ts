@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The commands of `./casemate`. Each returns an exit code: 0 done, 1 failed, 2 wrong usage. */
 import { Command, CommanderError } from "commander";
+import { closeInherited } from "#confine/inherited.ts";
 import pkg from "#package.json" with { type: "json" };
 import {
   backupCommand,
@@ -10,6 +11,10 @@ import {
   rotateKeysCommand,
 } from "./operate.ts";
 import { upCommand } from "./up.ts";
+
+closeInherited();
+// A reader of our output that goes away (`casemate up | head`) must not take a running installation with it.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 
 const DEFAULT_STATE = ".casemate";
 

@@ -15,15 +15,23 @@ export async function upCommand({ state, port, config, json = false }: Options):
     process.stderr.write(`casemate up: --port ${port} is not a port\n`);
     return 2;
   }
+  // Before anything starts: a signal in the middle of a start must undo what has started.
+  const asked = new AbortController();
+  const signalled = new Promise<string>((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+      process.on(name, () => {
+        asked.abort(new Error(`stopped by ${name}`));
+        resolve(name);
+      });
+    }
+  });
   const started = await up(
-    { state, port: number, configFile: config ?? null, json },
+    { state, port: number, configFile: config ?? null, json, signal: asked.signal },
     (line) => process.stdout.write(`${line}\n`),
     (line) => process.stderr.write(`casemate: ${line}\n`),
   );
   process.on("SIGUSR2", () => started.rotateIssuer());
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => resolve(name));
-  });
+  const signal = await signalled;
   process.stderr.write(`casemate: ${signal}: ending sessions and stopping\n`);
   await started.stop();
   return 0;

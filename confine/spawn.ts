@@ -10,7 +10,7 @@
  * caller says so.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 export interface Confinement {
@@ -24,6 +24,8 @@ export interface Confinement {
   writable: string[];
   /** Absolute folders shown empty, though they lie inside a readable one. */
   hidden?: string[];
+  /** True: it sees and can signal only processes of its own, and they all end with its first. */
+  ownProcesses?: boolean;
   /** A file to stand as /etc/passwd inside, for programs that ask who they are. */
   passwd?: string;
 }
@@ -84,6 +86,10 @@ function bubblewrapArguments(confinement: Confinement, cwd: string): string[] {
   const resolver = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
   const kept = ["setuid", "setgid", "setpcap", ...(confinement.capabilities ?? [])];
   const hidden = confinement.hidden ?? [];
+  // bubblewrap follows a link that stands where a folder should be, to wherever it points.
+  for (const path of [...confinement.readable, ...confinement.writable]) {
+    if (lstatSync(path).isSymbolicLink()) throw new Error(`${path} is a link; a part is given folders only`);
+  }
   // What is shown of a hidden folder is mounted after the emptiness that hides it.
   const isInside = (path: string) => hidden.some((folder) => path.startsWith(`${folder}/`));
   const within = [...confinement.readable, ...confinement.writable].filter(isInside);
@@ -93,6 +99,7 @@ function bubblewrapArguments(confinement: Confinement, cwd: string): string[] {
   const parents = (folders: string[]) => folders.flatMap((folder) => ["--perms", "0755", "--dir", folder]);
   return [
     ...["--unshare-ipc", "--unshare-uts", "--die-with-parent", "--new-session"],
+    ...(confinement.ownProcesses === true ? ["--unshare-pid"] : []),
     ...["--cap-drop", "ALL"],
     ...kept.flatMap((name) => ["--cap-add", `CAP_${name.toUpperCase()}`]),
     ...["--perms", "0755", "--dir", "/etc"],

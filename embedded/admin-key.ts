@@ -9,6 +9,8 @@ export interface AdminKey {
   prefix: string;
   /** True when it was made now: the only time it is printed. */
   fresh: boolean;
+  /** Drawn at every start: how we tell our control's answers from another program's on the port. */
+  instance: string;
 }
 
 const FORM = /^cm_admin_[A-Za-z0-9_-]{32,64}$/;
@@ -18,6 +20,7 @@ export function openAdminKey(path: string): AdminKey {
   const key = kept ?? `cm_admin_${randomBytes(24).toString("base64url")}`;
   if (kept === null) write(path, key);
   return {
+    instance: randomBytes(16).toString("hex"),
     key,
     hash: createHash("sha256").update(key).digest("hex"),
     prefix: key.slice(0, 13),

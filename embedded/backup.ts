@@ -12,8 +12,9 @@
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -25,7 +26,7 @@ import { dirname, join, resolve } from "node:path";
 import pg from "pg";
 import { lockFolder } from "./lock.ts";
 
-const KEPT = ["control", "host", "signer", "keys", "admin.key", "version"];
+const KEPT = ["control", "host", "signer", "keys", "config", "admin.key", "version"];
 
 export async function backup(state: string, target: string): Promise<void> {
   if (!existsSync(join(state, "version"))) throw new Error(`${state} is not a state folder`);
@@ -98,10 +99,11 @@ async function copyDatabase(state: string, folder: string): Promise<void> {
 /** PostgreSQL replays from the point this file names; it must belong to the server's uid. */
 function writeLabel(data: string, label: string): void {
   const path = join(data, "backup_label");
-  copyFileSync(join(data, "PG_VERSION"), path);
-  writeFileSync(path, label);
-  run("chown", ["--reference", join(data, "PG_VERSION"), path]);
-  chmodSync(path, 0o600);
+  // What was copied is the server's word; a link planted under this name must not be followed.
+  rmSync(path, { recursive: true, force: true });
+  writeFileSync(path, label, { mode: 0o600, flag: "wx" });
+  const { uid, gid } = lstatSync(data);
+  lchownSync(path, uid, gid);
 }
 
 const copy = (from: string, into: string) => {

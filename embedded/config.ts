@@ -64,7 +64,8 @@ const isTree = (value: unknown): value is Tree =>
  * read them; the copies are its own and 0600.
  */
 function handOver(control: Tree, layout: Layout): Tree {
-  const folder = layout.path("control");
+  // A folder that control cannot write: root follows no link of control's making.
+  const folder = layout.path("config");
   const entries = Object.entries(control).map(([key, value]): [string, unknown] => {
     if (isTree(value)) return [key, handOver(value, layout)];
     if (!key.endsWith("File") || typeof value !== "string") return [key, value];
@@ -108,6 +109,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user }: W
         databaseSocket === null ? {} : { socket: databaseSocket, user: CONTROL_ROLE, name: "casemate" },
       link: { socket },
       folder: layout.path("control"),
+      instance: admin.instance,
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
     },
     overlay(handOver(user.control, layout), { http: { host: address.host, port: address.port } }),
@@ -138,7 +140,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user }: W
     },
     user.host,
   );
-  const paths = { control: layout.path("run", "control.json"), host: layout.path("keys", "host.json") };
+  const paths = { control: layout.path("config", "control.json"), host: layout.path("keys", "host.json") };
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });
   writeFileSync(paths.host, `${JSON.stringify(host, null, 2)}\n`, { mode: 0o600 });
   if (layout.owners !== null) chownSync(paths.control, layout.owners.control.uid, layout.owners.control.gid);

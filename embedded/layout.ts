@@ -8,7 +8,8 @@
  *             lock
  *             postgres/            the database                       uid database
  *             control/             control's key ring                 uid control
- *             run/                 control's link socket, configs     uid control
+ *             run/                 control's link socket              uid control
+ *             config/              what control is told               the caller; files: uid control
  *             host/                the host's records and its key     the caller
  *             signer/              the issuer's key, sealed           uid signer
  *             keys/                key that seals the issuer's key    the caller
@@ -61,6 +62,7 @@ export function prepareLayout(folder: string): Layout {
   make("logs", 0o750, null);
   make("host", 0o700, null);
   make("keys", 0o700, null);
+  make("config", 0o711, null);
   const mark = createHash("sha256").update(state).digest("hex").slice(0, 12);
   const runFolder = root ? `/run/casemate-${mark}` : path("sandboxes");
   mkdirSync(runFolder, { recursive: true, mode: 0o755 });

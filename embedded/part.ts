@@ -26,6 +26,14 @@ export interface PartPlan {
   onDeath(name: string, code: number | null, signal: string | null, lastLine: string): void;
 }
 
+/** The line of a crash that says what happened; Node's last line is its own version. */
+function tellingLine(text: string): string | undefined {
+  const lines = text
+    .split("\n")
+    .filter((line) => line.trim() !== "" && !/^Node\.js v|^\s+at |^\s*[{}^]/.test(line));
+  return lines.find((line) => /\bError\b/.test(line)) ?? lines.at(-1);
+}
+
 export function keepRunning(plan: PartPlan): Part {
   let child: ChildProcess | null = null;
   let stopping = false;
@@ -39,7 +47,7 @@ export function keepRunning(plan: PartPlan): Part {
       for (const stream of [child.stdout, child.stderr]) {
         stream?.on("data", (chunk: Buffer) => {
           plan.log.write(chunk);
-          lastLine = chunk.toString("utf8").trimEnd().split("\n").at(-1) ?? "";
+          lastLine = tellingLine(chunk.toString("utf8")) ?? lastLine;
         });
       }
       child.stdin?.on("error", () => {});
@@ -50,6 +58,8 @@ export function keepRunning(plan: PartPlan): Part {
         });
         child!.once("exit", (exit, by) => resolve([exit, by]));
       });
+      // What of it outlived its wrapper sees its standard input close, and ends.
+      child.stdin?.destroy();
       if (stopping) return;
       plan.onDeath(plan.name, code, signal, lastLine);
       failures = performance.now() - begun > SETTLED_MS ? 0 : failures;

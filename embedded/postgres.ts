@@ -10,7 +10,8 @@
  *  C. Data written by another major version is refused with both versions named, never converted.
  */
 import type { ChildProcess } from "node:child_process";
-import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
+import { readdirSync, statSync } from "node:fs";
+import { chmod, chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
@@ -35,7 +36,6 @@ export interface RunningPostgres {
   /** Folder of the unix socket, as libpq's `host`. */
   host: string;
   user: string;
-  pid: number;
   stop(): Promise<void>;
   /** Resolves when the server is gone, whoever ended it. */
   exited: Promise<number | null>;
@@ -75,6 +75,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     max_connections: "200",
     shared_buffers: "64MB",
     log_min_messages: "warning",
+    hba_file: join(options.folder, "conf/pg_hba.conf"),
+    ident_file: join(options.folder, "conf/pg_ident.conf"),
     ...options.settings,
   };
   const server = join(bin, "postgres");
@@ -88,7 +90,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     command: "/bin/sh",
     args: ["-c", TETHERED, "sh", server, ...args],
     env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin", TZ: "UTC" },
-    cwd: options.folder,
+    cwd: "/",
     confinement,
     stdio: ["pipe", "ignore", "pipe"],
   });
@@ -99,16 +101,16 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     if (log.length > 200) log.shift();
   });
   const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  // Whoever ended it, its tether is cut, so nothing of it outlives this moment.
+  child.once("exit", () => child.stdin?.destroy());
   await ready(socket, child, log);
-  const pid = Number((await readFile(join(data, "postmaster.pid"), "utf8")).split("\n")[0]);
   return {
     host: socket,
     user: ROLE,
-    pid,
     exited,
     stop: async () => {
       // Fast shutdown: running transactions are rolled back, sessions closed.
-      if (child.exitCode === null && child.signalCode === null) process.kill(pid, "SIGINT");
+      child.stdin?.destroy();
       const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
       await exited;
       clearTimeout(late);
@@ -131,27 +133,56 @@ code=$?
 kill "$watch" 2>/dev/null
 exit "$code"`;
 
-/** Ends a server that an earlier life left on this folder; the caller holds the folder's lock. */
+/**
+ * Ends what an earlier life left on this folder; the caller holds the folder's lock. Two servers on one
+ * folder would ruin it, and PostgreSQL's own interlocks do not see through our namespaces. Found by
+ * working folder, which every process of a server has: what the server's uid could have written into
+ * its files (a pid, say) is not believed.
+ */
 async function endOrphan(data: string): Promise<void> {
-  const pid = Number((await readFile(join(data, "postmaster.pid"), "utf8").catch(() => "")).split("\n")[0]);
-  const serves = () =>
-    readFile(`/proc/${pid}/cmdline`, "utf8").then(
-      (line) => line.includes(`\0${data}\0`),
-      () => false,
-    );
-  if (!(pid > 1) || !(await serves())) return;
-  for (const signal of ["SIGINT", "SIGQUIT"] as const) {
+  const { dev, ino } = await stat(data);
+  const left = () =>
+    readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .filter((pid) => {
+        try {
+          const cwd = statSync(`/proc/${pid}/cwd`);
+          return cwd.dev === dev && cwd.ino === ino;
+        } catch {
+          return false;
+        }
+      })
+      .map(Number);
+  for (const signal of ["SIGINT", "SIGKILL"] as const) {
+    for (const pid of left()) signalOne(pid, signal);
+    for (let tries = 0; tries < 100 && left().length > 0; tries++) await sleep(50);
+  }
+  if (left().length > 0) throw new Error(`processes ${left().join(", ")} still hold ${data}`);
+}
+
+function signalOne(pid: number, signal: NodeJS.Signals): void {
+  try {
     process.kill(pid, signal);
-    for (let tries = 0; tries < 100 && (await serves()); tries++) await sleep(50);
+  } catch {
+    // It went by itself.
   }
 }
 
+/**
+ * The folder itself and `conf/` stay the caller's: the server's uid owns `data/` and `socket/` and can
+ * replace nothing beside them, so root never follows a link that a taken-over server planted.
+ */
 async function prepareFolders({ folder, owner, clients }: PostgresOptions, socket: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  await mkdir(socket, { recursive: true, mode: 0o700 });
-  await mkdir(join(folder, "data"), { recursive: true, mode: 0o700 });
+  for (const [path, mode] of [
+    [socket, 0o700],
+    [join(folder, "data"), 0o700],
+    [join(folder, "conf"), 0o755],
+  ] as const) {
+    await mkdir(path, { recursive: true, mode });
+    await chmod(path, mode);
+  }
   if (owner === null) return;
-  await chown(folder, owner.uid, owner.gid);
   await chown(join(folder, "data"), owner.uid, owner.gid);
   await chown(socket, owner.uid, owner.gid);
   await chmod(socket, 0o711);
@@ -159,16 +190,17 @@ async function prepareFolders({ folder, owner, clients }: PostgresOptions, socke
     `casemate-db:x:${owner.uid}:${owner.gid}::/:/bin/false`,
     ...clients.map((client) => `${client.name}:x:${client.uid}:${client.gid}::/:/bin/false`),
   ];
-  await writeFile(join(folder, "passwd"), `${lines.join("\n")}\n`);
+  await writeFile(join(folder, "conf/passwd"), `${lines.join("\n")}\n`);
 }
 
 async function confinementOf(options: PostgresOptions, bin: string): Promise<Confinement> {
   const owner = options.owner!;
+  const conf = join(options.folder, "conf");
   return {
     ...owner,
-    readable: bin.startsWith("/usr/") ? [] : [dirname(bin)],
-    writable: [options.folder],
-    passwd: join(options.folder, "passwd"),
+    readable: [...(bin.startsWith("/usr/") ? [] : [dirname(bin)]), conf],
+    writable: [join(options.folder, "data"), join(options.folder, "socket")],
+    passwd: join(conf, "passwd"),
   };
 }
 
@@ -187,7 +219,7 @@ async function initialise(
     command: command!,
     args,
     env: { LC_ALL: "C.UTF-8", PATH: "/usr/bin:/bin" },
-    cwd: options.folder,
+    cwd: "/",
     confinement,
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -224,14 +256,14 @@ async function named(folder: string): Promise<string[]> {
   }
 }
 
-async function writeAccessRules({ owner, clients }: PostgresOptions, data: string): Promise<void> {
+async function writeAccessRules({ folder, owner, clients }: PostgresOptions, data: string): Promise<void> {
   const version = (await readFile(join(data, "PG_VERSION"), "utf8")).trim();
   if (!/^\d+$/.test(version)) throw new Error(`unreadable PG_VERSION in ${data}`);
   const rules = owner === null ? "local all all trust\n" : "local all all peer map=casemate\n";
   const identities =
     owner === null ? [] : clients.map(({ name, role }) => `casemate ${name} ${role ?? ROLE}`);
-  await writeFile(join(data, "pg_hba.conf"), rules);
-  await writeFile(join(data, "pg_ident.conf"), `${identities.join("\n")}\n`);
+  await writeFile(join(folder, "conf/pg_hba.conf"), rules, { mode: 0o644 });
+  await writeFile(join(folder, "conf/pg_ident.conf"), `${identities.join("\n")}\n`, { mode: 0o644 });
 }
 
 async function ready(socket: string, child: ChildProcess, log: string[]): Promise<void> {

@@ -35,12 +35,16 @@ const CONTROL_GRACE_MS = 10_000;
 const RESTART_MS = 500;
 const RESTART_MOST_MS = 2_000;
 const READY_MS = 60_000;
+/** Control's exit code when its port is taken. */
+const PORT_IN_USE = 98;
 
 export interface UpOptions {
   state: string;
   port: number | null;
   configFile: string | null;
   json: boolean;
+  /** Aborted when the start is no longer wanted. */
+  signal: AbortSignal;
 }
 
 export interface RunningUp {
@@ -76,6 +80,8 @@ export async function up(
     const address = addressOf(options.port, user, process.env);
     const databaseSocket = database?.host ?? null;
     const configs = writeConfigs({ layout, admin, address, databaseSocket, user });
+    let fault: string | null = null;
+    const failed = () => fault;
     let control: ReturnType<typeof startControl> | null = null;
     const reserve = await keepReserve(layout.state, (low) => {
       warn(
@@ -84,12 +90,18 @@ export async function up(
       control?.tellRoom(low);
     });
     undo.push(() => reserve.stop());
-    control = startControl(layout, user, configs.control, databaseSocket, reserve, warn);
+    control = startControl(
+      ...([layout, user, configs.control, databaseSocket, reserve] as const),
+      () => {
+        fault = `${address.host}:${address.port} is in use by another program; give another --port`;
+      },
+      warn,
+    );
     undo.push(() => control?.stop(CONTROL_GRACE_MS));
     undo.push(() => layout.clear());
     const host = startHost(layout, user, configs.host, warn);
     undo.push(() => host.stop(HOST_GRACE_MS));
-    const url = await ready(layout, address);
+    const url = await ready(layout, address, admin.instance, failed, options.signal);
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
@@ -153,6 +165,7 @@ function startControl(
   config: string,
   databaseSocket: string | null,
   reserve: Reserve,
+  onPortInUse: () => void,
   warn: (line: string) => void,
 ): Part & { tellRoom(low: boolean): void } {
   const log = openLogFile(layout.path("logs", "control.log"), user.logs);
@@ -175,18 +188,21 @@ function startControl(
             ? null
             : {
                 ...layout.owners.control,
-                readable: [ROOT, ...(databaseSocket === null ? [] : [databaseSocket])],
+                readable: [ROOT, layout.path("config"), ...(databaseSocket === null ? [] : [databaseSocket])],
                 // The default state folder lies inside the program's.
                 hidden: [layout.state],
                 writable: [layout.path("control"), layout.path("run")],
+                ownProcesses: true,
               },
         stdio: ["pipe", "pipe", "pipe"],
       });
       tellRoom(reserve.low());
       return child;
     },
-    onDeath: (name, code, signal, lastLine) =>
-      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
+    onDeath: (name, code, signal, lastLine) => {
+      if (code === PORT_IN_USE) onPortInUse();
+      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`);
+    },
   });
   return { ...part, tellRoom };
 }
@@ -222,14 +238,24 @@ function passedOn(): Record<string, string> {
   };
 }
 
-async function ready(layout: Layout, address: Address): Promise<string> {
+/** Waits for this installation's control, which proves itself by a word only we two know. */
+async function ready(
+  layout: Layout,
+  address: Address,
+  instance: string,
+  failed: () => string | null,
+  signal: AbortSignal,
+): Promise<string> {
   const everywhere: Record<string, string> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
   const host = everywhere[address.host] ?? address.host;
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
   const deadline = Date.now() + READY_MS;
   for (;;) {
     const answered = await fetch(`${url}/readyz`).catch(() => null);
-    if (answered?.ok) return url;
+    if (answered?.ok && answered.headers.get("x-casemate-instance") === instance) return url;
+    signal.throwIfAborted();
+    const fault = failed();
+    if (fault !== null) throw new Error(fault);
     if (Date.now() > deadline) throw new Error(`no answer from ${url}/readyz; see ${layout.path("logs")}`);
     await sleep(50);
   }

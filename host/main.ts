@@ -6,10 +6,13 @@
  */
 import { createHash } from "node:crypto";
 import { fstatSync, mkdirSync, realpathSync } from "node:fs";
+import { closeInherited } from "#confine/inherited.ts";
 import { SandboxDriver } from "#drivers/sandbox/driver.ts";
 import { startHost } from "./assemble.ts";
 import { readHostConfig } from "./config.ts";
 import type { HostLog } from "./machine.ts";
+
+closeInherited();
 
 const log: HostLog = (event, facts) => {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...facts })}\n`);

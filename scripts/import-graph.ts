@@ -46,7 +46,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   ],
   "control/src": ["contract", "link", "control/src", "package.json"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
-  cli: ["embedded", "evidence", "scripts", "bench", "package.json"],
+  cli: ["confine", "embedded", "evidence", "scripts", "bench", "package.json"],
   scripts: ["contract", "control", "package.json"],
   bench: ["*"],
   testing: ["*"],

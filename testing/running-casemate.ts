@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `./casemate up` as a person starts it, on a state folder of its own. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { type Caller, callerOf } from "./installation.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
@@ -45,7 +46,7 @@ export async function startCasemate(choices: UpChoices = {}): Promise<RunningCas
     cwd: ROOT,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...choices.env },
-  });
+  }) as ChildProcessByStdio<null, Readable, Readable>;
   let output = "";
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding("utf8").on("data", (text: string) => (output += text));

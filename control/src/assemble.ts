@@ -119,6 +119,7 @@ export async function startControl({
             content: openApiDocument({ ...document, version }),
           })),
           metrics,
+          instance: config.instance,
           ready: async () => fleet.held().length > 0 && (await db.ping()),
         }),
     });

@@ -41,6 +41,8 @@ export const ControlConfig = closed({
     poolMax: Type.Integer({ minimum: 2, maximum: 200 }),
   }),
   link: closed({ socket: Type.String() }),
+  /** Told in `/readyz`, so that whoever started this process knows its answers from another's. */
+  instance: Type.String({ pattern: "^[a-z0-9-]{0,64}$" }),
   /** Control's own folder: its key ring. */
   folder: Type.String(),
   /** SHA-256 of the operator's key, hex, and what may be shown of the key. */

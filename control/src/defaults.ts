@@ -7,6 +7,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
   http: { host: "127.0.0.1", port: 8787, trustedProxies: [] },
   database: { socket: null, name: "casemate", user: "casemate", urlFile: null, poolMax: 10 },
   link: { socket: "link.sock" },
+  instance: "",
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },
   sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000 },

@@ -9,10 +9,18 @@ import { readConfigFile, resolveConfig } from "./config.ts";
 import { DEFAULT_CONFIG } from "./defaults.ts";
 import { openLog } from "./log.ts";
 
+/** Tells whoever starts us that trying again does not help. */
+const PORT_IN_USE = 98;
 const file = process.argv[2];
 const config = resolveConfig(DEFAULT_CONFIG, file === undefined ? {} : readConfigFile(file), process.env);
 const log = openLog(config.log.level, "control");
-const control = await startControl({ config, version: pkg.version, log, checkAnswers: false });
+const control = await startControl({ config, version: pkg.version, log, checkAnswers: false }).catch(
+  (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EADDRINUSE") throw error;
+    process.stderr.write(`${config.http.host}:${config.http.port} is in use by another program\n`);
+    return process.exit(PORT_IN_USE);
+  },
+);
 log.info({ url: control.url }, "listening");
 
 let ending = false;

@@ -16,9 +16,10 @@ export interface PagesOptions {
   metrics: Metrics;
   /** True when requests can be served to the end: the database answers and a host is there. */
   ready(): Promise<boolean>;
+  instance: string;
 }
 
-export function addPages(app: FastifyInstance, { documents, metrics, ready }: PagesOptions): void {
+export function addPages(app: FastifyInstance, { documents, metrics, ready, instance }: PagesOptions): void {
   for (const { path, title, content } of documents) {
     const text = JSON.stringify(content);
     app.get(path, async (_request, reply) => reply.type("application/json; charset=utf-8").send(text));
@@ -40,6 +41,7 @@ export function addPages(app: FastifyInstance, { documents, metrics, ready }: Pa
   app.get("/livez", async (_request, reply) => reply.send("ok\n"));
   app.get("/readyz", async (_request, reply) => {
     const well = await ready();
+    reply.header("x-casemate-instance", instance);
     return reply.code(well ? 200 : 503).send(well ? "ok\n" : "not ready\n");
   });
 }
