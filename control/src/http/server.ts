@@ -18,6 +18,7 @@ import type { Operation, Surface } from "#contract/operation.ts";
 import { type Database, unavailable } from "../database/open.ts";
 import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
+import { BodyBudget } from "./body-budget.ts";
 import type { Call, Route } from "./call.ts";
 import { once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
@@ -50,6 +51,8 @@ const HEADERS_MS = 20_000;
 const REQUEST_MS = 300_000;
 const CONNECTIONS_CHECKED_MS = 1_000;
 const NO_ROOM_RETRY_S = 5;
+/** Two of the largest body there is (16 MiB of input, every byte of it escaped). */
+const BODIES_MAX = 200 * 1024 * 1024;
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
@@ -80,6 +83,11 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
       reply.elapsedTime,
     );
   });
+  const budget = new BodyBudget(BODIES_MAX);
+  app.addHook("preParsing", async (request, reply, payload) => {
+    const config = request.routeOptions?.config as { streamed?: boolean } | undefined;
+    return config?.streamed ? payload : budget.meter(request, reply, payload);
+  });
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
   app.setNotFoundHandler((request, reply) => {
     const fault = new Fault("request.unknown-route", {
@@ -108,7 +116,10 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
     url: operation.path,
     // A raw stream is bounded by its handler; Fastify's limit still refuses a larger Content-Length.
     bodyLimit: operation.bodyLimit,
-    config: { operation: operation.id, surface: operation.surface },
+    config: {
+      ...{ operation: operation.id, surface: operation.surface },
+      streamed: operation.bodyKind === "bytes",
+    },
     onRequest: async (request, reply) => {
       (request as Recognised).caller = await recognise(options, operation, request, reply);
       if (adds(operation) && !options.hasRoom())
