@@ -5,7 +5,16 @@
  * up, says so where it cannot work, loses nothing it acknowledged, and works again by itself.
  */
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -88,6 +97,16 @@ describeWith([root, bubblewrap], "under pressure", () => {
     };
     disk.fill();
     await pressed();
+    // Not for want of a byte at that moment, but by decision: there is some room now, for other things.
+    while (existsSync(join(casemate.state, "reserve"))) await sleep(50);
+    await sleep(500);
+    for (let n = 0; n < 5; n++) {
+      const refused = await me("POST", "/v1/sessions", {});
+      expect([refused.status, refused.body.message]).toEqual([
+        503,
+        expect.stringContaining("Reading still works"),
+      ]);
+    }
     // What the reserve gave back is for this: a session can still be ended, with its proof.
     const last = await until(() => me("DELETE", `/v1/sessions/${live}`), ok);
     expect((await me("POST", "/v1/verify", last.text)).body).toMatchObject({ valid: true, level: 2 });
@@ -158,7 +177,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
     ];
     const [bomb, greedy, calm] = [await open(forker), await open(eater), await open(neighbour)];
     const forking = forker("POST", `/v1/sessions/${bomb}/exec`, {
-      command: "bomb() { bomb | bomb & }; bomb; sleep 4",
+      command: "bomb() { bomb | bomb & }; bomb; sleep 60",
       timeout: 4,
     });
     const eating = eater("POST", `/v1/sessions/${greedy}/exec`, {
@@ -172,7 +191,9 @@ describeWith([root, bubblewrap], "under pressure", () => {
       await sleep(200);
     }
     expect((await eating).body).toMatchObject({ exit_code: 137, oom_killed: true });
-    expect((await forking).body).toMatchObject({ timed_out: true, exit_code: 124 });
+    // At its limit of processes the shell may fail to fork, or hold out until its time is over.
+    const forked = await forking;
+    expect([forked.status, forked.body.exit_code]).toEqual([200, expect.toBeOneOf([2, 124])]);
     // What was too greedy is gone and its session is not: the next command has the memory again.
     for (const [me, id] of [[forker, bomb] as const, [eater, greedy] as const])
       expect((await me("POST", `/v1/sessions/${id}/exec`, { command: "echo again" })).body.output).toBe(
