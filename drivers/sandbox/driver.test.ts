@@ -66,7 +66,7 @@ describeWith([bubblewrap, root], "the sandbox driver", () => {
     const id = newMachineId();
     await driver.start(id, SPEC, async () => {});
     await expect(run(driver, id, "true", { cwd: "/no/such/folder" })).rejects.toMatchObject({
-      code: "machine.entry-refused",
+      code: "machine.exec-refused",
       stage: "cwd",
     });
     await driver.stop(id);

@@ -31,10 +31,27 @@ export class EntryRefused extends DriverFault {
   readonly stage: string;
   readonly errno: number;
   constructor(stage: string, errno: number) {
-    super("machine.entry-refused", `entering the sandbox stopped at ${stage} (errno ${errno})`);
+    const [code, words] = reasonOf(stage, errno);
+    super(code, words);
     this.stage = stage;
     this.errno = errno;
   }
+}
+
+const E2BIG = 7;
+const NO_ROOM = [12, 28, 122]; // ENOMEM, ENOSPC, EDQUOT
+
+/** What the caller can mend is told as theirs; everything else is a refusal of ours, and nothing ran. */
+function reasonOf(stage: string, errno: number): [code: string, words: string] {
+  if (stage === "cwd") return ["machine.exec-refused", "cwd is not a folder that the session can enter"];
+  if (stage === "exec" && errno === E2BIG)
+    return ["machine.exec-refused", "command and env are too long together"];
+  if (stage.startsWith("input-")) {
+    return NO_ROOM.includes(errno)
+      ? ["machine.input-failed", "the session has no room left for the input"]
+      : ["machine.exec-refused", "something of the session's stands where the input document belongs"];
+  }
+  return ["machine.entry-refused", `entering the sandbox stopped at ${stage} (errno ${errno})`];
 }
 
 export interface Entered {

@@ -47,7 +47,8 @@ export async function execInSandbox(place: ExecPlace, ask: ExecAsk): Promise<Exe
   const command = cgroups.createCommand(sandbox.cgroups, `x${++sandbox.commands}`);
   const killsBefore = cgroups.oomKills(sandbox.cgroups) ?? 0;
   const entered = await enter(place.entries, {
-    argv: ["/bin/sh", "-c", ask.command],
+    // Without `--` a command that begins with a dash would be read as the shell's options.
+    argv: ["/bin/sh", "-c", "--", ask.command],
     cwd: ask.cwd ?? "/session",
     env: { ...BASE_ENV, ...ask.env },
     namespaces: sandbox.namespaces,

@@ -6,7 +6,7 @@
  * What is written to pages that exist costs no memory; they stay charged to the session's cgroup.
  */
 import { execFile } from "node:child_process";
-import { constants, fstatSync, type Stats } from "node:fs";
+import { constants, fstatSync, lstatSync, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { promisify } from "node:util";
 import { makeReachable, walkFiles } from "./walk.ts";
@@ -43,6 +43,18 @@ export async function wipeTree(rootFd: number): Promise<Wiped> {
     let file: FileHandle | undefined;
     let size = 0;
     try {
+      // Nothing to clear: a quarter of a million empty files would otherwise hold the end for a minute.
+      const entry = lstatSync(path);
+      if (!entry.isFile()) continue;
+      if (entry.blocks === 0) {
+        if (!(entry.nlink > 1 && seen.has(entry.ino))) {
+          wiped.files++;
+          wiped.bytes += Math.min(entry.size, Number.MAX_SAFE_INTEGER - wiped.bytes);
+        }
+        if (entry.nlink > 1) seen.add(entry.ino);
+        if (wiped.files % YIELD_EVERY === 0) await new Promise(setImmediate);
+        continue;
+      }
       makeReachable(path);
       // O_NONBLOCK: were it a FIFO after all, opening must not wait for a reader.
       file = await open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
@@ -78,6 +90,9 @@ async function clear(file: FileHandle, ranges: readonly Extent[]): Promise<numbe
 }
 
 export type Extent = readonly [from: number, to: number];
+
+/** Files after which other machines get their turn. */
+const YIELD_EVERY = 500;
 
 const run = promisify(execFile);
 
