@@ -52,6 +52,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       application_name: "casemate",
       connectionTimeoutMillis: 10_000,
     });
+    // The pool hears a connection's end only while it lies idle. Between two statements of a transaction
+    // nobody would, and an error nobody hears ends the process: the next statement tells it (C).
+    pool.on("connect", (client) => client.on("error", () => {}));
     pool.on("error", (error) => {
       if (!closing) onError(error);
     });
