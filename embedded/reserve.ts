@@ -33,6 +33,7 @@ export async function keepReserve(folder: string, changed: (low: boolean) => voi
   const path = join(folder, "reserve");
   const stopping = new AbortController();
   let low = !(await holds(path));
+  let begun = false;
   const look = async () => {
     const { bavail, bsize } = await statfs(folder);
     const free = bavail * bsize;
@@ -41,7 +42,9 @@ export async function keepReserve(folder: string, changed: (low: boolean) => voi
       await rm(path, { force: true });
       low = true;
     } else if (low && free >= RESERVE + 2 * LOW) low = !(await make(path));
-    if (low !== before) changed(low);
+    // The first look finds what is; nothing changed by it. Whoever has no room at the start is told.
+    if (begun ? low !== before : low) changed(low);
+    begun = true;
   };
   await look();
   const life = (async () => {

@@ -71,6 +71,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
   it("a full disk: reads answer, writes say 503, nothing acknowledged is lost, and it ends with the disk's", async () => {
     const disk = smallDisk(undo);
     const casemate = await up(join(disk.folder, "state"));
+    expect(casemate.output()).not.toContain("room");
     const control = controlOf(casemate);
     const me = await casemate.signUp();
     const ended = await open(me);
@@ -126,7 +127,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
       async () => await me("GET", "/v1/health"),
       ({ body }) => body.database === false,
     );
-    expect(casemate.output()).toContain("PostgreSQL died");
+    while (!casemate.output().includes("PostgreSQL died")) await sleep(50);
 
     disk.free();
     const after = await until(() => me("POST", "/v1/sessions", {}), ok);
