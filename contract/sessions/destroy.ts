@@ -64,6 +64,11 @@ export const getProof = operation({
   summary: "The stored proof of an ended session",
   description: "Exactly the bytes of the `cdp` member of the DELETE answer.",
   params: Type.Object({ session_id: Type.String({ maxLength: 64 }) }),
+  query: Type.Object({
+    format: Type.Optional(
+      Type.Enum(["casemate-cdp/1"], { description: "The form of the document; only the stored one." }),
+    ),
+  }),
   responses: { 200: { description: "The CDP", schema: CdpObject } },
   errors: ["identity.unauthorized", "session.not-found", "session.proof-pending", "limits.rate"],
 });

@@ -6,6 +6,9 @@ import { SessionParams } from "./vocabulary.ts";
 /** Bytes of `input_data`, as UTF-8. */
 export const INPUT_MAX = 16 * MEBIBYTE;
 
+/** Bytes of one argument that Linux passes to a program (MAX_ARG_STRLEN less its end). */
+export const COMMAND_MAX = 131_071;
+
 export const exec = operation({
   id: "sessions.exec",
   surface: "sessions",
@@ -40,6 +43,7 @@ export const exec = operation({
       Type.Record(
         Type.String({ pattern: "^[A-Za-z_][A-Za-z0-9_]{0,127}$" }),
         Type.String({ maxLength: 32768 }),
+        { additionalProperties: false },
       ),
     ),
     cwd: Type.Optional(Type.String({ maxLength: 4096, pattern: "^/" })),

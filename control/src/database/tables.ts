@@ -100,6 +100,7 @@ export interface Tables {
     body_hash: Buffer;
     status: number | null;
     body: string | null;
+    headers: Json<Record<string, string>> | null;
     held_until: Date;
     expires_at: Date;
   };

@@ -20,6 +20,7 @@ const KEY_FORM = /^[\x21-\x7e]{1,255}$/;
 interface Claim {
   status: number | null;
   body: string | null;
+  headers: Record<string, string> | null;
   body_hash: Buffer;
   mine: boolean;
 }
@@ -69,10 +70,10 @@ async function claimKey(
             held_until = excluded.held_until, expires_at = excluded.expires_at
         where idempotency.expires_at < now() or (idempotency.status is null and idempotency.held_until < now())
       returning body_hash`.execute(db.run);
-    if (rows.length === 1) return { status: null, body: null, body_hash: hash, mine: true };
+    if (rows.length === 1) return { status: null, body: null, headers: null, body_hash: hash, mine: true };
     const row = await db.run
       .selectFrom("idempotency")
-      .select(["status", "body", "body_hash"])
+      .select(["status", "body", "headers", "body_hash"])
       .where("account_id", "=", account)
       .where("route", "=", route)
       .where("key", "=", key)
@@ -92,7 +93,7 @@ function replay(claim: Claim, hash: Buffer): Answer {
     status: claim.status!,
     bytes: Buffer.from(claim.body ?? ""),
     mediaType: "application/json; charset=utf-8",
-    headers: { "idempotency-replayed": "true" },
+    headers: { ...claim.headers, "idempotency-replayed": "true" },
   };
 }
 
@@ -105,7 +106,11 @@ async function settle(
 ): Promise<void> {
   await db.run
     .updateTable("idempotency")
-    .set({ status: answer.status, body: "body" in answer ? JSON.stringify(answer.body) : null })
+    .set({
+      status: answer.status,
+      body: "body" in answer ? JSON.stringify(answer.body) : null,
+      headers: JSON.stringify(answer.headers ?? {}),
+    })
     .where("account_id", "=", account)
     .where("route", "=", route)
     .where("key", "=", key)

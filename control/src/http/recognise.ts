@@ -36,7 +36,7 @@ export async function recognise(
     limit(reply, operation.perAddressRpm, used, windowStart, now);
     return { principal: null, account: null, now };
   }
-  const presented = /^Bearer ([^\s]+)$/.exec(request.headers.authorization ?? "")?.[1];
+  const presented = /^Bearer +([^\s]+)$/i.exec(request.headers.authorization ?? "")?.[1];
   const found = presented === undefined ? null : await authenticate(db.soft, presented);
   if (found === null) throw new Fault("identity.unauthorized");
   const { principal, used, windowStart, now } = found;

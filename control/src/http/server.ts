@@ -54,11 +54,11 @@ const NO_ROOM_RETRY_S = 5;
 /** Two of the largest body there is (16 MiB of input, every byte of it escaped). */
 const BODIES_MAX = 200 * 1024 * 1024;
 
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] as const;
 
 export async function createServer(options: HttpOptions): Promise<FastifyInstance> {
   const app = Fastify({
-    genReqId: () => `req_${randomUUID().replaceAll("-", "")}`,
+    genReqId: newRequestId,
     requestIdHeader: false,
     trustProxy: options.trustedProxies.length > 0 ? options.trustedProxies : false,
     bodyLimit: 1024 * 1024,
@@ -140,6 +140,8 @@ const adds = ({ method, storesNothing }: Operation): boolean =>
   method !== "GET" && method !== "DELETE" && storesNothing !== true;
 
 /** What never became a request: not HTTP, or too slow. Written by hand, since there is no reply to use. */
+const newRequestId = (): string => `req_${randomUUID().replaceAll("-", "")}`;
+
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable) return;
   const late = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
@@ -149,7 +151,7 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
   const body = JSON.stringify({ error: name, message, status });
   const head = `HTTP/1.1 ${status} ${late ? "Request Timeout" : "Bad Request"}`;
   socket.end(
-    `${head}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+    `${head}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nx-request-id: ${newRequestId()}\r\nconnection: close\r\n\r\n${body}`,
   );
 }
 
@@ -190,7 +192,7 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
 function refuseOtherMethods(app: FastifyInstance, options: HttpOptions): void {
   const byPath = Map.groupBy(options.routes, ({ operation }) => operation.path);
   for (const [path, routes] of byPath) {
-    const allowed = routes.map(({ operation }) => operation.method);
+    const allowed: string[] = routes.map(({ operation }) => operation.method);
     const others = METHODS.filter((method) => !allowed.includes(method));
     app.route({
       method: [...others],
@@ -206,7 +208,9 @@ function refuseOtherMethods(app: FastifyInstance, options: HttpOptions): void {
 }
 
 function answerError(options: HttpOptions, error: unknown, request: FastifyRequest, reply: FastifyReply) {
-  const fault = faultOf(error);
+  const fault = faultOf(error, request.routeOptions?.bodyLimit);
+  // What is left of a body we do not read would be taken for the next request.
+  if (!request.raw.complete) reply.header("connection", "close");
   if (fault.code === "platform.unexpected") {
     options.log.error({ err: error, requestId: request.id, route: request.routeOptions?.url }, "unexpected");
   }
@@ -223,11 +227,10 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
 }
 
 /** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */
-function faultOf(error: unknown): Fault {
+function faultOf(error: unknown, bodyLimit?: number): Fault {
   if (error instanceof Fault) return error;
   const { code = "", statusCode } = error as { code?: string; statusCode?: number };
-  if (code === "FST_ERR_CTP_BODY_TOO_LARGE")
-    return new Fault("request.too-large", { limit: "the allowed number of" });
+  if (code === "FST_ERR_CTP_BODY_TOO_LARGE") return new Fault("request.too-large", { limit: bodyLimit ?? 0 });
   if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE")
     return new Fault("request.media-type", { expected: "application/json" });
   if (code === "ENOSPC" || code === "EDQUOT") return new Fault("platform.no-space", {}, { cause: error });

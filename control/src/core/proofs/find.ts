@@ -21,7 +21,11 @@ export async function findProof(db: Db, account: string, subject: string): Promi
     : { document: row.document, saltSealed: row.salt_sealed, outcome: row.outcome };
 }
 
+/** What a key id may look like; anything else (a NUL byte, say) is not asked of the database. */
+const KEY_ID = /^[\w.-]{1,128}$/;
+
 export async function findProofKey(db: Db, keyId: string) {
+  if (!KEY_ID.test(keyId)) return null;
   const row = await db.selectFrom("proof_keys").selectAll().where("key_id", "=", keyId).executeTakeFirst();
   return row ?? null;
 }

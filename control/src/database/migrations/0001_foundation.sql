@@ -176,6 +176,7 @@ create table idempotency (
   body_hash   bytea not null,
   status      integer,                          -- null while the first attempt runs
   body        text,
+  headers     jsonb,
   held_until  timestamptz not null,
   expires_at  timestamptz not null,
   primary key (account_id, route, key)

@@ -3,12 +3,14 @@
  * Destroying a session. Legal in every state: an ended one answers with its stored proof, and a wish
  * that was recorded is carried out even when this call gives up waiting.
  */
+import { createHash } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { regulatoryContext } from "#evidence/proofs/regulatory.ts";
 import { requestEnd } from "../../core/machines/index.ts";
 import { findProof } from "../../core/proofs/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
 import { saltIdentity } from "./reactions.ts";
 import { requireSession, type SessionRow } from "./rows.ts";
@@ -48,5 +50,12 @@ export async function readProof(deps: Pick<Deps, "db">, call: Call<typeof getPro
   const proof = await findProof(deps.db.soft, call.account.id, session.id);
   if (proof === null)
     throw new Fault(session.ended_at === null ? "session.proof-pending" : "session.no-proof");
-  return { status: 200, bytes: proof.document, mediaType: "application/json; charset=utf-8" };
+  const etag = `"${createHash("sha256").update(proof.document).digest("hex").slice(0, 32)}"`;
+  if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
+  return {
+    status: 200,
+    bytes: proof.document,
+    mediaType: "application/json; charset=utf-8",
+    headers: { etag },
+  };
 }

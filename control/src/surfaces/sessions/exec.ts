@@ -7,7 +7,7 @@
 import { sql } from "kysely";
 import { Fault, isErrorCode } from "#contract/errors.ts";
 import type { ExecResult } from "#contract/link/machine.ts";
-import { type exec as execOperation, INPUT_MAX } from "#contract/sessions/exec.ts";
+import { COMMAND_MAX, type exec as execOperation, INPUT_MAX } from "#contract/sessions/exec.ts";
 import type { LinkStream, StreamEnd } from "#link/port.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import type { Answer, Call, ServerEvent } from "../../http/call.ts";
@@ -33,6 +33,11 @@ export async function exec(deps: Needs, call: ExecCall): Promise<Answer> {
   const streaming = call.query.stream === "1";
   const input = call.body.input_data === undefined ? null : Buffer.from(call.body.input_data);
   if (input !== null && input.length > INPUT_MAX) throw new Fault("request.too-large", { limit: INPUT_MAX });
+  if (Buffer.byteLength(call.body.command) > COMMAND_MAX) {
+    throw new Fault("request.invalid", {
+      detail: `command can have at most ${COMMAND_MAX} bytes; send data as input_data`,
+    });
+  }
   const session = await take(deps, call);
   let stream: LinkStream;
   try {

@@ -27,7 +27,7 @@ export async function extend(
     }
     const expiresAt = new Date(row.expires_at!.getTime() + (ttlSeconds - row.ttl_seconds) * 1000);
     const extended = await requestExpiry(tx, row.machine_id, expiresAt);
-    if (extended === null) throw new Fault("session.ended", { status: "expired" });
+    if (extended === null) throw new Fault("session.ended", { status: "ending" });
     await tx
       .updateTable("sessions")
       .set((eb) => ({ ttl_seconds: ttlSeconds, version: eb("version", "+", 1) }))

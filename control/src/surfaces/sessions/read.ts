@@ -2,7 +2,9 @@
 /** Reading sessions: one, a page, and waiting for a state. */
 import { Fault } from "#contract/errors.ts";
 import type { getSession, listSessions } from "#contract/sessions/read.ts";
+import { SessionStatus } from "#contract/sessions/vocabulary.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
 import { listSessionRows, requireSession, type SessionRow } from "./rows.ts";
 import { etagOf, viewSession } from "./view.ts";
@@ -10,10 +12,11 @@ import { etagOf, viewSession } from "./view.ts";
 export async function read(deps: Pick<Deps, "db" | "feed">, call: Call<typeof getSession>): Promise<Answer> {
   const row = await waitFor(deps, call);
   const etag = etagOf(row);
-  if (call.headers["if-none-match"] === etag && call.query.wait === undefined)
-    return { status: 304, headers: { etag } };
+  if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
   return { status: 200, body: viewSession(row), headers: { etag } };
 }
+
+const STATES: string[] = [...SessionStatus.enum, "ended"];
 
 /** Long poll: answers at once when the state is there already, and with the present one at the timeout. */
 async function waitFor(
@@ -22,6 +25,9 @@ async function waitFor(
 ): Promise<SessionRow> {
   const { wait, timeout = 30 } = call.query;
   const wanted = wait?.split(",");
+  const unknown = wanted?.find((state) => !STATES.includes(state));
+  if (unknown !== undefined)
+    throw new Fault("request.invalid", { detail: `wait: there is no state ${unknown.slice(0, 40)}` });
   const deadline = performance.now() + timeout * 1000;
   for (;;) {
     const row = await requireSession(db.soft, call.account.id, call.params.id);
@@ -35,7 +41,7 @@ async function waitFor(
   }
 }
 
-const CURSOR = /^(\d{4}-[0-9-]{5} [0-9:.]{8,15}[+-]\d{2}(?::\d{2})?)\|(sess_[0-9a-f]{32})$/;
+const CURSOR = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)\|(sess_[0-9a-f]{32})$/;
 
 export async function list(deps: Pick<Deps, "db">, call: Call<typeof listSessions>): Promise<Answer> {
   const { limit = 50, cursor, status } = call.query;
@@ -53,14 +59,19 @@ export async function list(deps: Pick<Deps, "db">, call: Call<typeof listSession
     status: 200,
     body: {
       sessions: page.map(viewSession),
-      next_cursor: more ? Buffer.from(`${last.created_text}|${last.id}`).toString("base64url") : null,
+      next_cursor: more
+        ? Buffer.from(`${last.created_at.toISOString()}|${last.id}`).toString("base64url")
+        : null,
     },
   };
 }
 
 function parseCursor(cursor: string): { createdAt: string; id: string } {
   const match = CURSOR.exec(Buffer.from(cursor, "base64url").toString("latin1"));
-  if (!match || Number.isNaN(Date.parse(match[1]!)))
+  const instant = new Date(match?.[1] ?? "");
+  // Dates that only look like dates (31 February) come back as others.
+  if (!match || Number.isNaN(instant.getTime()) || instant.toISOString() !== match[1]) {
     throw new Fault("request.invalid", { detail: "cursor is not one of ours" });
+  }
   return { createdAt: match[1]!, id: match[2]! };
 }

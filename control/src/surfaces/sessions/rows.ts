@@ -39,12 +39,9 @@ export interface Page {
 }
 
 /** Newest first; the cursor is the last row's place, so rows that come or go shift nothing. */
-export async function listSessionRows(
-  db: Db,
-  page: Page,
-): Promise<(SessionRow & { created_text: string })[]> {
-  const { rows } = await sql<SessionRow & { created_text: string }>`
-    select s.*, m.expires_at, m.end_trigger, s.created_at::text as created_text
+export async function listSessionRows(db: Db, page: Page): Promise<SessionRow[]> {
+  const { rows } = await sql<SessionRow>`
+    select s.*, m.expires_at, m.end_trigger
     from sessions s join machines m on m.id = s.machine_id
     where s.account_id = ${page.account}
       and (${page.status}::text is null or s.status = ${page.status})

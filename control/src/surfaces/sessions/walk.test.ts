@@ -150,6 +150,37 @@ describe("every path", () => {
     },
   );
 
+  it("refuses HEAD, OPTIONS and TRACE like any other method it has not", async () => {
+    for (const method of ["HEAD", "OPTIONS"]) expect((await owner(method, "/v1/sessions")).status).toBe(405);
+  });
+
+  it("answers no input with a 500", async () => {
+    const cursor = (text: string) => `/v1/sessions?cursor=${Buffer.from(text).toString("base64url")}`;
+    const id = `sess_${"0".repeat(32)}`;
+    expect((await owner("GET", "/v1/keys/%00")).status).toBe(404);
+    expect((await owner("POST", "/v1/verify", { attestation: { key_id: "a\u0000b" } })).body.valid).toBe(
+      false,
+    );
+    expect((await owner("GET", cursor(`2026-02-31T10:00:00.000Z|${id}`))).status).toBe(400);
+    expect((await owner("GET", "/v1/sessions/x?wait=never")).status).toBe(400);
+    expect((await owner("GET", `/v1/proofs/${ended}?format=auditproof-2.2`)).status).toBe(400);
+    expect(
+      (await owner("POST", `/v1/sessions/${session}/exec`, { command: "true", env: { "A=": "b" } })).status,
+    ).toBe(400);
+    expect(
+      (await owner("POST", `/v1/sessions/${session}/exec`, { command: "é".repeat(131_000) })).status,
+    ).toBe(400);
+  });
+
+  it("answers 304 to what has not changed, in every form of If-None-Match", async () => {
+    for (const path of [`/v1/sessions/${ended}`, `/v1/proofs/${ended}`]) {
+      const etag = (await owner("GET", path)).headers.get("etag")!;
+      for (const header of [etag, `W/${etag}`, `"x", ${etag}`, "*"]) {
+        expect((await owner("GET", path, undefined, { "if-none-match": header })).status).toBe(304);
+      }
+    }
+  });
+
   it("answers 404 to unknown routes in the surface's format", async () => {
     for (const path of ["/v1/nothing", "/", "/v1/sessions/", "/v1/%00", "/v1/sessions/%zz"]) {
       const reply = await owner("GET", path);
