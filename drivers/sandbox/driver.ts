@@ -224,6 +224,10 @@ export class SandboxDriver
     return processes > 0 && mounts > 0;
   }
 
+  get launcherPid(): number | undefined {
+    return this.#launcher.pid;
+  }
+
   get proberPid(): number | undefined {
     return this.#prober.pid;
   }

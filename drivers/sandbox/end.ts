@@ -15,12 +15,13 @@ import { type Seen, timed } from "./facts.ts";
 import { closeAll, type Sandbox } from "./machine.ts";
 import type { Prober } from "./prober/client.ts";
 import type { ScanQuestion, Watched } from "./prober/question.ts";
-import { startTime } from "./process-table.ts";
-import type { SandboxRecord } from "./record.ts";
+import { startTime, statusFields } from "./process-table.ts";
+import type { SandboxRecord, StartedFacts } from "./record.ts";
 import { removeFolders } from "./start.ts";
 import { type Wiped, wipeTree } from "./wipe.ts";
 
 const ANSWER_MS = 1000;
+const ORPHAN_MS = 5000;
 
 export interface Traces {
   folders: string[];
@@ -72,7 +73,7 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
     // command is waited for by its entry.
     await endWork(sandbox);
     const late = setTimeout(() => sandbox.monitor.kill(), 5000);
-    await sandbox.monitor.gone;
+    if (!(await sandbox.monitor.gone)) await firstEnded(started);
     clearTimeout(late);
     return Math.round(performance.now() - from);
   });
@@ -150,6 +151,16 @@ async function endWork({ work, entries }: Sandbox): Promise<void> {
     // What a stopped reader left unread would keep a command from counting as ended.
     for (const stream of entry.stdio) stream.destroy();
   }
+}
+
+/**
+ * For a machine whose launcher died: nobody waits for its processes then. Process 1 is a zombie or
+ * gone only when the kernel has ended everything else in its pid namespace.
+ */
+async function firstEnded({ pid, pidStart }: StartedFacts): Promise<void> {
+  const deadline = performance.now() + ORPHAN_MS;
+  const alive = () => startTime(pid) === pidStart && !statusFields(pid)?.get("State")?.startsWith("Z");
+  while (alive() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
 /** Processes still in a machine's folders, once each. */

@@ -37,7 +37,8 @@ export interface Monitor {
   pid: Promise<number>;
   /** The first byte of process 1. */
   up: Promise<void>;
-  gone: Promise<void>;
+  /** False when only the launcher is known to have ended: its machines die then, each in its own time. */
+  gone: Promise<boolean>;
   kill(): void;
 }
 
@@ -66,26 +67,26 @@ export class Launcher {
     const id = String(++this.#lastId);
     const pid = Promise.withResolvers<number>();
     const up = Promise.withResolvers<void>();
-    const gone = Promise.withResolvers<void>();
+    const gone = Promise.withResolvers<boolean>();
     // Which of them is waited for depends on how far the start comes.
     for (const each of [pid, up]) each.promise.catch(() => {});
-    const lost = (why: string) => {
+    const fail = (why: string, waitedFor: boolean) => {
       const error = new Error(why);
       pid.reject(error);
       up.reject(error);
-      gone.resolve();
+      gone.resolve(waitedFor);
     };
     this.#started.set(id, {
-      lost,
+      lost: (why) => fail(why, false),
       heard: ([what, ...words]) => {
         if (what === "pid") pid.resolve(Number(words[0]));
         else if (what === "up") up.resolve();
-        else
-          lost(
-            `bwrap ended (${words[0]}): ${Buffer.from(words[1] ?? "", "hex")
-              .toString()
-              .trim()}`,
-          );
+        else {
+          const complaint = Buffer.from(words[1] ?? "", "hex")
+            .toString()
+            .trim();
+          fail(`bwrap ended (${words[0]}): ${complaint}`, true);
+        }
       },
     });
     const { uid, filterPath, canaryHex, cgroupFiles, args } = ask;

@@ -10,16 +10,18 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   rmdirSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
 import type { EndFacts } from "../driver.ts";
+import { listPids, statusFields, tryRead } from "./process-table.ts";
 import type { SandboxRecord } from "./record.ts";
 import { type OwnDriver, ownDriver } from "./testing.ts";
 
@@ -87,6 +89,15 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
     await task.end();
     expect(failed(facts)).toEqual(["namespace"]);
     expect(facts.steps.namespace.measured.tasks_found).toBeGreaterThan(0);
+  });
+
+  test("a task in its mount namespace fails step 1, and step 2 for the mounts it keeps", async () => {
+    const { id, pid } = await started();
+    const task = await hold("nsenter", ["--mount", "-t", String(pid), "sh", "-c", "echo in; exec sleep 60"]);
+    const facts = await own.driver.stop(id);
+    await task.end();
+    expect(failed(facts)).toEqual(["namespace", "tmpfs"]);
+    expect(facts.steps.namespace.measured.tasks_found).toBe(1);
   });
 
   test("an open file fails step 2 alone", async () => {
@@ -186,4 +197,36 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
     process.kill(own.driver.proberPid!, "SIGKILL");
     expect(failed(await own.driver.stop(id))).toEqual([]);
   });
+
+  test("when the watch on its file systems is lost, they are searched for instead", async () => {
+    const { id } = await started();
+    // Large, so that there is time between the setting of the watch and the question about it.
+    await run(own.driver, id, "head -c 50000000 /dev/urandom > large");
+    const watcher = watcherOf(own.driver.proberPid!);
+    const ended = own.driver.stop(id);
+    await vi.waitUntil(() => watchesOf(watcher) > 0, { timeout: 10_000, interval: 1 });
+    process.kill(watcher, "SIGKILL");
+    const facts = await ended;
+    expect(failed(facts)).toEqual([]);
+    expect(watcherOf(own.driver.proberPid!, false)).toBe(0);
+  });
 });
+
+/** The prober's own child that watches file systems. */
+function watcherOf(prober: number, required = true): number {
+  const found = listPids().find(
+    (pid) =>
+      statusFields(pid)?.get("PPid") === String(prober) && !statusFields(pid)?.get("State")?.startsWith("Z"),
+  );
+  if (found === undefined && required) throw new Error("nothing watches");
+  return found ?? 0;
+}
+
+function watchesOf(pid: number): number {
+  return (
+    readdirSync(`/proc/${pid}/fdinfo`)
+      .map((fd) => tryRead(`/proc/${pid}/fdinfo/${fd}`) ?? "")
+      .join("")
+      .split("inotify wd:").length - 1
+  );
+}
