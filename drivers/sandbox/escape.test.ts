@@ -169,7 +169,9 @@ describeWith([bubblewrap, root], "an escape", () => {
     expect(ran).toMatchObject({ exitCode: 124, timedOut: true });
     expect(most).toBeLessThanOrEqual(SPEC.pidsMax + 2); // the entry joins from outside
     expect(most).toBeGreaterThan(10);
-    expect((await sh("ls /proc | grep -c '^[0-9]'")).stdout.trim()).toMatch(/^[3-6]$/);
+    // The dead may still wait for process 1 to take note of them; what lived would go on for ever.
+    const listed = async () => (await sh("ls /proc | grep -c '^[0-9]'")).stdout.trim();
+    await expect.poll(listed, { timeout: 10_000 }).toMatch(/^[3-6]$/);
   });
 
   test.runIf(counted)("a memory bomb dies of its own limit", async () => {
