@@ -31,6 +31,9 @@ export function addPages(app: FastifyInstance, { documents, metrics, ready, inst
         url: path,
         withDefaultFonts: false,
         telemetry: false,
+        // A bar of links to elsewhere.
+        showDeveloperTools: "never",
+        authentication: { preferredSecurityScheme: "apiKey" },
         hideClientButton: true,
         agent: { disabled: true },
         mcp: { disabled: true },
