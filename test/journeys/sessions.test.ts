@@ -23,10 +23,10 @@ describeWith([bubblewrap], "casemate up", () => {
   });
   afterAll(() => casemate[Symbol.asyncDispose]());
 
-  it("prints the key it wrote for its owner only, and what runs here", () => {
+  it("prints the key it wrote for its owner only, and what runs here", async () => {
     const path = join(casemate.state, "admin.key");
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(casemate.output()).toContain(readFileSync(path, "utf8").trim());
+    await expect.poll(casemate.output).toContain(readFileSync(path, "utf8").trim());
     expect(casemate.output()).toMatch(/isolation process: ready \(limits by /);
   });
 
