@@ -156,6 +156,10 @@ class Listener {
 const CUT_OFF =
   /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect)/;
 
+/** Why a statement ended itself by `refuse` (migration 0002), or null. Nothing it did remains. */
+export const refusalOf = (error: unknown): string | null =>
+  (error as { code?: string }).code === "CM001" ? (error as Error).message : null;
+
 /** PostgreSQL's own words for "no room" and "going away", which a client may retry. */
 export function unavailable(error: unknown): Fault | null {
   const code = (error as { code?: string })?.code ?? "";

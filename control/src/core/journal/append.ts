@@ -22,6 +22,10 @@ export interface JournalEntry {
   payload: Record<string, unknown>;
 }
 
+/** Members that only the statement itself knows. */
+export type ComputedEntry = Omit<JournalEntry, "account" | "type" | "subject"> &
+  Record<"account" | "type" | "subject", RawBuilder<unknown>>;
+
 export const JOURNAL_CHANNEL = "casemate_journal";
 
 /** Appends and returns the sequence number. Takes the account's lock: call it late in the transaction. */
@@ -33,7 +37,10 @@ export async function append(tx: Tx, entry: JournalEntry): Promise<number> {
 }
 
 /** The same as clauses `numbered`, `entry` of a larger statement that appends only where `condition` holds. */
-export function appendClauses(entry: JournalEntry, condition: RawBuilder<unknown>): RawBuilder<unknown> {
+export function appendClauses(
+  entry: JournalEntry | ComputedEntry,
+  condition: RawBuilder<unknown>,
+): RawBuilder<unknown> {
   const salt = randomBytes(16);
   const text = JSON.stringify(entry.payload);
   const payloadHash = createHash("sha256").update(salt).update(text).digest();

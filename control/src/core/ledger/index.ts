@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: Apache-2.0
-export { HELD, release, settle, takeClauses, usedOf } from "./reserve.ts";
+export { concludeClauses, HELD, takeClauses, usedOf } from "./reserve.ts";

@@ -44,31 +44,33 @@ export function takeClauses(
     )`;
 }
 
-/** What was reserved has been used for good: the counter keeps it. */
-export const settle = (tx: Tx, machine: string, quota: string) => conclude(tx, machine, quota, "settled", 0);
-/** What was reserved is given back. */
-export const release = (tx: Tx, machine: string, quota: string) =>
-  conclude(tx, machine, quota, "released", -1);
-
-async function conclude(
-  tx: Tx,
-  machine: string,
+/**
+ * Clause `<name>` (a row when the reservation was concluded now) for a statement whose clause `machine`
+ * names the machine that is over. `released` gives back what was reserved; `settled` keeps it, for it
+ * was used for good.
+ */
+export function concludeClauses(
+  name: string,
   quota: string,
-  reason: string,
-  quantity: number,
-): Promise<void> {
-  await sql`
-    with held as (
-      select account_id, period from ledger_entries
-      where machine_id = ${machine} and quota = ${quota} and reason = 'reserved'
-    ), entry as (
+  reason: "settled" | "released",
+): RawBuilder<unknown> {
+  const clause = (suffix: string) => sql.raw(`${name}${suffix}`);
+  const quantity = reason === "released" ? -1 : 0;
+  const concluded = sql`
+    ${clause("_entry")} as (
       insert into ledger_entries (account_id, machine_id, quota, period, reason, quantity)
-      select account_id, ${machine}, ${quota}, period, ${reason}, ${quantity}::int from held
+      select l.account_id, l.machine_id, l.quota, l.period, ${reason}, ${quantity}::int
+      from ledger_entries l join machine on l.machine_id = machine.id
+      where l.quota = ${quota} and l.reason = 'reserved'
       on conflict (machine_id, quota, reason) do nothing
       returning account_id, period
-    )
-    update quota_counters c set used = c.used + ${quantity}::int from entry e
-    where c.account_id = e.account_id and c.quota = ${quota} and c.period = e.period`.execute(tx);
+    )`;
+  if (quantity === 0) return sql`${concluded}, ${clause("")} as (select from ${clause("_entry")})`;
+  return sql`${concluded}, ${clause("")} as (
+      update quota_counters c set used = c.used + ${quantity}::int from ${clause("_entry")} e
+      where c.account_id = e.account_id and c.quota = ${quota} and c.period = e.period
+      returning c.used
+    )`;
 }
 
 export async function usedOf(

@@ -2,6 +2,6 @@
 export { type Converger, every, startConverger } from "./converge.ts";
 export type { MachineRow } from "./machine.ts";
 export { type Ended, observe, type Reactions } from "./observe.ts";
-export { requestClause, requestEnd, requestExpiry } from "./request.ts";
+export { endClause, requestClause, requestEnd, requestExpiry } from "./request.ts";
 export { isOver } from "./transitions.ts";
 export { openWatch, type Watch } from "./watch.ts";

@@ -26,15 +26,18 @@ export function requestClause(ask: MachineRequest, when: RawBuilder<unknown>): R
 
 /** Asks for the end. The first wish decides the trigger; a repeat changes nothing. */
 export async function requestEnd(db: Db | Tx, id: string, trigger: EndTrigger): Promise<MachineRow | null> {
-  const row = await db
-    .updateTable("machines")
-    .set((eb) => ({ want: "down", generation: eb("generation", "+", 1), end_trigger: trigger }))
-    .where("id", "=", id)
-    .where("want", "=", "up")
-    .where("state", "in", ["requested", "running"])
-    .returningAll()
-    .executeTakeFirst();
-  return row ?? null;
+  const { rows } = await sql<MachineRow>`
+    with ${endClause(sql`${id}`, trigger)} select * from machine`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** The same as clause `machine`: the row as it is now wished for, or none. */
+export function endClause(id: RawBuilder<unknown>, trigger: EndTrigger): RawBuilder<unknown> {
+  return sql`
+    machine as (
+      update machines set want = 'down', generation = generation + 1, end_trigger = ${trigger}
+      where id = ${id} and want = 'up' and state in ('requested', 'running') returning *
+    )`;
 }
 
 /** Asks for the end of everything whose time is over by the database's clock. */

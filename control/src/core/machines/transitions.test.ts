@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from "vitest";
-import { isOver, type MachineState, nextState, type ObservedKind } from "./transitions.ts";
+import { changeBy, isOver, type MachineState, nextState, type ObservedKind } from "./transitions.ts";
 
 const STATES: MachineState[] = ["requested", "running", "ended", "failed"];
 const KINDS: ObservedKind[] = ["running", "refused", "failed", "ended"];
@@ -9,6 +9,13 @@ describe("the transition table", () => {
   it("never leaves a final state", () => {
     for (const state of STATES.filter(isOver)) {
       for (const kind of KINDS) expect(nextState(state, kind)).toBeNull();
+    }
+  });
+
+  it("reads the same backwards: each kind of observation leads to one state, from those it changes", () => {
+    for (const kind of KINDS) {
+      const { from, to } = changeBy(kind);
+      for (const state of STATES) expect(nextState(state, kind)).toBe(from.includes(state) ? to : null);
     }
   });
 

@@ -24,4 +24,11 @@ export function nextState(state: MachineState, observed: ObservedKind): MachineS
   return TABLE[state][observed] ?? null;
 }
 
+/** The same table read backwards: which states the observation changes, and into which. */
+export function changeBy(observed: ObservedKind): { from: MachineState[]; to: MachineState } {
+  const states = Object.keys(TABLE) as MachineState[];
+  const from = states.filter((state) => TABLE[state][observed] !== undefined);
+  return { from, to: TABLE[from[0]!][observed]! };
+}
+
 export const isOver = (state: string): boolean => state === "ended" || state === "failed";

@@ -3,24 +3,6 @@
 import type { HostFacts } from "#contract/link/machine.ts";
 import type { Db } from "../../database/open.ts";
 
-export interface KeptProof {
-  document: Buffer;
-  saltSealed: Buffer;
-  outcome: string;
-}
-
-export async function findProof(db: Db, account: string, subject: string): Promise<KeptProof | null> {
-  const row = await db
-    .selectFrom("proofs")
-    .select(["document", "salt_sealed", "outcome"])
-    .where("subject_id", "=", subject)
-    .where("account_id", "=", account)
-    .executeTakeFirst();
-  return row === undefined
-    ? null
-    : { document: row.document, saltSealed: row.salt_sealed, outcome: row.outcome };
-}
-
 /** What a key id may look like; anything else (a NUL byte, say) is not asked of the database. */
 const KEY_ID = /^[\w.-]{1,128}$/;
 

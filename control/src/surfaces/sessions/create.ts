@@ -7,9 +7,10 @@ import { makeId } from "../../core/identity/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { HELD, takeClauses } from "../../core/ledger/index.ts";
 import { isOver, requestClause, requestEnd } from "../../core/machines/index.ts";
+import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
-import { requireSession } from "./rows.ts";
+import type { SessionRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
 import { tierOf } from "./tiers.ts";
 import { etagOf, viewSession } from "./view.ts";
@@ -39,37 +40,36 @@ export async function create(deps: Needs, call: Call<typeof createSession>): Pro
     expiresAt: ttlSeconds === null ? null : new Date(call.now.getTime() + ttlSeconds * 1000),
   };
 
-  await deps.db.write(async (tx) => {
-    const slot = { quota: "sessions", period: HELD, limit: limits.concurrentSessions };
-    const cdp = { quota: "cdps", period: account.cycleStart, limit: limits.cdpsPerCycle };
-    const both = sql`exists (select from cdp) and exists (select from slot)`;
-    const { rows } = await sql<{ slot: boolean; cdp: boolean }>`
-      with ${takeClauses("slot", account.id, machineId, slot, sql`true`)},
-      ${takeClauses("cdp", account.id, machineId, cdp, sql`exists (select from slot)`)},
-      ${requestClause(request, both)},
-      session as (
-        insert into sessions (id, account_id, machine_id, data_classification, jurisdiction, ttl_seconds, created_at)
-        select ${sessionId}, ${account.id}, id, ${classification}, ${account.jurisdiction}, ${ttlSeconds}::int, ${createdAt}
-        from machine
-      ),
-      ${appendClauses(
-        {
-          account: account.id,
-          type: "session.created",
-          subject: sessionId,
-          payload: { data_classification: classification, ttl_seconds: ttlSeconds },
-        },
-        sql`exists (select from machine)`,
-      )}
-      select exists (select from slot) as slot, exists (select from cdp) as cdp, (select count(*) from entry)`.execute(
-      tx,
-    );
-    const row = rows[0]!;
-    // Throwing rolls back whichever of the two was taken.
-    if (!row.slot)
-      throw new Fault("ledger.concurrent", { cap: limits.concurrentSessions }, { retryAfterSeconds: 5 });
-    if (!row.cdp) throw new Fault("ledger.quota-exceeded", { limit: limits.cdpsPerCycle });
-  });
+  const slot = { quota: "sessions", period: HELD, limit: limits.concurrentSessions };
+  const cdp = { quota: "cdps", period: account.cycleStart, limit: limits.cdpsPerCycle };
+  const created = {
+    account: account.id,
+    type: "session.created",
+    subject: sessionId,
+    payload: { data_classification: classification, ttl_seconds: ttlSeconds },
+  };
+  await sql`
+    with ${takeClauses("slot", account.id, machineId, slot, sql`true`)},
+    ${takeClauses("cdp", account.id, machineId, cdp, sql`exists (select from slot)`)},
+    ${requestClause(request, sql`exists (select from cdp) and exists (select from slot)`)},
+    session as (
+      insert into sessions (id, account_id, machine_id, data_classification, jurisdiction, ttl_seconds, created_at)
+      select ${sessionId}, ${account.id}, id, ${classification}, ${account.jurisdiction}, ${ttlSeconds}::int, ${createdAt}
+      from machine
+    ),
+    ${appendClauses(created, sql`exists (select from machine)`)}
+    select case
+      when not exists (select from slot) then refuse('concurrent')
+      when not exists (select from cdp) then refuse('quota')
+      else (select count(*) = 1 from entry) end`
+    .execute(deps.db.run)
+    .catch((error: unknown) => {
+      const refused = refusalOf(error);
+      if (refused === "concurrent")
+        throw new Fault("ledger.concurrent", { cap: slot.limit }, { retryAfterSeconds: 5 });
+      if (refused === "quota") throw new Fault("ledger.quota-exceeded", { limit: cdp.limit });
+      throw error;
+    });
 
   const settled = deps.watch.settled(machineId, deps.startTimeoutMs);
   deps.fleet.send(host, [
@@ -84,7 +84,12 @@ export async function create(deps: Needs, call: Call<typeof createSession>): Pro
   ]);
   const state = await settled;
   if (state !== "running") await giveUp(deps, machineId, state);
-  const row = await requireSession(deps.db.soft, account.id, sessionId);
+  const row: SessionRow = {
+    ...{ id: sessionId, account_id: account.id, machine_id: machineId, status: "active", version: 1 },
+    ...{ data_classification: classification, jurisdiction: account.jurisdiction, ttl_seconds: ttlSeconds },
+    ...{ created_at: createdAt, expires_at: request.expiresAt, ended_at: null },
+    ...{ executing_by: null, end_trigger: null },
+  };
   return {
     status: 201,
     body: viewSession(row),

@@ -7,54 +7,52 @@ import { createHash } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { regulatoryContext } from "#evidence/proofs/regulatory.ts";
-import { requestEnd } from "../../core/machines/index.ts";
-import { findProof } from "../../core/proofs/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
 import { saltIdentity } from "./reactions.ts";
-import { requireSession, type SessionRow } from "./rows.ts";
+import { type EndedSession, requireWithProof, wishForEnd } from "./rows.ts";
 
 type Needs = Pick<Deps, "db" | "converger" | "watch" | "vault" | "endTimeoutMs">;
 
 export async function destroy(deps: Needs, call: Call<typeof destroySession>): Promise<Answer> {
-  const session = await requireSession(deps.db.soft, call.account.id, call.params.id);
-  if (session.ended_at !== null) return proofBody(deps, call.account.id, session);
-  const over = deps.watch.over(session.machine_id, deps.endTimeoutMs);
-  const machine = await requestEnd(deps.db.run, session.machine_id, "api");
-  if (machine !== null) deps.converger.send(machine, call.now);
-  if ((await over) === null) throw new Fault("machine.too-slow", {}, { retryAfterSeconds: 5 });
-  return proofBody(deps, call.account.id, await requireSession(deps.db.soft, call.account.id, session.id));
+  const { account, params } = call;
+  const wished = await wishForEnd(deps.db.run, account.id, params.id);
+  if (wished === null) throw new Fault("session.not-found");
+  const { session, machine } = wished;
+  if (session.ended_at === null) {
+    const over = deps.watch.over(session.machine_id, deps.endTimeoutMs);
+    if (machine !== null) deps.converger.send(machine, call.now);
+    if ((await over) === null) throw new Fault("machine.too-slow", {}, { retryAfterSeconds: 5 });
+  }
+  return proofBody(deps, await requireWithProof(deps.db.soft, account.id, session.id));
 }
 
 /** The proof goes out as the bytes that were signed, so it is spliced into the body, never re-serialised. */
-async function proofBody(deps: Needs, account: string, session: SessionRow): Promise<Answer> {
-  const proof = await findProof(deps.db.soft, account, session.id);
-  if (proof === null) throw new Fault("session.no-proof");
-  const salt = await deps.vault.open(saltIdentity(session.id), proof.saltSealed);
+async function proofBody(deps: Needs, session: EndedSession): Promise<Answer> {
+  const { document, salt_sealed, jurisdiction, data_classification } = session;
+  if (document === null || salt_sealed === null) throw new Fault("session.no-proof");
+  const salt = await deps.vault.open(saltIdentity(session.id), salt_sealed);
   const head = JSON.stringify({ session_id: session.id, status: session.status });
   const tail = JSON.stringify({
-    regulatory_context: regulatoryContext({
-      jurisdiction: session.jurisdiction,
-      classification: session.data_classification,
-    }),
-    session_context: { jurisdiction: session.jurisdiction, data_classification: session.data_classification },
+    regulatory_context: regulatoryContext({ jurisdiction, classification: data_classification }),
+    session_context: { jurisdiction, data_classification },
     salt: salt.toString("hex"),
   });
-  const text = `${head.slice(0, -1)},"cdp":${proof.document.toString()},${tail.slice(1)}`;
+  const text = `${head.slice(0, -1)},"cdp":${document.toString()},${tail.slice(1)}`;
   return { status: 200, bytes: Buffer.from(text), mediaType: "application/json; charset=utf-8" };
 }
 
 export async function readProof(deps: Pick<Deps, "db">, call: Call<typeof getProof>): Promise<Answer> {
-  const session = await requireSession(deps.db.soft, call.account.id, call.params.session_id);
-  const proof = await findProof(deps.db.soft, call.account.id, session.id);
-  if (proof === null)
+  const session = await requireWithProof(deps.db.soft, call.account.id, call.params.session_id);
+  const { document } = session;
+  if (document === null)
     throw new Fault(session.ended_at === null ? "session.proof-pending" : "session.no-proof");
-  const etag = `"${createHash("sha256").update(proof.document).digest("hex").slice(0, 32)}"`;
+  const etag = `"${createHash("sha256").update(document).digest("hex").slice(0, 32)}"`;
   if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
   return {
     status: 200,
-    bytes: proof.document,
+    bytes: document,
     mediaType: "application/json; charset=utf-8",
     headers: { etag },
   };

@@ -13,7 +13,7 @@ import { appendClauses } from "../../core/journal/index.ts";
 import type { Answer, Call, ServerEvent } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { dressError } from "./errors.ts";
-import { requireSession, type SessionRow, takeForExec } from "./rows.ts";
+import { type PlacedSession, requireSession, type SessionRow, takeForExec } from "./rows.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "replica" | "watch" | "log">;
 type ExecCall = Call<typeof execOperation>;
@@ -41,7 +41,7 @@ export async function exec(deps: Needs, call: ExecCall): Promise<Answer> {
   const session = await take(deps, call);
   let stream: LinkStream;
   try {
-    stream = await open(deps, session, call, streaming, input !== null);
+    stream = open(deps, session, call, streaming, input !== null);
   } catch (error) {
     await giveBack(deps, session, null);
     throw error;
@@ -71,7 +71,7 @@ export async function exec(deps: Needs, call: ExecCall): Promise<Answer> {
   }
 }
 
-async function take(deps: Needs, call: ExecCall): Promise<SessionRow> {
+async function take(deps: Needs, call: ExecCall): Promise<PlacedSession> {
   const taken = await takeForExec(deps.db.soft, call.account.id, call.params.id, deps.replica);
   if (taken !== null) return taken;
   const session = await requireSession(deps.db.soft, call.account.id, call.params.id);
@@ -80,23 +80,18 @@ async function take(deps: Needs, call: ExecCall): Promise<SessionRow> {
   throw new Fault("session.ended", { status: session.end_trigger === "ttl" ? "expired" : "destroyed" });
 }
 
-async function open(
+function open(
   deps: Needs,
-  session: SessionRow,
+  session: PlacedSession,
   call: ExecCall,
   streaming: boolean,
   hasInput: boolean,
-): Promise<LinkStream> {
+): LinkStream {
   const { command, timeout, env, cwd } = call.body;
-  const machine = await deps.db.soft
-    .selectFrom("machines")
-    .select("host_id")
-    .where("id", "=", session.machine_id)
-    .executeTakeFirstOrThrow();
   const remainingMs =
     session.expires_at === null ? Number.MAX_SAFE_INTEGER : session.expires_at.getTime() - call.now.getTime();
   const timeoutMs = Math.min((timeout ?? Number.MAX_SAFE_INTEGER / 1000) * 1000, remainingMs);
-  return deps.fleet.open(machine.host_id ?? "", {
+  return deps.fleet.open(session.host_id ?? "", {
     kind: "exec",
     machineId: session.machine_id,
     command,

@@ -2,6 +2,7 @@
 /** Sessions in the database. Another account's session is indistinguishable from a missing one. */
 import { type Selectable, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import { endClause, type MachineRow } from "../../core/machines/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Tables } from "../../database/tables.ts";
 
@@ -51,17 +52,54 @@ export async function listSessionRows(db: Db, page: Page): Promise<SessionRow[]>
   return rows;
 }
 
-/** True when this call took the session; only one command runs at a time. */
+/** A session with the host that has its machine. */
+export type PlacedSession = SessionRow & { host_id: string | null };
+
+/** Null when this call did not take the session; only one command runs at a time. */
 export async function takeForExec(
   db: Db,
   account: string,
   id: string,
   replica: string,
-): Promise<SessionRow | null> {
-  const { rows } = await sql<SessionRow>`
+): Promise<PlacedSession | null> {
+  if (!ID.test(id)) return null;
+  const { rows } = await sql<PlacedSession>`
     update sessions s set status = 'executing', executing_by = ${replica}, version = s.version + 1
     from machines m
     where s.id = ${id} and s.account_id = ${account} and s.status = 'active' and m.id = s.machine_id and m.want = 'up'
-    returning s.*, m.expires_at, m.end_trigger`.execute(db);
+    returning s.*, m.expires_at, m.end_trigger, m.host_id`.execute(db);
   return rows[0] ?? null;
+}
+
+/** A session, and the machine whose end was wished for just now: null when it had been wished for, or is over. */
+export async function wishForEnd(
+  db: Db,
+  account: string,
+  id: string,
+): Promise<{ session: SessionRow; machine: MachineRow | null } | null> {
+  if (!ID.test(id)) return null;
+  const { rows } = await sql<SessionRow & { wished: MachineRow | null }>`
+    with session as (
+      select s.*, m.expires_at, m.end_trigger from sessions s join machines m on m.id = s.machine_id
+      where s.id = ${id} and s.account_id = ${account}
+    ), ${endClause(sql`(select machine_id from session where ended_at is null)`, "api")}
+    select session.*, to_jsonb(machine) as wished from session left join machine on true`.execute(db);
+  if (rows[0] === undefined) return null;
+  const { wished, ...session } = rows[0];
+  return { session, machine: wished && { ...wished, expires_at: session.expires_at } };
+}
+
+export interface EndedSession extends SessionRow {
+  document: Buffer | null;
+  salt_sealed: Buffer | null;
+}
+
+/** A session with its proof; `document` is null when there is none, or none yet. */
+export async function requireWithProof(db: Db, account: string, id: string): Promise<EndedSession> {
+  const { rows } = await sql<EndedSession>`
+    select s.*, m.expires_at, m.end_trigger, p.document, p.salt_sealed
+    from sessions s join machines m on m.id = s.machine_id left join proofs p on p.subject_id = s.id
+    where s.id = ${ID.test(id) ? id : ""} and s.account_id = ${account}`.execute(db);
+  if (rows[0] === undefined) throw new Fault("session.not-found");
+  return rows[0];
 }
