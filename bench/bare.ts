@@ -46,7 +46,7 @@ const cgroups = findCgroups(owner);
 const filter = assembleFilter(process.arch as Machine);
 const filterPath = join(folder, "filter.bpf");
 writeFilter(filterPath, filter);
-const launcher = new Launcher();
+const launcher = new Launcher("machines");
 const root = rootArguments(null, prepareSkeleton(folder));
 const held: ChildProcess[] = [];
 let target: Sandbox | undefined;

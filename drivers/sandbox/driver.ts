@@ -70,8 +70,8 @@ export class SandboxDriver
   readonly #cgroups: Cgroups;
   readonly #uids: UidPool;
   readonly #prober: Prober;
-  readonly #launcher = new Launcher();
-  readonly #entries = new EntryPool(this.#launcher, WAITING_ENTRIES);
+  readonly #launcher = new Launcher("machines");
+  readonly #entries = new EntryPool(WAITING_ENTRIES);
   readonly #traces: Traces;
   readonly #live = new Map<string, Sandbox>();
   readonly #starting = new Set<string>();
@@ -247,8 +247,7 @@ export class SandboxDriver
   /** Ends every machine, the launcher and the prober. */
   async close(): Promise<void> {
     await Promise.allSettled(this.live().map((machineId) => this.stop(machineId)));
-    this.#entries.close();
-    await this.#launcher.close();
+    await Promise.all([this.#entries.close(), this.#launcher.close()]);
     await this.#prober.close();
     this.#cgroups.close();
   }

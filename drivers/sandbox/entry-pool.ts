@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Entry programs that wait for work: starting perl and compiling the program costs as much as all the
- * rest; done beforehand, entering a sandbox costs what the kernel asks for it. A waiting one knows
- * nothing yet: no machine, no descriptor, no command.
+ * Entry programs that wait for work, so that entering a sandbox costs what the kernel asks for it. A
+ * waiting one knows nothing yet: no machine, no descriptor, no command.
  *
  *  A. Each is used once.
  *  B. One that is taken is replaced a moment later, not while its command waits for the processor.
  *  C. One whose driver died reads the end of its configuration and goes.
  */
-import type { EntryProcess, Launcher } from "./launcher.ts";
+import { type EntryProcess, Launcher } from "./launcher.ts";
 
 const REFILL_MS = 20;
 
 export class EntryPool {
-  readonly #launcher: Launcher;
+  readonly #launcher = new Launcher("entries");
   readonly #size: number;
   readonly #waiting: EntryProcess[] = [];
   #coming = 0;
   #refill: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(launcher: Launcher, size: number) {
-    this.#launcher = launcher;
+  constructor(size: number) {
     this.#size = size;
   }
 
@@ -40,10 +38,11 @@ export class EntryPool {
     }, REFILL_MS);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#refill);
     for (const entry of this.#waiting.splice(0)) discard(entry);
+    await this.#launcher.close();
   }
 
   #start(): void {

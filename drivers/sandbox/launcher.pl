@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Starts programs for the driver. A fork copies the page tables of whoever forks: milliseconds of a
-# stopped event loop in a grown host, a third of one in this small process. Resident, one for each
-# driver; it knows how to start two things and nothing else.
+# stopped event loop in a grown host, a third of one in this small process. Resident, two for each
+# driver, each of which knows how to start one thing:
 #
 #   machine  puts itself into the machine's cgroups, becomes the machine's uid, and runs bubblewrap
-#   entry    runs the entry program with five pipes, which the driver opens through our /proc/<pid>/fd
+#   entry    becomes the entry program, with five pipes that the driver opens through our /proc/<pid>/fd
+#
+# The one for entries was given the program's path and has compiled it, so that an entry is a fork and
+# not a start of perl (6 ms of a processor). Two, because a fork is a copy of the memory: an entry,
+# which goes into a session, must not hold what was said about other machines.
 #
 # What stays true:
 #  A. What we started dies with us, and we die with the driver (PR_SET_PDEATHSIG, and the end of input).
@@ -16,7 +20,7 @@
 #
 # Asked on descriptor 0: a decimal length, LF, and that many bytes of fields ended by NUL each.
 #   machine id uid filter canary cgroup-files argument…   (uid may be empty, cgroup files are joined by LF)
-#   entry id program
+#   entry id
 #   taken id             the driver has opened the pipes of an entry
 #   kill id
 # Answers on descriptor 1, a line each:
@@ -27,7 +31,7 @@
 use strict;
 no warnings;
 
-my ($calls, $driver) = @ARGV;
+my ($calls, $driver, $program) = @ARGV;
 my $self = $$;
 my %nr = map { split /=/ } split / /, $calls;
 use constant { PR_SET_PDEATHSIG => 1, F_DUPFD => 0 };
@@ -39,6 +43,14 @@ $SIG{PIPE} = 'IGNORE';
 pipe(my $died_r, my $died_w) or exit 125;
 $SIG{CHLD} = sub { syswrite($died_w, 'x') };
 open(my $null, '+<', '/dev/null') or exit 125;
+
+# As a named sub: the program's own subs then keep the variables of its first and only run.
+if (defined $program) {
+    open(my $in, '<', $program) or exit 125;
+    my $text = do { local $/; <$in> };
+    close $in;
+    eval "package Entry; sub become {\n#line 1 \"$program\"\n$text\n}\n1" or do { print STDERR $@; exit 125 };
+}
 
 my (%pid_of, %id_of, %kept, %complaint);
 my %heard;    # fileno => [handle, id, kind]
@@ -187,7 +199,7 @@ sub start_machine {
 }
 
 sub start_entry {
-    my ($id, $program) = @_;
+    my ($id) = @_;
     my (@ours, @theirs);
     for my $fd (0 .. 4) {
         pipe(my $r, my $w) or return failed($id, 'pipe');
@@ -203,9 +215,11 @@ sub start_entry {
             arrange(@theirs);
             chdir '/';
             %ENV = ();
-            exec { '/usr/bin/perl' } 'perl', '-f', $program or die "perl: $!\n";
+            $0 = 'casemate-entry';
+            Entry::become();
         };
-        complain($theirs[2], $@);
+        # The pipe of its errors is its standard error by now, and closed under its old number.
+        complain(\*STDERR, $@ || "the entry returned\n");
     }
     $pid_of{$id} = $pid;
     $id_of{$pid} = $id;

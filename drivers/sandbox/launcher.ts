@@ -54,10 +54,16 @@ interface Started {
 }
 
 export class Launcher {
+  /** Given to a launcher of entries: the program they run. */
+  readonly #program: string | null;
   readonly #started = new Map<string, Started>();
   #child: ChildProcess | undefined;
   #lastId = 0;
   #closed = false;
+
+  constructor(what: "machines" | "entries") {
+    this.#program = what === "entries" ? ENTRY : null;
+  }
 
   get pid(): number | undefined {
     return this.#child?.pid;
@@ -111,7 +117,7 @@ export class Launcher {
           this.#ask("taken", id);
         },
       });
-      this.#ask("entry", id, ENTRY);
+      this.#ask("entry", id);
     });
   }
 
@@ -141,7 +147,8 @@ export class Launcher {
   }
 
   #spawn(): ChildProcess {
-    const child = spawn("/usr/bin/perl", ["-f", LAUNCHER, CALLS, String(process.pid)], {
+    const program = this.#program === null ? [] : [this.#program];
+    const child = spawn("/usr/bin/perl", ["-f", LAUNCHER, CALLS, String(process.pid), ...program], {
       env: {},
       cwd: "/",
       stdio: ["pipe", "pipe", "inherit"],

@@ -11,7 +11,7 @@ while (time < $until) {
     for my $pid (grep { /^\d+$/ && $_ != $$ && $_ != 1 } readdir $proc) {
         my $comm = do { open(my $f, '<', "/proc/$pid/comm") or next; <$f> };
         chomp $comm;
-        next unless $comm eq 'perl';
+        next unless $comm eq 'casemate-entry';
         $seen++ unless $known{$pid}++;
         for my $link (qw(exe root cwd fd/0 fd/3 fd/4 fd/5)) {
             my $to = readlink "/proc/$pid/$link";
@@ -19,14 +19,14 @@ while (time < $until) {
             next unless defined $to;
             open(my $again, '<', "/proc/$pid/comm") or next;
             my $now = <$again>;
-            print "GOT $link $to\n" if defined $now && $now eq "perl\n";
+            print "GOT $link $to\n" if defined $now && $now eq "casemate-entry\n";
         }
         for my $file (qw(mem environ maps)) {
             open(my $f, '<', "/proc/$pid/$file") or next;
             sysread($f, my $bytes, 64) or next;
             open(my $again, '<', "/proc/$pid/comm") or next;
             my $now = <$again>;
-            print "GOT $file\n" if defined $now && $now eq "perl\n";
+            print "GOT $file\n" if defined $now && $now eq "casemate-entry\n";
         }
     }
 }
