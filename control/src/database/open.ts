@@ -11,6 +11,7 @@ import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import pg from "pg";
 import { Fault } from "#contract/errors.ts";
 import { migrate } from "./migrate.ts";
+import { isStalePlan, prepareStatements } from "./prepared.ts";
 import type { Tables } from "./tables.ts";
 
 export type Db = Kysely<Tables>;
@@ -54,7 +55,10 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     });
     // The pool hears a connection's end only while it lies idle. Between two statements of a transaction
     // nobody would, and an error nobody hears ends the process: the next statement tells it (C).
-    pool.on("connect", (client) => client.on("error", () => {}));
+    pool.on("connect", (client) => {
+      client.on("error", () => {});
+      prepareStatements(client);
+    });
     pool.on("error", (error) => {
       if (!closing) onError(error);
     });
@@ -179,7 +183,7 @@ export function unavailable(error: unknown): Fault | null {
     "EPIPE",
   ];
   const { message } = error as { message?: string };
-  if (gone.includes(code) || CUT_OFF.test(message ?? ""))
+  if (gone.includes(code) || isStalePlan(error) || CUT_OFF.test(message ?? ""))
     return new Fault("platform.database-unavailable", {}, { cause: error });
   return null;
 }
