@@ -4,55 +4,56 @@
  * the new ones: written beside, then renamed over.
  */
 import { randomBytes } from "node:crypto";
-import { close, closeSync, fdatasync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import {
+  close,
+  closeSync,
+  fdatasync,
+  fstatSync,
+  fsync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { KEY_BYTES } from "./seal.ts";
 
 export const TEMPORARY = ".new";
 const flushData = promisify(fdatasync);
+const flushAll = promisify(fsync);
 const closeFile = promisify(close);
 
 /**
  * How far the bytes are when `replaceFile` resolves. `behind`: in the page cache, which outlives this
- * process but not the machine; a lane flushes them later. `bytes`: on disk, while the rename may still wait in the file system's journal, behind every earlier one.
- * `name`: found under its name whatever happens now.
+ * process but not the machine; a lane flushes them later. `name`: on disk, and found under its name
+ * whatever happens now.
  */
-export type Flush = { behind: FlushLane } | "bytes" | "name";
+export type Flush = { behind: FlushLane } | "name";
 
+/** Only the flushes leave this thread: the short calls cost 0.1 ms in all, and turns through the thread pool 1. */
 export async function replaceFile(path: string, bytes: Uint8Array, flush: Flush): Promise<void> {
   const beside = path + TEMPORARY;
-  if (typeof flush === "object") return flush.behind.take(replaceAtOnce(path, beside, bytes));
-  const file = await open(beside, "w", 0o600);
-  try {
-    await file.writeFile(bytes);
-    await file.datasync();
-    await rename(beside, path);
-    if (flush === "name") await flushFolder(dirname(path));
-  } catch (error) {
-    await rm(beside, { force: true }).catch(() => {});
-    throw error;
-  } finally {
-    await file.close();
-  }
-}
-
-/**
- * Into the page cache, without leaving this thread: three short calls cost 0.1 ms in all, and four
- * turns through the thread pool cost 1 ms, twice on the path of every create. Returns the open file.
- */
-function replaceAtOnce(path: string, beside: string, bytes: Uint8Array): number {
   let fd: number | undefined;
   try {
     fd = openSync(beside, "w", 0o600);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    if (typeof flush === "object") {
+      renameSync(beside, path);
+      const mine = fd;
+      fd = undefined;
+      await flush.behind.take(mine);
+      return;
+    }
+    await flushData(fd);
     renameSync(beside, path);
-    return fd;
+    await flushFolder(dirname(path));
   } catch (error) {
-    if (fd !== undefined) closeSync(fd);
     rmSync(beside, { force: true });
     throw error;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
@@ -93,29 +94,29 @@ export class FlushLane {
  * (copy-on-write, most flash) the old blocks may survive below us; what they hold is a wrapped key.
  */
 export async function eraseFile(path: string): Promise<void> {
-  let file: Awaited<ReturnType<typeof open>>;
+  let fd: number;
   try {
-    file = await open(path, "r+");
+    fd = openSync(path, "r+");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     throw error;
   }
   try {
-    const { size } = await file.stat();
-    await file.write(Buffer.alloc(size), 0, size, 0);
-    await file.datasync();
+    const zeros = Buffer.alloc(fstatSync(fd).size);
+    for (let at = 0; at < zeros.length; ) at += writeSync(fd, zeros, at, zeros.length - at, at);
+    await flushData(fd);
   } finally {
-    await file.close();
+    closeSync(fd);
   }
-  await rm(path, { force: true });
+  rmSync(path, { force: true });
 }
 
 async function flushFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
+  const fd = openSync(folder, "r");
   try {
-    await handle.sync();
+    await flushAll(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 

@@ -18,8 +18,8 @@
  * Flushing. A live record is not waited for: kill -9 leaves the page cache, and a machine crash ends
  * every sandbox anyway; what a crash within those milliseconds loses is only the proof of a machine
  * control had hardly heard of, and control then sees the machine as unknown. Waiting would put one
- * flush (0.5 ms here, 5–20 ms on a slow disk) on every create. Later phases are flushed: a proof
- * exists once, and its evidence cannot be measured again.
+ * flush (0.5 ms here, 5–20 ms on a slow disk) on every create. The evidence is waited
+ * for, since it cannot be measured again. The proof is not: what it is signed over stays until it is flushed.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
@@ -136,15 +136,17 @@ export class MachineStore {
 
   async putEnded(observation: Observation): Promise<void> {
     const id = observation.machineId;
-    // Its bytes only: the removal below waits in the journal behind this rename, so one of the two stays.
-    await this.#putOutbox(id, "ended", { observation }, "bytes");
+    await this.#putOutbox(id, "ended", { observation }, { behind: this.#lane });
     this.ended.set(id, { observation });
     this.ending.delete(id);
-    await rm(this.#path(id, "ending"), { force: true });
+    // A: until then a crash of the machine finds the file of the earlier phase, and the proof is signed anew.
+    void this.#lane.drained().then(() => rm(this.#path(id, "ending"), { force: true }).catch(() => {}));
   }
 
   async forget(machineId: string): Promise<void> {
     this.ended.delete(machineId);
+    await this.#lane.drained();
+    await rm(this.#path(machineId, "ending"), { force: true });
     await rm(this.#path(machineId, "ended"), { force: true });
   }
 

@@ -83,7 +83,7 @@ export async function startControl({
           await Promise.all(
             observations.map(async (observation) => {
               const observed = await observe(db, reactions, hostId, observation);
-              if (observed !== null) watch.tell(observed.machineId, observed.state);
+              if (observed !== null) watch.tell(observed);
             }),
           );
         },

@@ -18,8 +18,8 @@ import { changeBy, type MachineState } from "./transitions.ts";
 export type Ended = NonNullable<Observation["ended"]>;
 
 /**
- * A surface's part of a change: clauses of the statement, the last of them named `entry`. They find
- * the changed machine in the clause `machine` (id, account_id, started_at), which is empty when the
+ * A surface's part of a change: clauses of the statement, among them `entry`, the journal's, and
+ * `subject`, what the machine was for. They find the changed machine in the clause `machine` (id, account_id, started_at), which is empty when the
  * report changed nothing, and must do nothing then. Counters are to be locked before the account.
  */
 export interface Reactions {
@@ -31,6 +31,8 @@ export interface Reactions {
 export interface Observed {
   machineId: string;
   state: MachineState;
+  /** What this report ended, as the surface's clause `subject` returned it; null when nothing changed. */
+  over?: { subject: unknown; ended: Ended | null };
 }
 
 export async function observe(
@@ -51,14 +53,17 @@ export async function observe(
     )`;
   const reaction =
     to === "ended" ? await reactions.ended(ended!) : to === "failed" ? reactions.failed() : null;
-  const statement =
-    reaction === null
-      ? sql<{ id: string }>`with ${machine} select id from machine`
-      : sql<{ id: string }>`
-          with ${machine}, ${reaction}
-          select id from machine where (select count(*) from entry) >= 0`;
-  const { rows } = await statement.execute(db.run);
-  return rows.length > 0 ? { machineId, state: to } : unchanged(db, hostId, observation);
+  // Not waited for on disk: a crash that forgets it makes the sweep ask again, and the host say so again.
+  if (reaction === null) {
+    const { rows } = await sql`with ${machine} select id from machine`.execute(db.soft);
+    return rows.length > 0 ? { machineId, state: to } : unchanged(db, hostId, observation);
+  }
+  const { rows } = await sql<{ subject: unknown }>`
+    with ${machine}, ${reaction}
+    select (select to_jsonb(subject) from subject) as subject from machine
+    where (select count(*) from entry) >= 0`.execute(db.run);
+  if (rows.length === 0) return unchanged(db, hostId, observation);
+  return { machineId, state: to, over: { subject: rows[0]!.subject, ended: ended ?? null } };
 }
 
 function changesOf(to: MachineState, observation: Observation): RawBuilder<unknown> {

@@ -5,24 +5,31 @@
  */
 import { sql } from "kysely";
 import type { Database } from "../../database/open.ts";
+import type { Observed } from "./observe.ts";
 import { isOver } from "./transitions.ts";
 
 const CHANNEL = "casemate_observed";
 const POLL_MS = 1000;
 
+export interface Told {
+  state: string;
+  /** Only when this process heard of the end itself. */
+  over?: Observed["over"];
+}
+
 export interface Watch {
   /** Resolves with the state once it is `running` or over, or null at the timeout. */
   settled(machineId: string, timeoutMs: number): Promise<string | null>;
-  /** Resolves with the state once the machine is over, or null at the timeout. */
-  over(machineId: string, timeoutMs: number): Promise<string | null>;
-  /** Tells waiters here (`state` known) and in other processes. */
-  tell(machineId: string, state: string): void;
+  /** Resolves once the machine is over, with all that is known of it here, or null at the timeout. */
+  over(machineId: string, timeoutMs: number): Promise<Told | null>;
+  /** Tells waiters here and in other processes. */
+  tell(observed: Observed): void;
 }
 
 export async function openWatch(db: Database, onError: (error: unknown) => void): Promise<Watch> {
-  const waiters = new Map<string, Set<(state: string | null) => void>>();
-  const wake = (machineId: string, state: string | null) => {
-    for (const each of waiters.get(machineId) ?? []) each(state);
+  const waiters = new Map<string, Set<(told: Told | null) => void>>();
+  const wake = (machineId: string, told: Told | null) => {
+    for (const each of waiters.get(machineId) ?? []) each(told);
   };
   const mine = new Set<string>();
   await db.listen(CHANNEL, (machineId) => {
@@ -30,15 +37,15 @@ export async function openWatch(db: Database, onError: (error: unknown) => void)
   });
 
   const until = (machineId: string, done: (state: string) => boolean, timeoutMs: number) =>
-    new Promise<string | null>((resolve, reject) => {
+    new Promise<Told | null>((resolve, reject) => {
       const set = waiters.get(machineId) ?? new Set();
       waiters.set(machineId, set);
-      const finish = (state: string | null) => {
+      const finish = (told: Told | null) => {
         clearTimeout(deadline);
         clearInterval(poll);
         set.delete(hear);
         if (set.size === 0 && waiters.get(machineId) === set) waiters.delete(machineId);
-        resolve(state);
+        resolve(told);
       };
       const look = () => {
         db.soft
@@ -47,12 +54,12 @@ export async function openWatch(db: Database, onError: (error: unknown) => void)
           .where("id", "=", machineId)
           .executeTakeFirst()
           .then((row) => {
-            if (row === undefined || done(row.state)) finish(row?.state ?? null);
+            if (row === undefined || done(row.state)) finish(row ?? null);
           }, reject);
       };
-      const hear = (state: string | null) => {
-        if (state === null) look();
-        else if (done(state)) finish(state);
+      const hear = (told: Told | null) => {
+        if (told === null) look();
+        else if (done(told.state)) finish(told);
       };
       const deadline = setTimeout(() => finish(null), timeoutMs);
       const poll = setInterval(look, POLL_MS);
@@ -60,10 +67,14 @@ export async function openWatch(db: Database, onError: (error: unknown) => void)
     });
 
   return {
-    settled: (id, timeoutMs) => until(id, (state) => state === "running" || isOver(state), timeoutMs),
+    settled: async (id, timeoutMs) => {
+      const told = await until(id, (state) => state === "running" || isOver(state), timeoutMs);
+      return told?.state ?? null;
+    },
     over: (id, timeoutMs) => until(id, isOver, timeoutMs),
-    tell: (machineId, state) => {
-      if (waiters.has(machineId)) wake(machineId, state);
+    tell: (observed) => {
+      const { machineId } = observed;
+      if (waiters.has(machineId)) wake(machineId, observed);
       else {
         mine.add(machineId);
         sql`select pg_notify(${CHANNEL}, ${machineId})`.execute(db.soft).catch((error) => {

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { regulatoryContext } from "#evidence/proofs/regulatory.ts";
+import type { Ended } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
@@ -17,29 +18,38 @@ type Needs = Pick<Deps, "db" | "converger" | "watch" | "vault" | "endTimeoutMs">
 
 export async function destroy(deps: Needs, call: Call<typeof destroySession>): Promise<Answer> {
   const { account, params } = call;
-  const wished = await wishForEnd(deps.db.run, account.id, params.id);
+  // Not waited for on disk: nothing is acknowledged before the end itself is.
+  const wished = await wishForEnd(deps.db.soft, account.id, params.id);
   if (wished === null) throw new Fault("session.not-found");
   const { session, machine } = wished;
   if (session.ended_at === null) {
     const over = deps.watch.over(session.machine_id, deps.endTimeoutMs);
     if (machine !== null) deps.converger.send(machine, call.now);
-    if ((await over) === null) throw new Fault("machine.too-slow", {}, { retryAfterSeconds: 5 });
+    const told = await over;
+    if (told === null) throw new Fault("machine.too-slow", {}, { retryAfterSeconds: 5 });
+    // What was stored this moment need not be read again. An unclean end may have kept no proof: look.
+    const { subject, ended } = (told.over ?? {}) as { subject?: EndedSubject; ended?: Ended };
+    if (subject && ended && subject.status !== "expired_unclean")
+      return proofBody(subject, ended.proof, ended.saltHex);
   }
-  return proofBody(deps, await requireWithProof(deps.db.soft, account.id, session.id));
+  const ended = await requireWithProof(deps.db.soft, account.id, session.id);
+  if (ended.document === null || ended.salt_sealed === null) throw new Fault("session.no-proof");
+  const salt = await deps.vault.open(saltIdentity(ended.id), ended.salt_sealed);
+  return proofBody(ended, ended.document.toString(), salt.toString("hex"));
 }
 
+type EndedSubject = Pick<EndedSession, "id" | "status" | "jurisdiction" | "data_classification">;
+
 /** The proof goes out as the bytes that were signed, so it is spliced into the body, never re-serialised. */
-async function proofBody(deps: Needs, session: EndedSession): Promise<Answer> {
-  const { document, salt_sealed, jurisdiction, data_classification } = session;
-  if (document === null || salt_sealed === null) throw new Fault("session.no-proof");
-  const salt = await deps.vault.open(saltIdentity(session.id), salt_sealed);
+function proofBody(session: EndedSubject, document: string, saltHex: string): Answer {
+  const { jurisdiction, data_classification } = session;
   const head = JSON.stringify({ session_id: session.id, status: session.status });
   const tail = JSON.stringify({
     regulatory_context: regulatoryContext({ jurisdiction, classification: data_classification }),
     session_context: { jurisdiction, data_classification },
-    salt: salt.toString("hex"),
+    salt: saltHex,
   });
-  const text = `${head.slice(0, -1)},"cdp":${document.toString()},${tail.slice(1)}`;
+  const text = `${head.slice(0, -1)},"cdp":${document},${tail.slice(1)}`;
   return { status: 200, bytes: Buffer.from(text), mediaType: "application/json; charset=utf-8" };
 }
 

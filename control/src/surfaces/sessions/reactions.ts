@@ -22,7 +22,7 @@ export function sessionReactions(vault: Vault): Reactions {
           update sessions set ended_at = now(), executing_by = null, version = version + 1,
             status = case when id = ${cdp.session_id} then ${statusOf(ended, cdp)} else 'expired_unclean' end
           where machine_id = (select id from machine)
-          returning id, machine_id, account_id, status
+          returning id, machine_id, account_id, status, jurisdiction, data_classification
         ),
         ${keepProofClauses({ document, cdp, saltSealed, outcome })},
         ${concludeClauses("slot", "sessions", "released")},
