@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The port of drivers whose machines are kept: they outlive the host process, can be halted and
+ * started again with their disk, and end without a destruction proof. A driver imports this file and
+ * the platform; it reads no environment and knows no surface.
+ *
+ * What every implementation keeps:
+ *  A. `start` converges: whatever ran of this machine before (an older payload, half a start) is
+ *     replaced, disks stay. It resolves when every part of the payload has been started, and rejects
+ *     with nothing of the machine running.
+ *  B. `halt` ends everything that runs and releases memory and cpu; disks and what was pulled stay.
+ *  C. `remove` leaves nothing of the machine: processes, networks, disks, files, rules. Idempotent,
+ *     also for a machine that never was.
+ *  D. Nothing of the payload's secrets is left on a disk once `start` has resolved or rejected.
+ *  E. From inside a machine the host's own addresses, other machines and link-local metadata addresses
+ *     cannot be reached.
+ */
+import type { MachineSpec } from "#contract/link/machine.ts";
+import type { Payload } from "#contract/link/payload.ts";
+
+export interface KeptProbe {
+  ready: boolean;
+  /** One line saying what is missing and what to do, or null. */
+  missing: string | null;
+}
+
+export type KeptState = "running" | "halted" | "gone";
+
+/** What a driver must remember to find the machine again. Plain JSON, no secret. */
+export type KeptRecord = Record<string, unknown>;
+
+export interface KeptStart {
+  /** Called before anything is made, so that a kill at any moment leaves nothing unfindable. */
+  onRecord(record: KeptRecord): Promise<void>;
+  /** Progress in public words (`pulling caddy:2`), in order. */
+  onProgress(text: string): void;
+  signal: AbortSignal;
+}
+
+/** Where the host's ingress reaches the payload's public port. */
+export interface Endpoint {
+  host: string;
+  port: number;
+}
+
+export interface ContainerFacts {
+  names: string[];
+  image: string;
+  imageId: string;
+  /** created, running, restarting, exited, dead … as the engine says. */
+  state: string;
+}
+
+export interface LogsAsk {
+  /** null: the machine's own log (its start, progress and faults), kept by the driver. */
+  container: string | null;
+  stream: "stdout" | "stderr" | "both";
+  /** True: the newest lines, false: the oldest. */
+  tail: boolean;
+  linesMax: number;
+  /** ISO 8601; only lines after it. */
+  since?: string;
+  /** Stays open and gives lines as they come, until aborted or the container is gone. */
+  follow: boolean;
+  timestamps: boolean;
+  signal: AbortSignal;
+}
+
+export interface MachineStats {
+  memory: { totalBytes: number; usedBytes: number };
+  /** `usage` in percent of one cpu, `frequencyMhz` as the host's. */
+  cpus: { name: string; usage: number; frequencyMhz: number }[];
+  disks: { name: string; mountPoint: string; filesystem: string; sizeBytes: number; usedBytes: number }[];
+}
+
+export interface KeptDriver {
+  readonly isolation: "container" | "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx";
+  probe(): Promise<KeptProbe>;
+  start(
+    machineId: string,
+    spec: MachineSpec,
+    payload: Payload,
+    hooks: KeptStart,
+  ): Promise<{ record: KeptRecord; endpoint: Endpoint }>;
+  halt(machineId: string, record: KeptRecord | null): Promise<void>;
+  remove(machineId: string, record: KeptRecord | null): Promise<void>;
+  /** What is there of a machine that an earlier process started. */
+  find(machineId: string, record: KeptRecord): Promise<{ state: KeptState; endpoint: Endpoint | null }>;
+  containers(machineId: string): Promise<ContainerFacts[]>;
+  logs(machineId: string, ask: LogsAsk): AsyncIterable<string>;
+  stats(machineId: string): Promise<MachineStats>;
+  /** Called when a running machine's state changes by itself, with public words about it. */
+  onChange(listener: (machineId: string, change: { state: KeptState; detail: string }) => void): void;
+  /** Removes every machine of this driver that is not in `keep` (found by its marks). Returns how many. */
+  reap(keep: ReadonlySet<string>): Promise<number>;
+  close(): Promise<void>;
+}
