@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Header fields on their way through, as flat lists of name, value, name, value: order, repetition and
+ * spelling stay the sender's.
+ *
+ *  A. Fields about one connection end here (RFC 9110, 7.6.1), and so do those that `Connection` names —
+ *     but for the ones that say where a message goes and where it ends. A client that could have
+ *     `Content-Length` removed would choose where the machine sees the next request begin.
+ *  B. What says who the client is, is ours to say. The attacker is a client that sends its own
+ *     `X-Forwarded-For` to pass a machine's allow list or to write somebody else's address into its log;
+ *     nobody whom we would believe stands before us. Names with `_` for `-` count: gateways that make
+ *     variables of fields (CGI, WSGI) cannot tell the two apart.
+ *  C. Trailers carry data and no orders: a machine that merges them into its fields would otherwise be
+ *     told by a trailer what A and B keep out.
+ */
+import type { IncomingMessage } from "node:http";
+
+const CONNECTION_ONLY = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+]);
+const NOT_REMOVABLE = new Set(["host", "content-length"]);
+/** `Proxy` becomes HTTP_PROXY in a CGI program's environment, and its calls go through the attacker. */
+const OURS_TO_SAY = /^(x-forwarded-.*|forwarded|x-real-ip|proxy)$/;
+const NOT_IN_TRAILERS =
+  /^(host|content-.*|trailer|authorization|proxy-.*|cookie|set-cookie|expect|range|if-.*|cache-control|location)$/;
+
+export interface Client {
+  address: string;
+  proto: "http" | "https";
+  host: string;
+}
+
+export type Framing = "none" | "length" | "chunked";
+
+/** How a request's body ends. A coding that is not ours to undo is `unknown`. */
+export function framingOf(request: IncomingMessage): Framing | "unknown" {
+  const coding = request.headers["transfer-encoding"];
+  if (coding !== undefined) return coding.trim().toLowerCase() === "chunked" ? "chunked" : "unknown";
+  const length = request.headers["content-length"];
+  return length === undefined || Number(length) === 0 ? "none" : "length";
+}
+
+export function countOf(name: string, raw: readonly string[]): number {
+  let count = 0;
+  for (let at = 0; at < raw.length; at += 2) if (raw[at]!.toLowerCase() === name) count++;
+  return count;
+}
+
+/** The fields for the machine. */
+export function requestFields(request: IncomingMessage, framing: Framing, client: Client): string[] {
+  const removable = namedByConnection(request);
+  const chunked = framing === "chunked";
+  const kept = keep(request.rawHeaders, (name) => {
+    if (removable.has(name) && !NOT_REMOVABLE.has(name)) return false;
+    if (name === "trailer") return chunked;
+    return !OURS_TO_SAY.test(name.replaceAll("_", "-"));
+  });
+  if (chunked) kept.push("Transfer-Encoding", "chunked");
+  // Said, because a body of unknown length would otherwise be assumed of a POST.
+  else if (request.headers["content-length"] === undefined && request.method !== "GET")
+    if (!NO_BODY_EXPECTED.has(request.method!)) kept.push("Content-Length", "0");
+  if (/\btrailers\b/i.test(String(request.headers.te ?? ""))) kept.push("TE", "trailers");
+  kept.push(
+    ...["X-Forwarded-For", client.address],
+    ...["X-Forwarded-Proto", client.proto],
+    ...["X-Forwarded-Host", client.host],
+  );
+  return kept;
+}
+
+const NO_BODY_EXPECTED = new Set(["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"]);
+
+/** The fields for the client. */
+export function responseFields(incoming: IncomingMessage, mayHaveTrailers: boolean): string[] {
+  const removable = namedByConnection(incoming);
+  return keep(incoming.rawHeaders, (name) => {
+    if (removable.has(name) && !NOT_REMOVABLE.has(name)) return false;
+    return name !== "trailer" || mayHaveTrailers;
+  });
+}
+
+export function trailerFields(raw: readonly string[]): [string, string][] {
+  const kept = keep(raw, (name) => {
+    const plain = name.replaceAll("_", "-");
+    return !OURS_TO_SAY.test(plain) && !NOT_IN_TRAILERS.test(plain);
+  });
+  return Array.from({ length: kept.length / 2 }, (_, pair) => [kept[2 * pair]!, kept[2 * pair + 1]!]);
+}
+
+function keep(raw: readonly string[], wanted: (name: string) => boolean): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = raw[at]!.toLowerCase();
+    if (!CONNECTION_ONLY.has(name) && wanted(name)) kept.push(raw[at]!, raw[at + 1]!);
+  }
+  return kept;
+}
+
+function namedByConnection(message: IncomingMessage): Set<string> {
+  const value = message.headers.connection;
+  if (value === undefined) return new Set();
+  return new Set(value.split(",").map((name) => name.trim().toLowerCase()));
+}

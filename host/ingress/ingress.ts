@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Where strangers come in: HTTP and HTTPS to the public port of the machines of this host.
+ *
+ *   listen -> (TLS by server name: leaves.ts) -> admission.ts -> the attester
+ *                                                             -> a refusal (refusal.ts)
+ *                                                             -> exchange.ts | tunnel.ts -> machine
+ *
+ *  A. Nothing is served for a name without a route: no certificate, no answer but one and the same 404.
+ *  B. A request belongs to the route it found at its head. `setRoutes` replaces the table in one step;
+ *     what is under way ends where it began.
+ *  C. What a stranger may hold is in limits.ts; nothing is awaited without an end.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
+import { admit } from "./admission.ts";
+import { openAuthority } from "./authority.ts";
+import { Connections } from "./connections.ts";
+import { carry, type ExchangeDeps } from "./exchange.ts";
+import { Leaves, TLS } from "./leaves.ts";
+import { LIMITS, type Limits } from "./limits.ts";
+import { Pools } from "./pools.ts";
+import { letContinue, refuse } from "./refusal.ts";
+import { domainOf, type IngressRoute, RouteTable } from "./routes.ts";
+import { lastAnswer, tunnel } from "./tunnel.ts";
+
+export type { IngressRoute } from "./routes.ts";
+
+export interface IngressOptions {
+  /** Folder (0700) for the authority's key and certificate. */
+  folder: string;
+  /** Address to bind to. */
+  host: string;
+  /** 0: any free one; of httpsPort too. */
+  httpPort: number;
+  httpsPort: number;
+  log(event: string, facts: Record<string, unknown>): void;
+  /**
+   * Answers `/nilcc/*` for a domain, in whatever state its machine is. `request.url` is the path as
+   * resolved, so that there is one spelling to look for.
+   */
+  attester(route: IngressRoute, request: IncomingMessage, response: ServerResponse): void;
+  now?: () => Date;
+  limits?: Partial<Limits>;
+}
+
+export interface Ingress {
+  readonly httpPort: number;
+  readonly httpsPort: number;
+  /** PEM of our own authority, for download. */
+  readonly caPem: string;
+  /** SHA-256 of the SPKI of the certificate served for a domain, hex; null for a domain without a route. */
+  spkiSha256(domain: string): Promise<string | null>;
+  /** Throws, and changes nothing, when a domain is malformed or comes twice. */
+  setRoutes(routes: readonly IngressRoute[]): void;
+  close(): Promise<void>;
+}
+
+/** An unreachable machine is logged once in this time: strangers decide how often it is asked for. */
+const UNREACHABLE_LOGGED_MS = 60_000;
+
+export async function startIngress(options: IngressOptions): Promise<Ingress> {
+  const now = options.now ?? (() => new Date());
+  const limits = { ...LIMITS, ...options.limits };
+  const { authority, made } = await openAuthority(options.folder, now());
+  if (made) options.log("ingress.authority-made", { folder: options.folder });
+
+  const table = new RouteTable();
+  const pools = new Pools(limits);
+  const isServed = (domain: string) => table.find(domain) !== undefined;
+  const leaves = new Leaves({ authority, isServed, now, log: options.log });
+  const door = new Door(options, table, {
+    limits,
+    pools,
+    targetNow: (domain) => table.find(domain)?.target ?? null,
+    onUnreachable: quietly(options.log),
+  });
+
+  const http = {
+    keepAliveTimeout: limits.keepAliveMs,
+    headersTimeout: limits.headersMs,
+    // Uploads take the time they take, as long as they move (exchange.ts, D).
+    requestTimeout: 0,
+    connectionsCheckingInterval: Math.min(1_000, limits.headersMs),
+    maxHeaderSize: limits.headersBytesMax,
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+    noDelay: true,
+    shouldUpgradeCallback: (request: IncomingMessage) => door.wantsTunnel(request),
+  };
+  const plain = createServer(http);
+  const secure = createTlsServer({
+    ...http,
+    ...TLS,
+    allowHalfOpen: true,
+    ALPNProtocols: ["http/1.1"],
+    handshakeTimeout: limits.handshakeMs,
+    // There is no certificate but by name: a handshake without one, or with a stranger's, finds none.
+    SNICallback: (name, done) => {
+      leaves.find(domainOf(name) ?? "").then(
+        (leaf) => done(null, leaf?.context),
+        () => done(null),
+      );
+    },
+  });
+  secure.on("tlsClientError", (_error, socket) => socket.destroy());
+  // A ticket from before brings a client past the certificate; it must not bring it past the route.
+  secure.prependListener("secureConnection", (socket: TLSSocket) => {
+    if (!isServed(domainOf(socket.servername || "") ?? "")) socket.destroy();
+  });
+  const servers = [plain, secure];
+  const connections = servers.map((server) => {
+    server.maxConnections = limits.connectionsMax;
+    // A number here would drop fields silently; their bytes are bounded.
+    server.maxHeadersCount = 0;
+    server.timeout = limits.clientStallMs;
+    door.serve(server);
+    return new Connections(server, limits.connectionsPerAddressMax);
+  });
+
+  const close = async () => {
+    const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const server of servers) server.closeIdleConnections();
+    await door.quiet(limits.closeMs);
+    for (const each of connections) each.destroyAll();
+    pools.close();
+    await Promise.all(closed);
+  };
+  try {
+    await listen(plain, options.httpPort, options.host);
+    await listen(secure, options.httpsPort, options.host);
+  } catch (error) {
+    for (const server of servers) server.close();
+    throw error;
+  }
+  return {
+    httpPort: (plain.address() as AddressInfo).port,
+    httpsPort: (secure.address() as AddressInfo).port,
+    caPem: authority.caPem,
+    spkiSha256: async (domain) => (await leaves.find(domain))?.key.spkiSha256 ?? null,
+    setRoutes(routes) {
+      table.replace(routes);
+      leaves.prune();
+      pools.keepOnly(table.all());
+    },
+    close,
+  };
+}
+
+/** What both servers do with a request. */
+class Door {
+  readonly #options: IngressOptions;
+  readonly #table: RouteTable;
+  readonly #deps: ExchangeDeps;
+  /** Requests and tunnels under way, by domain. */
+  readonly #underWay = new Map<string, number>();
+  #onQuiet: (() => void) | null = null;
+
+  constructor(options: IngressOptions, table: RouteTable, deps: ExchangeDeps) {
+    this.#options = options;
+    this.#table = table;
+    this.#deps = deps;
+  }
+
+  serve(server: Server): void {
+    server.on("request", (request, response) => this.#request(request, response));
+    server.on("checkContinue", (request, response) => this.#request(request, response));
+    server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+    server.on("connect", (request, socket) => {
+      socket.on("error", () => socket.destroy());
+      refuse(request, lastAnswer(request, socket), "method-refused");
+    });
+  }
+
+  wantsTunnel(request: IncomingMessage): boolean {
+    const admission = admit(this.#table, request);
+    return admission.to === "machine" && admission.upgrade !== null;
+  }
+
+  /** Resolves when nothing is under way, or after `timeoutMs`. */
+  async quiet(timeoutMs: number): Promise<void> {
+    if (this.#underWay.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const late = setTimeout(resolve, timeoutMs);
+      this.#onQuiet = () => {
+        clearTimeout(late);
+        resolve();
+      };
+    });
+  }
+
+  #request(request: IncomingMessage, response: ServerResponse) {
+    const { limits } = this.#deps;
+    response.on("finish", () => linger(request, limits.lingerMs));
+    const admission = admit(this.#table, request);
+    if (admission.to === "nobody") return refuse(request, response, admission.refusal);
+    if (!this.#enter(admission.route.domain)) return refuse(request, response, "busy");
+    response.on("close", () => this.#leave(admission.route.domain));
+    if (admission.to === "machine") return carry(this.#deps, request, response, admission);
+    letContinue(request, response);
+    request.url = admission.url;
+    this.#attest(admission.route, request, response);
+  }
+
+  #attest(route: IngressRoute, request: IncomingMessage, response: ServerResponse): void {
+    request.on("error", () => {});
+    Promise.try(() => this.#options.attester(route, request, response)).catch((error: unknown) => {
+      this.#options.log("ingress.attester-failed", { machineId: route.machineId, error: String(error) });
+      if (response.headersSent) request.socket.destroy();
+      else refuse(request, response, "attester-failed");
+    });
+  }
+
+  #upgrade(request: IncomingMessage, duplex: Duplex, head: Buffer) {
+    const socket = duplex as Socket;
+    // The server's own clock would end it without asking who is to blame.
+    socket.removeAllListeners("timeout");
+    socket.on("error", () => socket.destroy());
+    const admission = admit(this.#table, request);
+    const refused = (refusal: "busy" | "malformed") => refuse(request, lastAnswer(request, socket), refusal);
+    if (admission.to !== "machine" || admission.upgrade === null) return refused("malformed");
+    if (!this.#enter(admission.route.domain)) return refused("busy");
+    socket.on("close", () => this.#leave(admission.route.domain));
+    tunnel(this.#deps, request, socket, head, admission);
+  }
+
+  #enter(domain: string): boolean {
+    const count = this.#underWay.get(domain) ?? 0;
+    if (count >= this.#deps.limits.exchangesPerRouteMax) return false;
+    this.#underWay.set(domain, count + 1);
+    return true;
+  }
+
+  #leave(domain: string): void {
+    const left = this.#underWay.get(domain)! - 1;
+    if (left > 0) this.#underWay.set(domain, left);
+    else this.#underWay.delete(domain);
+    if (this.#underWay.size === 0) this.#onQuiet?.();
+  }
+}
+
+/**
+ * A client that was answered before it had sent everything: closing at once would throw away what it has
+ * not read of the answer (TCP resets over unread bytes). It may go on for a moment, and is not listened to.
+ */
+function linger(request: IncomingMessage, lingerMs: number): void {
+  if (request.complete || request.socket.destroyed) return;
+  const { socket } = request;
+  const late = setTimeout(() => socket.destroy(), lingerMs);
+  const done = () => clearTimeout(late);
+  request.once("end", done);
+  socket.once("close", done);
+  request.resume();
+}
+
+function quietly(log: IngressOptions["log"]): ExchangeDeps["onUnreachable"] {
+  const saidAt = new Map<string, number>();
+  return (machineId, error) => {
+    const at = performance.now();
+    if (at - (saidAt.get(machineId) ?? Number.NEGATIVE_INFINITY) < UNREACHABLE_LOGGED_MS) return;
+    saidAt.set(machineId, at);
+    for (const [id, time] of saidAt) if (at - time > UNREACHABLE_LOGGED_MS) saidAt.delete(id);
+    log("ingress.machine-unreachable", { machineId, error: error.message });
+  };
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The certificates we serve, made when first asked for and kept in memory.
+ *
+ *  A. Only a domain with a route has one. A stranger who asks for names of their own making has us
+ *     neither sign nor remember anything.
+ *  B. One is made at a time per domain, however many ask.
+ *  C. A renewed certificate keeps its key. What a machine attests is the hash of the key its client sees;
+ *     a key that changed under open connections would make honest reports look false.
+ *  D. The old one serves while the next is signed; only an expired one is waited for.
+ */
+import { constants } from "node:crypto";
+import { createSecureContext, type SecureContext } from "node:tls";
+import { type Authority, type LeafKey, newLeafKey } from "./authority.ts";
+
+const RENEW_BEFORE_MS = 10 * 24 * 60 * 60 * 1000;
+
+export const TLS = {
+  minVersion: "TLSv1.2",
+  // TLS 1.2 lets a client ask for one handshake after another on a connection: it costs us far more than them.
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+} as const;
+
+interface Leaf {
+  key: LeafKey;
+  context: SecureContext;
+  notAfter: Date;
+}
+
+export interface LeavesOptions {
+  authority: Authority;
+  isServed(domain: string): boolean;
+  now(): Date;
+  log(event: string, facts: Record<string, unknown>): void;
+}
+
+export class Leaves {
+  readonly #options: LeavesOptions;
+  readonly #kept = new Map<string, Leaf>();
+  readonly #underWay = new Map<string, Promise<Leaf>>();
+
+  constructor(options: LeavesOptions) {
+    this.#options = options;
+  }
+
+  /** Null for a domain that is not served. */
+  async find(domain: string): Promise<Leaf | null> {
+    if (!this.#options.isServed(domain)) return null;
+    const kept = this.#kept.get(domain);
+    const leftMs = kept === undefined ? 0 : kept.notAfter.getTime() - this.#options.now().getTime();
+    if (kept !== undefined && leftMs > RENEW_BEFORE_MS) return kept;
+    const next = this.#renew(domain, kept);
+    if (kept === undefined || leftMs <= 0) return next;
+    next.catch(() => {});
+    return kept;
+  }
+
+  /** Forgets the domains that are no longer served. */
+  prune(): void {
+    for (const domain of this.#kept.keys()) if (!this.#options.isServed(domain)) this.#kept.delete(domain);
+  }
+
+  #renew(domain: string, old: Leaf | undefined): Promise<Leaf> {
+    const underWay = this.#underWay.get(domain);
+    if (underWay !== undefined) return underWay;
+    const made = this.#make(domain, old).finally(() => this.#underWay.delete(domain));
+    this.#underWay.set(domain, made);
+    return made;
+  }
+
+  async #make(domain: string, old: Leaf | undefined): Promise<Leaf> {
+    const { authority, now, log, isServed } = this.#options;
+    try {
+      const key = old?.key ?? (await newLeafKey());
+      const { certificatePem, notAfter } = await authority.sign(domain, key, now());
+      const context = createSecureContext({ ...TLS, key: key.keyPem, cert: certificatePem });
+      const leaf: Leaf = { key, context, notAfter };
+      if (isServed(domain)) this.#kept.set(domain, leaf);
+      log("ingress.certificate-made", {
+        domain,
+        notAfter: notAfter.toISOString(),
+        renewed: old !== undefined,
+      });
+      return leaf;
+    } catch (error) {
+      log("ingress.certificate-failed", { domain, error: String(error) });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/** An ingress and machines on loopback for the tests of this folder, taken down after each test. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type RequestListener, request, type Server } from "node:http";
+import { request as requestTls } from "node:https";
+import {
+  type AddressInfo,
+  connect,
+  createServer as createTcpServer,
+  type Socket,
+  type Server as TcpServer,
+} from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { afterEach } from "vitest";
+import { type Ingress, type IngressOptions, type IngressRoute, startIngress } from "./ingress.ts";
+
+export const DOMAIN = "a.workloads.test";
+export const MACHINE = "mach_a";
+
+const undo: (() => Promise<unknown> | unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+export function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), "casemate-ingress-"));
+  undo.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Logged {
+  event: string;
+  facts: Record<string, unknown>;
+}
+
+export async function ingress(
+  changes: Partial<IngressOptions> = {},
+): Promise<Ingress & { logged: Logged[]; folder: string }> {
+  const logged: Logged[] = [];
+  const folder = changes.folder ?? join(scratch(), "ca");
+  const started = await startIngress({
+    folder,
+    host: "127.0.0.1",
+    httpPort: 0,
+    httpsPort: 0,
+    log: (event, facts) => logged.push({ event, facts }),
+    attester: (route, asked, response) => response.end(`attester of ${route.domain} at ${asked.url}`),
+    ...changes,
+    limits: { closeMs: 100, ...changes.limits },
+  });
+  undo.push(() => started.close());
+  return Object.assign(started, { logged, folder });
+}
+
+export function route(target: { port: number } | null, changes: Partial<IngressRoute> = {}): IngressRoute {
+  return {
+    domain: DOMAIN,
+    machineId: MACHINE,
+    target: target && { host: "127.0.0.1", port: target.port },
+    ...changes,
+  };
+}
+
+/** A machine that speaks HTTP. */
+export async function machine(
+  answer: RequestListener,
+  more: (server: Server) => void = () => {},
+): Promise<{ port: number; server: Server }> {
+  const server = createServer(answer);
+  more(server);
+  await listening(server);
+  undo.push(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { port: (server.address() as AddressInfo).port, server };
+}
+
+/** A machine that speaks whatever the test wants. */
+export async function rawMachine(answer: (socket: Socket) => void): Promise<{ port: number }> {
+  const open = new Set<Socket>();
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    open.add(socket);
+    socket.on("error", () => {}).on("close", () => open.delete(socket));
+    answer(socket);
+  });
+  await listening(server);
+  undo.push(() => {
+    server.close();
+    for (const socket of open) socket.destroy();
+  });
+  return { port: (server.address() as AddressInfo).port };
+}
+
+async function listening(server: TcpServer): Promise<void> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+}
+
+export interface Answer {
+  status: number;
+  headers: IncomingMessage["headers"];
+  rawHeaders: string[];
+  trailers: IncomingMessage["trailers"];
+  body: string;
+}
+
+export interface Ask {
+  method?: string;
+  path?: string;
+  host?: string;
+  headers?: Record<string, string | string[]>;
+  body?: string | Buffer;
+  /** Of HTTPS; the host's name unless said otherwise. */
+  serverName?: string;
+}
+
+/** One request on a connection of its own; a client that trusts our authority alone. */
+export function ask(to: Ingress, scheme: "http" | "https", what: Ask = {}): Promise<Answer> {
+  const host = what.host ?? DOMAIN;
+  const options = {
+    host: "127.0.0.1",
+    agent: false as const,
+    method: what.method ?? "GET",
+    path: what.path ?? "/",
+    headers: { ...what.headers, host },
+  };
+  const outgoing =
+    scheme === "http"
+      ? request({ ...options, port: to.httpPort })
+      : requestTls({ ...options, port: to.httpsPort, ca: to.caPem, servername: what.serverName ?? host });
+  const answer = answerTo(outgoing);
+  outgoing.end(what.body);
+  return answer;
+}
+
+export async function answerTo(outgoing: ReturnType<typeof request>): Promise<Answer> {
+  const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+  let body = "";
+  for await (const chunk of incoming.setEncoding("utf8")) body += chunk as string;
+  const { headers, rawHeaders, trailers, statusCode } = incoming;
+  return { status: statusCode!, headers, rawHeaders, trailers, body };
+}
+
+/** A connection to write on by hand, through either port. */
+export async function dial(
+  to: Ingress,
+  scheme: "http" | "https",
+  localAddress = "127.0.0.1",
+): Promise<Socket> {
+  const socket =
+    scheme === "http"
+      ? connect({ host: "127.0.0.1", port: to.httpPort, localAddress, allowHalfOpen: true })
+      : connectTls({
+          host: "127.0.0.1",
+          port: to.httpsPort,
+          ca: to.caPem,
+          servername: DOMAIN,
+          allowHalfOpen: true,
+        });
+  undo.push(() => socket.destroy());
+  await once(socket, scheme === "http" ? "connect" : "secureConnect");
+  return socket.on("error", () => {});
+}
+
+/** Everything until the other side ends. */
+export async function textOf(socket: Socket): Promise<string> {
+  let text = "";
+  socket.on("data", (chunk) => {
+    text += chunk.toString("latin1");
+  });
+  await new Promise((resolve) => {
+    socket.once("end", resolve).once("close", resolve).once("error", resolve);
+  });
+  return text;
+}
