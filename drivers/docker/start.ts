@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One start, from the payload to running containers. The order is the safety: what was there is ended,
+ * the note is written, then the limits and the rules, then the files, and only then anything of the
+ * client's runs.
+ */
+
+import { rmSync } from "node:fs";
+import { createServer } from "node:net";
+import type { MachineSpec } from "#contract/link/machine.ts";
+import type { Payload } from "#contract/link/payload.ts";
+import { DriverFault } from "../driver.ts";
+import type { Endpoint, KeptStart } from "../kept-driver.ts";
+import { cgroupParent, limitMachine } from "./cgroup-parent.ts";
+import { type ComposeProgram, composeUp } from "./compose.ts";
+import { type MachineDocument, readDocument } from "./document.ts";
+import { haltMachine, type Place } from "./end.ts";
+import { findEndpoint, listContainers } from "./engine.ts";
+import { filePlaces, writeFiles } from "./files.ts";
+import type { ImageName } from "./image-name.ts";
+import type { Images } from "./images.ts";
+import { lastLines } from "./logs.ts";
+import { numberOf } from "./marks.ts";
+import type { MachineNote } from "./notes.ts";
+import { redactor } from "./redact.ts";
+
+/** Compose waits for health checks as long as they take. */
+const UP_MS = 15 * 60_000;
+/** A service that ends within this time has not been started. */
+const SETTLE_MS = 1_000;
+const SETTLE_STEP_MS = 200;
+const FAULT_LINES = 10;
+const FAULT_CHARACTERS = 900;
+/** Below the range from which the kernel gives ports to connections. */
+const PORTS = { base: 20_000, count: 12_000 };
+const PORT_TRIES = 3;
+
+export interface StartAsk {
+  place: Place;
+  images: Images;
+  program: ComposeProgram;
+  socketPath: string;
+  machineId: string;
+  spec: MachineSpec;
+  payload: Payload;
+  hooks: KeptStart;
+}
+
+export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; endpoint: Endpoint }> {
+  const { place, machineId, payload } = ask;
+  const { owner, kind, notes, firewall, folder } = place;
+  const places = filePlaces(folder, machineId);
+  const clean = redactor(payload);
+  const signal = ask.hooks.signal;
+  const tell = (text: string) => {
+    notes.log(machineId, clean(text));
+    ask.hooks.onProgress(clean(text));
+  };
+  try {
+    const { document, note } = plan(ask);
+    await ask.hooks.onRecord({ ...note, driver: "docker", owner });
+    signal.throwIfAborted();
+    await haltMachine(place, machineId);
+    notes.write(machineId, note);
+    notes.log(machineId, "starting");
+    await limitMachine(kind, owner, machineId, note.limits);
+    await firewall.protect(machineId, document.bridges);
+    await writeFiles(places, payload, document.made);
+    await ask.images.provide(machineId, document.services, payload.registries, tell, signal);
+    tell("starting services");
+    await runCompose(ask, document, clean);
+    await settle(ask, document, clean);
+    const { publicService, publicPort } = payload;
+    const endpoint = await findEndpoint(place.engine, owner, machineId, publicService, publicPort);
+    if (endpoint === null)
+      throw failed(`service ${publicService} has no network by which its port can be reached`);
+    const running: MachineNote = { ...note, phase: "running" };
+    notes.write(machineId, running);
+    notes.log(machineId, "running");
+    return { note: running, endpoint };
+  } catch (error) {
+    // Also what ran of an older payload, when the new one could not even be read (rule A of the port).
+    const fault = signal.aborted ? failed("the start was called off") : asFault(error);
+    await haltMachine(place, machineId);
+    if (notes.read(machineId) !== null) notes.log(machineId, clean(fault.message));
+    throw fault;
+  }
+}
+
+/** What is to be made, before anything is. */
+function plan({ place, machineId, spec, payload }: StartAsk): {
+  document: MachineDocument;
+  note: MachineNote;
+} {
+  const document = readDocument(payload, {
+    machineId,
+    owner: place.owner,
+    labels: spec.kept?.labels ?? {},
+    cpuMillis: spec.cpuMillis,
+    pidsMax: spec.pidsMax,
+    cgroupParent: cgroupParent(place.kind, place.owner, machineId),
+    ...filePlaces(place.folder, machineId),
+  });
+  return {
+    document,
+    note: {
+      v: 1,
+      phase: "starting",
+      bridges: document.bridges,
+      limits: { cpuMillis: spec.cpuMillis, memoryMiB: spec.memoryMiB, pidsMax: spec.pidsMax },
+      diskMiB: spec.kept?.diskMiB ?? null,
+      publicService: payload.publicService,
+      publicPort: payload.publicPort,
+    },
+  };
+}
+
+async function runCompose(
+  ask: StartAsk,
+  document: MachineDocument,
+  clean: (text: string) => string,
+): Promise<void> {
+  const { place, machineId, hooks, program, socketPath } = ask;
+  const { root: _, document: documentPath } = filePlaces(place.folder, machineId);
+  const volumes = new Map<string, string[]>();
+  for (const { image } of document.services)
+    if (!volumes.has(image.full)) volumes.set(image.full, await ask.images.volumesOf(image));
+  const volumesOf = (image: ImageName) => volumes.get(image.full) ?? [];
+  for (let tries = 1; ; tries++) {
+    const port = document.publicPortCanBeChosen ? await findPort(machineId) : null;
+    place.writePrivate(documentPath, document.write(volumesOf, port));
+    const { code, stderr } = await composeUp({
+      program,
+      socketPath,
+      machineId,
+      documentPath,
+      folder: place.folder,
+      owner: place.owner,
+      project: machineId,
+      timeoutMs: UP_MS,
+      signal: hooks.signal,
+    }).finally(() => rmSync(documentPath, { force: true }));
+    if (code === 0) return;
+    if (/port is already allocated|address already in use/.test(stderr) && tries < PORT_TRIES) continue;
+    await failWithService(ask, document, clean);
+    const last = stderr
+      .trim()
+      .split("\n")
+      .filter((line) => /error|invalid|unsupported|failed/i.test(line))
+      .at(-1);
+    const why = (last ?? stderr.trim().split("\n").at(-1) ?? "")
+      .replaceAll(machineId, "")
+      .replace(/^ERROR: /, "");
+    throw new DriverFault(
+      "machine.start-failed",
+      clean(`compose could not start it: ${why}`).slice(0, FAULT_CHARACTERS),
+    );
+  }
+}
+
+/**
+ * The engine would choose a port by itself, and another one whenever it starts the container again, of
+ * which the ingress would not hear. So one is looked for, always first the same for a machine.
+ */
+async function findPort(machineId: string): Promise<number> {
+  const first = numberOf(machineId, PORTS.count);
+  for (let step = 0; step < PORTS.count; step++) {
+    const port = PORTS.base + ((first + step) % PORTS.count);
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+  throw new DriverFault("machine.start-failed", "this host has no port left for the machine");
+}
+
+/** Everything that should run does, and goes on doing so for a moment. */
+async function settle(
+  ask: StartAsk,
+  document: MachineDocument,
+  clean: (text: string) => string,
+): Promise<void> {
+  for (const until = Date.now() + SETTLE_MS; ; ) {
+    ask.hooks.signal.throwIfAborted();
+    await failWithService(ask, document, clean);
+    if (Date.now() > until) return;
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_STEP_MS));
+  }
+}
+
+async function failWithService(
+  ask: StartAsk,
+  document: MachineDocument,
+  clean: (text: string) => string,
+): Promise<void> {
+  const { place, machineId } = ask;
+  for (const { id, service } of await listContainers(place.engine, place.owner, machineId)) {
+    const { State, RestartCount } = await place.engine.getContainer(id).inspect();
+    const awaited = document.services.find(({ name }) => name === service)?.awaitedEnd === true;
+    const ended = ["exited", "dead"].includes(State.Status);
+    const failed = ended && (!awaited || State.ExitCode !== 0);
+    if (!failed && !(State.Restarting || RestartCount > 0)) continue;
+    // The engine's own reason, when the program could not even be started.
+    const reason = State.Error === "" ? [] : [State.Error];
+    const lines = [...reason, ...(await lastLines(place.engine, id, FAULT_LINES).catch(() => []))];
+    const head = `service ${service} exited with code ${State.ExitCode}${State.OOMKilled ? " for want of memory" : ""}`;
+    const tail = clean(lines.join("\n"));
+    throw new DriverFault(
+      "machine.start-failed",
+      tail === "" ? head : `${head}: ${tail.slice(-(FAULT_CHARACTERS - head.length))}`,
+    );
+  }
+}
+
+function asFault(error: unknown): DriverFault {
+  if (error instanceof DriverFault) return error;
+  return failed("the host could not start the machine", { cause: error });
+}
+
+const failed = (text: string, options?: ErrorOptions) =>
+  new DriverFault("machine.start-failed", text, options);
