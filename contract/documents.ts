@@ -4,6 +4,8 @@ import type { Operation } from "./operation.ts";
 import { PLATFORM } from "./platform/index.ts";
 import { SESSIONS } from "./sessions/index.ts";
 import { ErrorBody } from "./sessions/vocabulary.ts";
+import { WORKLOADS } from "./workloads/index.ts";
+import { ErrorBody as WorkloadsErrorBody } from "./workloads/vocabulary.ts";
 
 export interface ApiDocument {
   path: string;
@@ -22,6 +24,15 @@ export const DOCUMENTS: readonly ApiDocument[] = [
     description: "Ephemeral sealed sandboxes that end with a signed destruction proof.",
     operations: SESSIONS,
     error: ErrorBody,
+  },
+  {
+    path: "/openapi.json",
+    file: "workloads.json",
+    title: "Casemate workloads",
+    description:
+      "Docker-compose files on hosts, behind TLS, paid by the minute. Keys go into `x-api-key` or `Authorization: Bearer`.",
+    operations: WORKLOADS,
+    error: WorkloadsErrorBody,
   },
   {
     path: "/platform/v1/openapi.json",

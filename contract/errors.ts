@@ -70,6 +70,32 @@ export const ERRORS = {
   "host.above-ceiling": kind(503, "never", "host", "The host refuses a machine of this size: {detail}"),
   "host.no-space": kind(503, "later", "host", "The host has no room to do this now."),
   "host.not-ready": kind(503, "later", "host", "The host cannot run this machine: {detail}"),
+  "workload.not-found": kind(404, "never", "caller", "There is no such workload."),
+  "workload.compose": kind(400, "never", "caller", "The compose file is refused: {detail}"),
+  "workload.reserved-variable": kind(400, "never", "caller", "{detail}"),
+  "workload.tier": kind(
+    400,
+    "never",
+    "caller",
+    "No tier has {cpus} cpus, {memory} MB of memory, {disk} GB of disk and {gpus} gpus.",
+  ),
+  "workload.file": kind(400, "never", "caller", "{detail}"),
+  "workload.domain": kind(400, "never", "caller", "{detail}"),
+  "workload.domain-exists": kind(400, "never", "caller", "This domain is in use."),
+  "workload.limit": kind(400, "never", "account", "{detail}"),
+  "artifact.not-semver": kind(400, "never", "caller", "An artifact version is semantic: 1.2.3."),
+  "artifact.not-found": kind(400, "never", "caller", "There is no such artifact version."),
+  "tier.not-found": kind(404, "never", "caller", "There is no such tier."),
+  "tier.exists": kind(409, "never", "caller", "There is a tier of this size."),
+  "account.not-found": kind(404, "never", "caller", "There is no such account."),
+  "host.not-found": kind(404, "never", "caller", "There is no such host."),
+  "ledger.not-enough": kind(
+    412,
+    "never",
+    "account",
+    "The balance does not cover five minutes of what would run; add credits.",
+  ),
+  "machine.exited": kind(409, "never", "caller", "{detail}"),
   "machine.start-failed": kind(503, "later", "host", "The machine could not be started."),
   "machine.unknown": kind(404, "never", "caller", "Session not found"),
   "machine.not-running": kind(409, "never", "caller", "The session has ended."),
@@ -130,6 +156,13 @@ export type ErrorCode = keyof typeof ERRORS;
 /** Public, typed by nothing but JSON: never put a secret here. */
 export type Details = Record<string, string | number | boolean | null>;
 
+export interface FaultIssue {
+  path: string;
+  message: string;
+  /** 1-based, in the client's text. */
+  line?: number;
+}
+
 /** Thrown when an operation cannot go on. */
 export class Fault extends Error {
   readonly code: ErrorCode;
@@ -137,16 +170,20 @@ export class Fault extends Error {
   /** Seconds for Retry-After, when more is known than the default. */
   readonly retryAfterSeconds: number | undefined;
 
+  /** Everything that is wrong, where one sentence cannot say it. */
+  readonly issues: readonly FaultIssue[] | undefined;
+
   constructor(
     code: ErrorCode,
     details: Details = {},
-    options: ErrorOptions & { retryAfterSeconds?: number } = {},
+    options: ErrorOptions & { retryAfterSeconds?: number; issues?: readonly FaultIssue[] } = {},
   ) {
     super(sentenceOf(code, details), options);
     this.name = "Fault";
     this.code = code;
     this.details = details;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.issues = options.issues;
   }
 
   get kind(): ErrorKind {

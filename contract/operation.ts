@@ -6,9 +6,12 @@
 import type { Static, TObject, TSchema } from "typebox";
 import type { ErrorCode } from "./errors.ts";
 
-export type Surface = "sessions" | "platform";
-/** Who may call it: `key` is a key of this surface, `admin` the operator's, `public` anyone (limited by address). */
-export type Access = "public" | "key" | "admin" | "signed";
+export type Surface = "sessions" | "workloads" | "platform";
+/**
+ * Who may call it: `key` is a key of this surface, `admin` the operator's, `either` one of the two,
+ * `public` anyone (limited by address).
+ */
+export type Access = "public" | "key" | "admin" | "either" | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";
 
 export interface Operation {

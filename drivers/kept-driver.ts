@@ -15,8 +15,11 @@
  *  E. From inside a machine the host's own addresses, other machines and link-local metadata addresses
  *     cannot be reached.
  */
+import type { ContainerFacts, MachineStats } from "#contract/link/kept.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
+
+export type { ContainerFacts, MachineStats };
 
 export interface KeptProbe {
   ready: boolean;
@@ -43,14 +46,6 @@ export interface Endpoint {
   port: number;
 }
 
-export interface ContainerFacts {
-  names: string[];
-  image: string;
-  imageId: string;
-  /** created, running, restarting, exited, dead … as the engine says. */
-  state: string;
-}
-
 export interface LogsAsk {
   /** null: the machine's own log (its start, progress and faults), kept by the driver. */
   container: string | null;
@@ -64,13 +59,6 @@ export interface LogsAsk {
   follow: boolean;
   timestamps: boolean;
   signal: AbortSignal;
-}
-
-export interface MachineStats {
-  memory: { totalBytes: number; usedBytes: number };
-  /** `usage` in percent of one cpu, `frequencyMhz` as the host's. */
-  cpus: { name: string; usage: number; frequencyMhz: number }[];
-  disks: { name: string; mountPoint: string; filesystem: string; sizeBytes: number; usedBytes: number }[];
 }
 
 export interface KeptDriver {

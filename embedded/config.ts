@@ -3,8 +3,9 @@
  * What the three processes are told, from one file of the user's: `{ "control": {…}, "host": {…} }`.
  * Each process checks its own part against its own schema and refuses unknown keys.
  */
-import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from "node:fs";
-import { totalmem } from "node:os";
+import { chmodSync, chownSync, copyFileSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { cpus, totalmem } from "node:os";
 import type { AdminKey } from "./admin-key.ts";
 import { CONTROL_ROLE } from "./database.ts";
 import type { Layout } from "./layout.ts";
@@ -95,10 +96,55 @@ export interface Wiring {
   /** null: control uses a server of the user's own. */
   databaseSocket: string | null;
   user: UserConfig;
+  ingressPorts: IngressPorts;
+}
+
+export interface IngressPorts {
+  httpPort: number;
+  httpsPort: number;
+}
+
+/** Ports that people can remember, or any others when something else has them. */
+export async function ingressPortsHere(): Promise<IngressPorts> {
+  const [httpPort, httpsPort] = await Promise.all([8780, 8743].map(freeOrAny));
+  return { httpPort: httpPort!, httpsPort: httpsPort! };
+}
+
+function freeOrAny(port: number): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(0));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(port)));
+  });
+}
+
+/**
+ * Containers need root and an engine. The engine may be started later: the driver says what is missing
+ * until then, and every workload is refused with it.
+ */
+function keptDefaults(layout: Layout, memoryMiB: number, ports: IngressPorts): Tree | null {
+  if (!layout.root) return null;
+  return {
+    docker: { socketPath: "/var/run/docker.sock", folder: layout.path("docker") },
+    // Containers get what their tier promises, so nothing is offered twice; some is left for the host.
+    ceiling: {
+      cpuMillis: cpus().length * 1000,
+      memoryMiB: Math.max(1, memoryMiB - 1024),
+      diskMiB: Math.max(1, Math.floor(freeMiB(layout.state) / 2)),
+    },
+    ingress: { host: "127.0.0.1", ...ports },
+    // One machine of one person: what they stop is stopped.
+    haltOnStop: true,
+  };
+}
+
+function freeMiB(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return Math.floor((bavail * bsize) / 1024 / 1024);
 }
 
 /** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
-export function writeConfigs({ layout, admin, address, databaseSocket, user }: Wiring): {
+export function writeConfigs({ layout, admin, address, databaseSocket, user, ingressPorts }: Wiring): {
   control: string;
   host: string;
 } {
@@ -137,6 +183,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user }: W
         memoryTotalMiB: 16 * memoryMiB,
         isolations: ["process"],
       },
+      kept: keptDefaults(layout, memoryMiB, ingressPorts),
     },
     user.host,
   );

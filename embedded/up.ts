@@ -14,6 +14,7 @@ import { openAdminKey } from "./admin-key.ts";
 import {
   type Address,
   addressOf,
+  ingressPortsHere,
   readUserConfig,
   type UserConfig,
   usesOwnServer,
@@ -79,7 +80,8 @@ export async function up(
     if (database !== null) undo.push(() => database.stop());
     const address = addressOf(options.port, user, process.env);
     const databaseSocket = database?.host ?? null;
-    const configs = writeConfigs({ layout, admin, address, databaseSocket, user });
+    const ingressPorts = await ingressPortsHere();
+    const configs = writeConfigs({ layout, admin, address, databaseSocket, user, ingressPorts });
     let fault: string | null = null;
     const failed = () => fault;
     let control: ReturnType<typeof startControl> | null = null;

@@ -45,8 +45,28 @@ export async function welcome({ url, layout, admin, json }: Welcome): Promise<st
     "Try a sealed session (paste into another terminal):",
     "",
     ...example(url).map((line) => `  ${line}`),
+    ...(health.isolation?.some((one) => one.class === "container" && one.ready)
+      ? [
+          "",
+          "Try a workload (containers: nothing keeps this machine's operator out of them):",
+          "",
+          ...workloadExample(url, layout.path("admin.key")).map((line) => `  ${line}`),
+        ]
+      : []),
   ];
 }
+
+/** The README's second example. */
+export const workloadExample = (url: string, adminKeyFile: string): string[] => [
+  `URL=${url}`,
+  `KEY=$(curl -s $URL/api/v1/accounts/create -H "x-api-key: $(cat ${adminKeyFile})" -d '{"name":"me","credits":1000}' | grep -o 'cm_wl_[A-Za-z0-9]*')`,
+  `ART=$(curl -s $URL/api/v1/artifacts/list -H "x-api-key: $KEY" | grep -o '[0-9]*\\.[0-9]*\\.[0-9]*' | head -1)`,
+  `SITE=$(curl -s $URL/api/v1/workloads/create -H "x-api-key: $KEY" -d '{"name":"hello","artifactsVersion":"'$ART'",`,
+  `  "dockerCompose":"services:\\n  api:\\n    image: caddy:2\\n    command: caddy respond --listen :80 --body hello",`,
+  `  "publicContainerName":"api","publicContainerPort":80,"memory":512,"cpus":1,"disk":5,"gpus":0}' | grep -o 'https://[^"]*')`,
+  "curl -s $URL/ca.pem > casemate-ca.pem",
+  "until curl -sf --cacert casemate-ca.pem $SITE; do sleep 1; done",
+];
 
 /** The README's example; a journey test runs these very lines. */
 export const example = (url: string): string[] => [

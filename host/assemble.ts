@@ -16,6 +16,8 @@ import { replaceFile } from "./durable-file.ts";
 import { type Engines, testEngines } from "./engines.ts";
 import { Expiry } from "./expiry.ts";
 import { Finals } from "./finals.ts";
+import { type KeptHostOptions, startKept } from "./kept/assemble.ts";
+import { isKeptRequest, serveKept } from "./kept/streams.ts";
 import type { HostDeps, HostLog } from "./machine.ts";
 import { Reconciler } from "./reconcile.ts";
 import { Reports } from "./report.ts";
@@ -41,6 +43,8 @@ export interface HostOptions {
   heartbeatMs?: number;
   backoff?: Backoff;
   log?: HostLog;
+  /** Kept machines; absent: this host takes none. */
+  kept?: KeptHostOptions;
 }
 
 export interface RunningHost {
@@ -91,7 +95,9 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       stopping: stopping.signal,
     };
     const finals = new Finals();
-    const reports = new Reports((observation) => reconciler.acknowledged(observation), backoff);
+    const reports = new Reports((observation) => {
+      if (observation.incarnation === undefined) reconciler.acknowledged(observation);
+    }, backoff);
     undo.push(() => reports.close());
     const expiry = new Expiry(options.expiryGraceMs ?? 2_000, (id) => reconciler.end(id, "ttl"));
     undo.push(() => expiry.close());
@@ -103,7 +109,14 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       });
 
     await reconciler.recover();
-    const facts = await ownFacts(deps, hostId, await testEngines(deps));
+    const kept = options.kept && (await startKept(options.kept, options.stateFolder, reports, log));
+    if (kept) undo.push(() => kept.close());
+    const facts: HostFacts = {
+      ...(await ownFacts(deps, hostId, await testEngines(deps))),
+      ...(kept && kept.facts()),
+    };
+    const proven = [...facts.drivers];
+    facts.drivers.push(...((await kept?.probes()) ?? []));
 
     let open = true;
     const link = dialSocket({
@@ -114,10 +127,21 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       handlers: {
         onDesired(batch, complete) {
           if (!open) return;
-          reconciler.accept(batch, complete);
+          reconciler.accept(
+            batch.filter(({ spec }) => spec.kept === undefined),
+            complete,
+          );
+          kept?.reconciler.accept(
+            batch.filter(({ spec }) => spec.kept !== undefined),
+            complete,
+          );
           reports.hurry();
         },
-        onStream: (request, stream) => serveStream(reconciler, log, request, stream),
+        onStream: (request, stream) => {
+          if (!isKeptRequest(request)) serveStream(reconciler, log, request, stream);
+          else if (kept) serveKept(kept.reconciler, log, request, stream);
+          else stream.end({ kind: "failed", code: "machine.not-running", detail: "no kept machines here" });
+        },
       },
       onFault: (error) => log("host.link-fault", { error: error.message }),
     });
@@ -127,8 +151,11 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     const announce = () => link.announce(facts);
     const engines = setInterval(async () => {
       const now = await testEngines(deps);
-      if (!open || JSON.stringify(now) === JSON.stringify(facts.engines)) return;
-      facts.engines = now;
+      // What was missing at the start (an engine, above all) may be there by now, or gone.
+      const drivers = [...proven, ...((await kept?.probes()) ?? [])];
+      const same = JSON.stringify([now, drivers]) === JSON.stringify([facts.engines, facts.drivers]);
+      if (!open || same) return;
+      Object.assign(facts, { engines: now, drivers });
       announce();
     }, options.enginesEveryMs ?? 5_000);
     engines.unref();

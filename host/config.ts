@@ -9,6 +9,7 @@ const closed = <P extends Parameters<typeof Type.Object>[0]>(members: P) =>
   Type.Object(members, { additionalProperties: false });
 const Path = Type.String({ pattern: "^/" });
 const Uid = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 2 });
+const Port = Type.Integer({ minimum: 0, maximum: 65535 });
 const AtLeastOne = Type.Integer({ minimum: 1 });
 
 const HostConfig = closed({
@@ -36,6 +37,17 @@ const HostConfig = closed({
     memoryTotalMiB: AtLeastOne,
     isolations: Type.Array(Isolation),
   }),
+  /** Kept machines, in containers; null: none are taken. */
+  kept: Type.Union([
+    closed({
+      docker: closed({ socketPath: Path, folder: Path }),
+      ceiling: closed({ cpuMillis: AtLeastOne, memoryMiB: AtLeastOne, diskMiB: AtLeastOne }),
+      ingress: closed({ host: Type.String(), httpPort: Port, httpsPort: Port }),
+      /** Halts them when the host stops; they come up again with the next start. */
+      haltOnStop: Type.Boolean(),
+    }),
+    Type.Null(),
+  ]),
   expiryGraceMs: Type.Integer({ minimum: 0 }),
   enginesEveryMs: Type.Integer({ minimum: 1_000 }),
   farewellMs: Type.Integer({ minimum: 0 }),
@@ -47,6 +59,7 @@ const DEFAULTS = {
   uids: null,
   templates: {},
   traces: { folders: [], logs: [] },
+  kept: null,
   expiryGraceMs: 2_000,
   enginesEveryMs: 5_000,
   farewellMs: 2_000,

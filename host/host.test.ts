@@ -43,7 +43,7 @@ test("a machine runs, works and ends with a proof that names its issuer", async 
   expect(verdict).toMatchObject({ valid: true });
   const cdp = JSON.parse(ended!.proof);
   expect(cdp.context).toMatchObject({
-    ...spec().endProof.subject,
+    ...spec().endProof!.subject,
     session_id: cdp.session_id,
     created_at: cdp.created_at,
     trigger: "api",

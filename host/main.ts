@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { fstatSync, mkdirSync, realpathSync } from "node:fs";
 import { closeInherited } from "#confine/inherited.ts";
+import { DockerDriver } from "#drivers/docker/driver.ts";
 import { SandboxDriver } from "#drivers/sandbox/driver.ts";
 import { startHost } from "./assemble.ts";
 import { readHostConfig } from "./config.ts";
@@ -26,7 +27,7 @@ if (path === undefined) {
   process.exit(2);
 }
 
-const { sandboxFolder, proberUid, uids, templates, traces, ...config } = readHostConfig(path);
+const { sandboxFolder, proberUid, uids, templates, traces, kept, ...config } = readHostConfig(path);
 mkdirSync(config.stateFolder, { recursive: true, mode: 0o700 });
 const stop = new Promise<string>((resolve) => {
   process.on("SIGTERM", () => resolve("SIGTERM"));
@@ -36,13 +37,17 @@ const stop = new Promise<string>((resolve) => {
   if (stdin.isFIFO() || stdin.isSocket()) process.stdin.on("end", () => resolve("stdin ended")).resume();
 });
 
+// Drivers end whatever bears their mark: two hosts on one machine must not share one.
+const owner = `cm-${createHash("sha256").update(realpathSync(config.stateFolder)).digest("hex").slice(0, 12)}`;
 const host = await startHost({
   ...config,
+  ...(kept !== null && {
+    kept: { ...kept, drivers: [new DockerDriver({ ...kept.docker, owner })] },
+  }),
   drivers: [
     new SandboxDriver({
       folder: sandboxFolder,
-      // The driver ends whatever bears its mark: two hosts on one machine must not share one.
-      owner: `cm-${createHash("sha256").update(realpathSync(config.stateFolder)).digest("hex").slice(0, 12)}`,
+      owner,
       templates: new Map(Object.entries(templates)),
       traces,
       ...(proberUid !== null && { proberUid }),

@@ -162,7 +162,7 @@ export class Reconciler {
     const driver = this.#deps.drivers.get(spec.isolation);
     const present = [...this.#machines.values()].map((machine) => machine.spec);
     const why = refusal(this.#deps.ceiling, spec, present);
-    if (why !== undefined || !driver) {
+    if (why !== undefined || !driver || spec.endProof === null) {
       this.#reports.add({
         machineId,
         generation,
@@ -196,7 +196,7 @@ export class Reconciler {
           machineId: id,
           generation: machine.generation,
           isolation: spec.isolation,
-          subject: spec.endProof.subject,
+          subject: spec.endProof!.subject,
           bootId: boot.bootId,
           record,
         })

@@ -28,7 +28,7 @@ const liveOf = (machineId: string): LiveEntry => ({
   machineId,
   generation: 1,
   isolation: "process",
-  subject: spec().endProof.subject,
+  subject: spec().endProof!.subject,
   bootId: "boot",
   record: { saltHex: "ab".repeat(32) },
 });

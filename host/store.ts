@@ -26,7 +26,7 @@ import { mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from "node
 import { rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
+import type { EndProof, Isolation, Observation } from "#contract/link/machine.ts";
 import type { DriverRecord, EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
 import { eraseFile, type Flush, FlushLane, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
@@ -36,7 +36,7 @@ export interface LiveEntry {
   machineId: string;
   generation: number;
   isolation: Isolation;
-  subject: Desired["spec"]["endProof"]["subject"];
+  subject: EndProof["subject"];
   bootId: string;
   record: DriverRecord;
 }

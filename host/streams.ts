@@ -7,15 +7,17 @@
 import type { ExecResult, StreamRequest } from "#contract/link/machine.ts";
 import { DriverFault } from "#drivers/driver.ts";
 import type { LinkStream } from "#link/port.ts";
+import type { KeptRequest } from "./kept/streams.ts";
 import type { HostLog, Machine } from "./machine.ts";
 import type { Reconciler } from "./reconcile.ts";
 
 type Ask<K extends StreamRequest["kind"]> = Extract<StreamRequest, { kind: K }>;
+type Request = Exclude<StreamRequest, KeptRequest>;
 
 export function serveStream(
   reconciler: Reconciler,
   log: HostLog,
-  request: StreamRequest,
+  request: Request,
   stream: LinkStream,
 ): void {
   const machine = reconciler.find(request.machineId);
@@ -35,7 +37,7 @@ export function serveStream(
   );
 }
 
-function serve(machine: Machine, request: StreamRequest, stream: LinkStream): Promise<unknown> {
+function serve(machine: Machine, request: Request, stream: LinkStream): Promise<unknown> {
   switch (request.kind) {
     case "exec":
       return exec(machine, request, stream);

@@ -12,6 +12,7 @@ import { hashKey, makeKey, openAccount } from "#control/src/core/identity/index.
 import { DEFAULT_CONFIG } from "#control/src/defaults.ts";
 import { openLog } from "#control/src/log.ts";
 import type { Driver, EndFacts } from "#drivers/driver.ts";
+import type { KeptDriver } from "#drivers/kept-driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
@@ -63,6 +64,8 @@ export interface InstallationOptions {
   /** Another installation's `connection`: this one is a further replica of it. */
   database?: Connection;
   withHost?: boolean;
+  /** Kept machines, with the ingress in front of them. */
+  kept?: KeptDriver;
 }
 
 export async function startInstallation(options: InstallationOptions = {}): Promise<Installation> {
@@ -109,6 +112,16 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       },
       signer: { folder: join(folder, "signer"), kekPath: join(folder, "signer.kek"), uid: 63_901 },
       farewellMs: 500,
+      ...(options.kept === undefined
+        ? {}
+        : {
+            kept: {
+              drivers: [options.kept],
+              ceiling: { cpuMillis: 16_000, memoryMiB: 32_768, diskMiB: 1_048_576 },
+              ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+              haltOnStop: false,
+            },
+          }),
       ...(process.env.CASEMATE_TEST_LOG
         ? { log: (event: string, facts: object) => console.log(event, facts) }
         : {}),

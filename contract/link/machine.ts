@@ -36,8 +36,23 @@ export const MachineSpec = Type.Object(
     /** Memory with the tmpfs contents included. */
     memoryMiB: Type.Integer({ minimum: 1 }),
     pidsMax: Type.Integer({ minimum: 1 }),
-    network: Type.Literal("none"),
-    endProof: EndProof,
+    /** `own`: a network of the machine's own, from which the host and other machines cannot be reached. */
+    network: Type.Union([Type.Literal("none"), Type.Literal("own")]),
+    /** Null for a kept machine: it is halted and started again, and its end has no proof. */
+    endProof: Type.Union([EndProof, Type.Null()]),
+    /** Kept machines only, and absent from what was written before there were any. */
+    kept: Type.Optional(
+      Type.Object(
+        {
+          diskMiB: Type.Integer({ minimum: 0 }),
+          /** Marks for whoever looks at the host: account, workload. */
+          labels: Type.Record(Type.String(), Type.String()),
+          /** Names under which the host's ingress carries requests to the payload's public port. */
+          domains: Type.Array(Type.String({ pattern: "^[a-z0-9.-]{1,253}$" }), { maxItems: 100 }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 );
@@ -47,7 +62,10 @@ export const Desired = Type.Object(
   {
     machineId: Type.String({ pattern: "^mach_[0-9a-f]{32}$" }),
     generation: Type.Integer({ minimum: 1 }),
-    want: Type.Union([Type.Literal("up"), Type.Literal("down")]),
+    /** `halted` is for kept machines: nothing runs, the disk stays. */
+    want: Type.Union([Type.Literal("up"), Type.Literal("halted"), Type.Literal("down")]),
+    /** Kept machines only: grows with every wish for a new start, so that a restart is told from a repeat. */
+    incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
     spec: MachineSpec,
     /** Milliseconds the machine may still live, counted by the host's monotonic clock from receipt; null for ever. */
     remainingMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
@@ -65,11 +83,17 @@ export const Observation = Type.Object(
   {
     machineId: Type.String(),
     generation: Type.Integer({ minimum: 1 }),
-    state: Type.Enum(["running", "refused", "failed", "ended"]),
-    /** Dotted code for `refused` and `failed`, from contract/errors.ts. */
+    /** `starting` and `halted` are of kept machines; a start that failed is `halted` with a code. */
+    state: Type.Enum(["starting", "running", "halted", "refused", "failed", "ended"]),
+    /** Of a kept machine: the start that this is about. */
+    incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
+    /** The host cannot go on without the payload: control opens a `payload` stream. */
+    wantsPayload: Type.Optional(Type.Boolean()),
+    /** Dotted code for `refused`, `failed` and a failed start, from contract/errors.ts. */
     code: Type.Optional(Type.String()),
     /** Public words beside the code. */
     detail: Type.Optional(Type.String({ maxLength: 1000 })),
+    /** Present when the machine ends with a proof. */
     ended: Type.Optional(
       Type.Object(
         {
@@ -124,6 +148,39 @@ export const StreamRequest = Type.Union([
     { kind: Type.Literal("file-remove"), machineId: Type.String(), path: Type.String() },
     { additionalProperties: false },
   ),
+  /** The payload of one incarnation, as JSON bytes from the opener (contract/link/payload.ts). */
+  Type.Object(
+    {
+      kind: Type.Literal("payload"),
+      machineId: Type.String(),
+      incarnation: Type.Integer({ minimum: 1 }),
+      sizeBytes: Type.Integer({ minimum: 0 }),
+    },
+    { additionalProperties: false },
+  ),
+  /** Trailer: the list of ContainerFacts. */
+  Type.Object(
+    { kind: Type.Literal("containers"), machineId: Type.String() },
+    { additionalProperties: false },
+  ),
+  /** Trailer: MachineStats. */
+  Type.Object({ kind: Type.Literal("stats"), machineId: Type.String() }, { additionalProperties: false }),
+  /** Lines, each ended by LF. */
+  Type.Object(
+    {
+      kind: Type.Literal("logs"),
+      machineId: Type.String(),
+      /** Null: the machine's own log. */
+      container: Type.Union([Type.String(), Type.Null()]),
+      stream: Type.Enum(["stdout", "stderr", "both"]),
+      tail: Type.Boolean(),
+      linesMax: Type.Integer({ minimum: 1, maximum: 100_000 }),
+      since: Type.Optional(Type.String()),
+      follow: Type.Boolean(),
+      timestamps: Type.Boolean(),
+    },
+    { additionalProperties: false },
+  ),
 ]);
 
 /** Trailer of an exec stream. Output chunks come on channel 1 (stdout) and 2 (stderr). */
@@ -166,11 +223,26 @@ export const HostFacts = Type.Object(
     ),
     /** Results of the engine self-tests, by engine name. */
     engines: Type.Record(Type.String(), Type.Boolean()),
+    /** Where strangers reach kept machines of this host, and the CA of its certificates; absent without ingress. */
+    ingress: Type.Optional(
+      Type.Object(
+        { host: Type.String(), httpPort: Type.Integer(), httpsPort: Type.Integer(), caPem: Type.String() },
+        { additionalProperties: false },
+      ),
+    ),
+    /** Room for kept machines: what the host's operator allows them. */
+    kept: Type.Optional(
+      Type.Object(
+        { cpuMillis: Type.Integer(), memoryMiB: Type.Integer(), diskMiB: Type.Integer() },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 );
 
 export type Isolation = Static<typeof Isolation>;
+export type EndProof = Static<typeof EndProof>;
 export type MachineSpec = Static<typeof MachineSpec>;
 export type Desired = Static<typeof Desired>;
 export type Observation = Static<typeof Observation>;

@@ -8,10 +8,10 @@ import { openApiDocument } from "#contract/openapi.ts";
 import type { ControlLink } from "#link/port.ts";
 import { listenSocket } from "#link/socket.ts";
 import type { ControlConfig } from "./config.ts";
-import { openFleet } from "./core/fleet/index.ts";
+import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
-import { observe, openWatch, startConverger } from "./core/machines/index.ts";
+import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { type Database, openDatabase } from "./database/open.ts";
@@ -25,6 +25,17 @@ import { dressError } from "./surfaces/sessions/errors.ts";
 import { sessionReactions } from "./surfaces/sessions/reactions.ts";
 import { sessionRoutes } from "./surfaces/sessions/routes.ts";
 import { tierOf } from "./surfaces/sessions/tiers.ts";
+import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
+import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
+import { meterTurn } from "./surfaces/workloads/money.ts";
+import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
+import { workloadReactions } from "./surfaces/workloads/reactions.ts";
+import { workloadRoutes } from "./surfaces/workloads/routes.ts";
+
+/** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
+const METER_MS = 1_000;
+/** A host that was not heard of for two minutes gets no machine. */
+const SEEN_MS = 20_000;
 
 export interface AssembleOptions {
   config: ControlConfig;
@@ -65,7 +76,7 @@ export async function startControl({
     const vault = openVault(db.run, ring);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
-    const reactions = sessionReactions(vault);
+    const reactions = { proven: sessionReactions(vault), kept: workloadReactions };
 
     let link: ControlLink | null = null;
     const fleet = openFleet(() => link!);
@@ -76,6 +87,8 @@ export async function startControl({
       handlers: {
         onHost: async (facts) => {
           await rememberIssuers(db.run, facts);
+          await rememberHost(db.run, facts);
+          if (facts.kept !== undefined) await offerArtifact(db, facts.version);
           await fleet.joined(facts);
         },
         onHostGone: (hostId) => fleet.gone(hostId),
@@ -84,6 +97,9 @@ export async function startControl({
             observations.map(async (observation) => {
               const observed = await observe(db, reactions, hostId, observation);
               if (observed !== null) watch.tell(observed);
+              // Not waited for: the report is committed, and a host that gets nothing asks again.
+              if (observation.wantsPayload)
+                sendPayload({ db, fleet, vault }, hostId, observation).catch(onError);
             }),
           );
         },
@@ -103,13 +119,21 @@ export async function startControl({
       replica: config.replica,
       startedAt: new Date(),
     });
-    const routes = [...sessions, ...platformRoutes({ db, vault, ring })];
+    const { workloads } = config;
+    const kept = workloadRoutes({ db, fleet, converger, vault, log, workloads });
+    const stopMeter = every(METER_MS, () => meterTurn({ db, converger }, workloads), onError);
+    const stopSeen = every(SEEN_MS, () => markSeen(db.soft, fleet.held()), onError);
+    undo.push(async () => {
+      await Promise.all([stopMeter(), stopSeen()]);
+    });
+    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring })];
     let room = true;
     const app = await createServer({
       hasRoom: () => room,
       ...{ db, routes, log, metrics, checkAnswers },
-      dress: { sessions: dressError, platform: dressError },
-      rpmOf: (tier) => tierOf(tiers, tier).rpm,
+      dress: { sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
+      rpmOf: (surface, tier) =>
+        surface === "workloads" ? workloads.requestsPerMinute : tierOf(tiers, tier).rpm,
       trustedProxies: config.http.trustedProxies,
       pages: (server) =>
         addPages(server, {

@@ -55,6 +55,17 @@ export const ControlConfig = closed({
     startTimeoutMs: Type.Integer({ minimum: 100 }),
     endTimeoutMs: Type.Integer({ minimum: 100 }),
   }),
+  workloads: closed({
+    /** Domain below which every workload has a name. */
+    zone: Type.String({ pattern: "^[a-z0-9-]+(\\.[a-z0-9-]+)*$" }),
+    /** Micro-units of USD a credit is, a power of ten. */
+    microsPerCredit: Type.Integer({ minimum: 1 }),
+    requestsPerMinute: limit,
+    jurisdiction: Type.String(),
+    meterEveryMs: Type.Integer({ minimum: 100 }),
+    lowMs: Type.Integer({ minimum: 0 }),
+    graceMs: Type.Integer({ minimum: 0 }),
+  }),
   payments: closed({
     secretKeyFile: nullable(Type.String()),
     webhookSecretFile: nullable(Type.String()),

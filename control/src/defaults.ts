@@ -11,6 +11,15 @@ export const DEFAULT_CONFIG: ControlConfig = {
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },
   sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000 },
+  workloads: {
+    zone: "workloads.localhost",
+    microsPerCredit: 10_000,
+    requestsPerMinute: 600,
+    jurisdiction: "OTHER",
+    meterEveryMs: 10_000,
+    lowMs: 3_600_000,
+    graceMs: 300_000,
+  },
   payments: {
     secretKeyFile: null,
     webhookSecretFile: null,

@@ -67,7 +67,7 @@ async function partsFor(sessionId: string, key: NewKey): Promise<ProofParts> {
       context: {
         cdp_version: "1.0",
         profile: "casemate-cdp/1",
-        ...spec().endProof.subject,
+        ...spec().endProof!.subject,
         session_id: sessionId,
         trigger: "api",
         engine: { name: "casemate", version: "0", build_sha256: digestText("") },

@@ -6,7 +6,7 @@
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "#contract/errors.ts";
-import type { Operation } from "#contract/operation.ts";
+import type { Operation, Surface } from "#contract/operation.ts";
 import { type Account, authenticate, countAddress, type Principal } from "../core/identity/index.ts";
 import type { Database } from "../database/open.ts";
 
@@ -20,8 +20,8 @@ const WINDOW_S = 60;
 
 export interface RecogniseDeps {
   db: Database;
-  /** Requests per minute of a tier; null is unlimited. */
-  rpmOf(tier: string): number | null;
+  /** Requests per minute of a key; null is unlimited. */
+  rpmOf(surface: Surface, tier: string): number | null;
 }
 
 export async function recognise(
@@ -36,20 +36,36 @@ export async function recognise(
     limit(reply, operation.perAddressRpm, used, windowStart, now);
     return { principal: null, account: null, now };
   }
-  const presented = /^Bearer +([^\s]+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  const presented = keyOf(operation, request);
   const found = presented === undefined ? null : await authenticate(db.soft, presented);
   if (found === null) throw new Fault("identity.unauthorized");
   const { principal, used, windowStart, now } = found;
-  if (operation.access === "admin") {
-    if (principal.account !== null || !principal.scopes.includes("*")) throw new Fault("identity.forbidden");
+  const operator = principal.account === null && principal.scopes.includes("*");
+  if (operation.access === "admin" || (operation.access === "either" && operator)) {
+    // Workloads clients know one refusal of a key, and it is this one.
+    if (!operator)
+      throw new Fault(operation.surface === "workloads" ? "identity.unauthorized" : "identity.forbidden");
     return { principal, account: null, now };
   }
   // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
   if (principal.surface !== operation.surface || principal.account === null)
     throw new Fault("identity.unauthorized");
-  const rpm = rpmOf(principal.account.tier);
+  if (!covers(principal.scopes, operation)) throw new Fault("identity.unauthorized");
+  const rpm = rpmOf(operation.surface, principal.account.tier);
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
   return { principal, account: principal.account, now };
+}
+
+/** Clients of the workloads surface send their key in a field of its own, or as everybody does. */
+function keyOf({ surface }: Operation, { headers }: FastifyRequest): string | undefined {
+  const own = surface === "workloads" ? headers["x-api-key"] : undefined;
+  if (typeof own === "string") return own.trim();
+  return /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
+}
+
+/** `surface:*` covers everything, a narrowed key what its scope says and what asks for none. */
+function covers(scopes: readonly string[], { surface, scope }: Operation): boolean {
+  return scope === undefined || scopes.includes(`${surface}:*`) || scopes.includes(scope);
 }
 
 /** RateLimit fields in the form of the IETF draft, on every limited answer. */

@@ -30,7 +30,7 @@ export interface HttpOptions {
   db: Database;
   routes: Route[];
   dress: Record<Surface, Dress>;
-  rpmOf(tier: string): number | null;
+  rpmOf(surface: Surface, tier: string): number | null;
   /** False while the database's disk is (almost) full. */
   hasRoom(): boolean;
   trustedProxies: string[];

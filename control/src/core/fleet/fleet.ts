@@ -13,6 +13,8 @@ import type { ControlLink, LinkStream } from "#link/port.ts";
 export interface Fleet {
   /** Chooses a host for the isolation class, or throws fleet.no-capacity. */
   place(isolation: Isolation): string;
+  /** Hosts connected here that can run the isolation class now. */
+  able(isolation: Isolation): string[];
   holds(hostId: string): boolean;
   held(): string[];
   facts(): HostFacts[];
@@ -28,14 +30,17 @@ export interface Fleet {
 export function openFleet(link: () => ControlLink): Fleet {
   const hosts = new Map<string, HostFacts>();
   let desiredOf: (hostId: string) => Promise<Desired[]> = async () => [];
+  const able = (isolation: Isolation) =>
+    [...hosts.values()]
+      .filter((facts) => facts.drivers.some((driver) => driver.isolation === isolation && driver.ready))
+      .map(({ hostId }) => hostId);
   return {
     place: (isolation) => {
-      const able = [...hosts.values()].filter((facts) =>
-        facts.drivers.some((driver) => driver.isolation === isolation && driver.ready),
-      );
-      if (able.length === 0) throw new Fault("fleet.no-capacity", { isolation });
-      return able[Math.floor(Math.random() * able.length)]!.hostId;
+      const hostIds = able(isolation);
+      if (hostIds.length === 0) throw new Fault("fleet.no-capacity", { isolation });
+      return hostIds[Math.floor(Math.random() * hostIds.length)]!;
     },
+    able,
     holds: (hostId) => hosts.has(hostId),
     held: () => [...hosts.keys()],
     facts: () => [...hosts.values()],

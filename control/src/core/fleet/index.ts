@@ -1,2 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Fleet, openFleet } from "./fleet.ts";
+export { markSeen, releaseClause, rememberHost, retakeRoomClause, takeRoomClauses } from "./room.ts";

@@ -7,6 +7,7 @@ import { createHash, randomBytes } from "node:crypto";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 export const SESSIONS_PREFIX = "nrx_live_";
+export const WORKLOADS_PREFIX = "cm_wl_";
 const SHOWN = 4;
 
 /** `prefix` and 32 base62 characters from the system's CSPRNG; rejection keeps them uniform. */

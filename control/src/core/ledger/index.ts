@@ -1,2 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+export { balanceOf, burnRateOf } from "./balance.ts";
+export { type Credit, type CreditRow, credit, creditClauses, listCredits } from "./credit.ts";
+export {
+  ADMISSION_MS,
+  type Admission,
+  AFTER_METER,
+  admitClauses,
+  type MeterStep,
+  type MeterStop,
+  startMeterClauses,
+  stopMeterClauses,
+} from "./meter.ts";
+export { type Metered, type MeterTurn, meterAll } from "./meter-all.ts";
 export { concludeClauses, HELD, takeClauses, usedOf } from "./reserve.ts";
+export { type Grace, listOverdue, type Notice, noticeClause, overdueMachines } from "./shortage.ts";
+export { AMOUNT_MAX_MICROS, MICROS_PER_CREDIT, MICROS_PER_USD, toMicros, toUnits } from "./units.ts";

@@ -42,7 +42,7 @@ export async function startConverger({ db, fleet, onError }: ConvergeDeps): Prom
   // A host that joins is told everything that is wanted of it, and ends what is not.
   fleet.onJoin(async (hostId) => {
     const { rows } = await sql<MachineRow & { now: Date }>`
-      select *, now() as now from machines where host_id = ${hostId} and state in ('requested', 'running')`.execute(
+      select *, now() as now from machines where host_id = ${hostId} and state not in ('ended', 'failed')`.execute(
       db.run,
     );
     return rows.map((row) => toDesired(row, row.now));
@@ -75,7 +75,7 @@ async function sendUnsettled(db: Database, fleet: Fleet, id: string | null): Pro
   if (hosts.length === 0) return;
   const { rows } = await sql<MachineRow & { now: Date }>`
     select *, now() as now from machines
-    where state in ('requested', 'running') and observed_generation < generation
+    where state not in ('ended', 'failed') and observed_generation < generation
       and host_id = any(${hosts}) and (${id}::text is null or id = ${id})
     limit 1000`.execute(db.soft);
   for (const hostId of hosts) {

@@ -13,6 +13,7 @@ export function toDesired(row: MachineRow, now: Date): Desired {
     machineId: row.id,
     generation: row.generation,
     want: row.want,
+    ...(row.spec.kept === undefined ? {} : { incarnation: row.incarnation }),
     spec: row.spec,
     remainingMs: row.expires_at === null ? null : Math.max(0, row.expires_at.getTime() - now.getTime()),
     trigger: (row.end_trigger ?? "api") as EndTrigger,

@@ -5,15 +5,16 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Installation, startInstallation } from "#testing/installation.ts";
 import { sessionReactions } from "../../surfaces/sessions/reactions.ts";
+import { workloadReactions } from "../../surfaces/workloads/reactions.ts";
 import { openKeyRing, openVault } from "../vault/index.ts";
-import { observe } from "./observe.ts";
+import { type AllReactions, observe } from "./observe.ts";
 
 let casemate: Installation;
-let reactions: ReturnType<typeof sessionReactions>;
+const reactions = { kept: workloadReactions } as AllReactions;
 let account: string;
 beforeAll(async () => {
   casemate = await startInstallation({ withHost: false });
-  reactions = sessionReactions(openVault(db().run, await openKeyRing(casemate.connection.keyRing)));
+  reactions.proven = sessionReactions(openVault(db().run, await openKeyRing(casemate.connection.keyRing)));
   account = (await casemate.account()).accountId;
 });
 afterAll(() => casemate[Symbol.asyncDispose]());

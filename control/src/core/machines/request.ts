@@ -36,7 +36,7 @@ export function endClause(id: RawBuilder<unknown>, trigger: EndTrigger): RawBuil
   return sql`
     machine as (
       update machines set want = 'down', generation = generation + 1, end_trigger = ${trigger}
-      where id = ${id} and want = 'up' and state in ('requested', 'running') returning *
+      where id = ${id} and want <> 'down' and state not in ('ended', 'failed') returning *
     )`;
 }
 

@@ -2,8 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { changeBy, isOver, type MachineState, nextState, type ObservedKind } from "./transitions.ts";
 
-const STATES: MachineState[] = ["requested", "running", "ended", "failed"];
-const KINDS: ObservedKind[] = ["running", "refused", "failed", "ended"];
+const STATES: MachineState[] = ["requested", "starting", "running", "halted", "ended", "failed"];
+const KINDS: ObservedKind[] = ["starting", "running", "halted", "refused", "failed", "ended"];
 
 describe("the transition table", () => {
   it("never leaves a final state", () => {

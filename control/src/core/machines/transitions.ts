@@ -7,14 +7,23 @@
  *         │  └─────────────ended──────────────▶ ended     (it died before it was seen running)
  *         └──refused, failed──▶ failed ◀──failed── running (the host has lost it)
  *
- * `ended` and `failed` are final: a late report about a machine that is over changes nothing.
+ * Kept machines go round besides, and may go round again under a new incarnation:
+ *
+ *     requested ──starting──▶ starting ──running──▶ running ──halted──▶ halted ──starting──▶ starting …
+ *
+ * A start that failed is `halted`, with a fault. `ended` and `failed` are final: a late report about a
+ * machine that is over changes nothing.
  */
-export type MachineState = "requested" | "running" | "ended" | "failed";
-export type ObservedKind = "running" | "refused" | "failed" | "ended";
+export type MachineState = "requested" | "starting" | "running" | "halted" | "ended" | "failed";
+export type ObservedKind = "starting" | "running" | "halted" | "refused" | "failed" | "ended";
+
+const OVER = { failed: "failed", ended: "ended" } as const;
 
 const TABLE: Record<MachineState, Partial<Record<ObservedKind, MachineState>>> = {
-  requested: { running: "running", refused: "failed", failed: "failed", ended: "ended" },
-  running: { failed: "failed", ended: "ended" },
+  requested: { starting: "starting", running: "running", halted: "halted", refused: "failed", ...OVER },
+  starting: { running: "running", halted: "halted", ...OVER },
+  running: { starting: "starting", halted: "halted", ...OVER },
+  halted: { starting: "starting", running: "running", ...OVER },
   ended: {},
   failed: {},
 };

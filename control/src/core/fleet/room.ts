@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Room for kept machines, counted on the host's row. A take is one conditional update: when another
+ * took meanwhile, the database looks again at the newest row, so a host is never oversold, from
+ * however many processes. Halted machines hold their disk and give back the rest.
+ */
+import { type RawBuilder, sql } from "kysely";
+import type { HostFacts, MachineSpec } from "#contract/link/machine.ts";
+import type { Db } from "../../database/open.ts";
+
+/** A host that was not heard of for this long gets no machine. */
+const SILENT_S = 120;
+
+type Size = Pick<MachineSpec, "cpuMillis" | "memoryMiB" | "kept">;
+
+const diskOf = ({ kept }: Size): number => kept?.diskMiB ?? 0;
+
+/** Clauses `pick` and `room` (id; none: no host has room): the host left with the least memory, and its room taken. */
+export function takeRoomClauses(size: Size, hosts: readonly string[]): RawBuilder<unknown> {
+  const fits = sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
+    and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskOf(size)}::int <= disk_mib`;
+  return sql`
+    pick as (
+      select id as picked from hosts
+      where id = any(${hosts}::text[]) and last_seen > now() - make_interval(secs => ${SILENT_S}) and ${fits}
+      order by memory_mib - memory_used, cpu_millis - cpu_used, id limit 1
+    ),
+    room as (
+      update hosts set cpu_used = cpu_used + ${size.cpuMillis}::int,
+        memory_used = memory_used + ${size.memoryMiB}::int, disk_used = disk_used + ${diskOf(size)}::int
+      from pick where id = picked and ${fits}
+      returning id
+    )`;
+}
+
+/** Clause `room` for a machine that has its disk and wants to run again: `machine` gives host_id and spec. */
+export function retakeRoomClause(machine: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`
+    room as (
+      update hosts h set cpu_used = cpu_used + (m.spec->>'cpuMillis')::int,
+        memory_used = memory_used + (m.spec->>'memoryMiB')::int
+      from ${machine} m
+      where h.id = m.host_id and not m.holds_compute
+        and h.cpu_used + (m.spec->>'cpuMillis')::int <= h.cpu_millis
+        and h.memory_used + (m.spec->>'memoryMiB')::int <= h.memory_mib
+      returning h.id
+    )`;
+}
+
+/** Clause `freed`, after a clause `machine` that says what it gave up (freed_compute, freed_disk). */
+export function releaseClause(): RawBuilder<unknown> {
+  return sql`
+    freed as (
+      update hosts h set
+        cpu_used = h.cpu_used - case when m.freed_compute then (m.spec->>'cpuMillis')::int else 0 end,
+        memory_used = h.memory_used - case when m.freed_compute then (m.spec->>'memoryMiB')::int else 0 end,
+        disk_used = h.disk_used - case when m.freed_disk then (m.spec->'kept'->>'diskMiB')::int else 0 end
+      from machine m where h.id = m.host_id and (m.freed_compute or m.freed_disk)
+    )`;
+}
+
+/** The host as it says it is, now. */
+export async function rememberHost(db: Db, facts: HostFacts): Promise<void> {
+  const { cpuMillis = 0, memoryMiB = 0, diskMiB = 0 } = facts.kept ?? {};
+  await sql`
+    insert into hosts (id, facts, cpu_millis, memory_mib, disk_mib)
+    values (${facts.hostId}, ${JSON.stringify(facts)}::jsonb, ${cpuMillis}, ${memoryMiB}, ${diskMiB})
+    on conflict (id) do update set facts = excluded.facts, cpu_millis = excluded.cpu_millis,
+      memory_mib = excluded.memory_mib, disk_mib = excluded.disk_mib, last_seen = now()`.execute(db);
+}
+
+/** These are connected to this process now. */
+export async function markSeen(db: Db, hosts: readonly string[]): Promise<void> {
+  if (hosts.length > 0)
+    await sql`update hosts set last_seen = now() where id = any(${hosts}::text[])`.execute(db);
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Start, stop, restart, delete: each records a wish in one statement and sends it. Repeating one that
+ * is fulfilled changes nothing and is answered the same.
+ */
+import { type RawBuilder, sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type {
+  deleteWorkload,
+  restartWorkload,
+  startWorkload,
+  stopWorkload,
+} from "#contract/workloads/workloads.ts";
+import { retakeRoomClause } from "../../core/fleet/index.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import { admitClauses } from "../../core/ledger/index.ts";
+import { endClause, haltClause, type MachineRow, startClause } from "../../core/machines/index.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import { asFault } from "./create.ts";
+import type { Deps } from "./deps.ts";
+import { eventClauses } from "./events.ts";
+import { openGiven, requirePlan, sealGiven } from "./payload.ts";
+import { requireWorkload, type WorkloadRow } from "./rows.ts";
+
+type Needs = Pick<Deps, "db" | "converger" | "vault">;
+const DONE: Answer = { status: 200, body: {} };
+
+export async function start(deps: Needs, call: Call<typeof startWorkload>): Promise<Answer> {
+  const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
+  await bringUp(deps, call, workload, "starting", sql`want = 'halted'`);
+  return DONE;
+}
+
+export async function restart(deps: Needs, call: Call<typeof restartWorkload>): Promise<Answer> {
+  const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
+  const { envVars } = call.body;
+  if (envVars !== undefined) {
+    const given = { ...(await openGiven(deps.vault, workload.id, workload.payload_sealed)), envVars };
+    // The variables may change what the policy looks at, so it looks again.
+    requirePlan(given);
+    const sealed = await sealGiven(deps.vault, workload.id, given);
+    await sql`
+      update workloads set payload_sealed = ${sealed}::bytea, env_names = ${Object.keys(envVars)}::text[], updated_at = now()
+      where id = ${workload.id}::uuid and deleted_at is null`.execute(deps.db.run);
+  }
+  await bringUp(deps, call, workload, "forcedRestart", sql`true`);
+  return DONE;
+}
+
+/** A machine that is halted takes room and money again; one that runs has both. */
+async function bringUp(
+  deps: Needs,
+  call: Call,
+  workload: WorkloadRow,
+  kind: "starting" | "forcedRestart",
+  condition: RawBuilder<unknown>,
+): Promise<void> {
+  const { rows } = await sql<{ machine: MachineRow | null }>`
+    with before as (
+      select * from machines where id = ${workload.machine_id} and want <> 'down' and ${condition} for update
+    ),
+    ${retakeRoomClause(sql`before`)},
+    ${startClause(
+      sql`(select id from before where holds_compute or exists (select from room))`,
+      sql`(select count(*) from room) >= 0`,
+    )},
+    ${admitClauses(
+      {
+        account: workload.account_id,
+        machine: workload.machine_id,
+        rateMicrosPerMin: workload.cost_micros_per_min,
+      },
+      sql`exists (select from machine)`,
+    )},
+    ${eventClauses(kind, {})},
+    ${appendClauses(about(workload, kind), sql`exists (select from subject) and (select count(*) from afford) >= 0`)}
+    select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry),
+      case when exists (select from before where not holds_compute) and not exists (select from room)
+        then refuse('capacity') end`
+    .execute(deps.db.run)
+    .catch((error: unknown) => {
+      throw asFault(error);
+    });
+  send(deps, call, rows[0]!.machine);
+}
+
+export async function stop(deps: Needs, call: Call<typeof stopWorkload>): Promise<Answer> {
+  const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
+  const { rows } = await sql<{ machine: MachineRow | null }>`
+    with ${haltClause(sql`${workload.machine_id}`)},
+    ${appendClauses(about(workload, "stopping"), sql`exists (select from machine)`)}
+    select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry)`.execute(
+    deps.db.run,
+  );
+  send(deps, call, rows[0]!.machine);
+  return DONE;
+}
+
+/** The workload is gone for its owner at once; what it has on its host goes as soon as the host is told. */
+export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Promise<Answer> {
+  const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
+  const { rows } = await sql<{ machine: MachineRow | null; gone: boolean }>`
+    with gone as (
+      update workloads set deleted_at = now(), payload_sealed = ''
+      where id = ${workload.id}::uuid and deleted_at is null returning machine_id
+    ),
+    ${endClause(sql`(select machine_id from gone)`, "api")},
+    ${appendClauses(about(workload, "deleted"), sql`exists (select from gone)`)}
+    select exists (select from gone) as gone, (select to_jsonb(machine) from machine) as machine,
+      (select count(*) from entry)`.execute(deps.db.run);
+  if (!rows[0]!.gone) throw new Fault("workload.not-found");
+  send(deps, call, rows[0]!.machine);
+  return DONE;
+}
+
+function send(deps: Pick<Deps, "converger">, call: Call, machine: MachineRow | null): void {
+  if (machine !== null) deps.converger.send({ ...machine, expires_at: null }, call.now);
+}
+
+const about = (workload: WorkloadRow, kind: string) => ({
+  account: workload.account_id,
+  type: `workload.${kind}`,
+  subject: workload.id,
+  payload: {},
+});

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Creating a workload: room, money, machine, workload, event and journal in one statement, then the host at once. */
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type { createWorkload } from "#contract/workloads/workloads.ts";
+import { takeRoomClauses } from "../../core/fleet/index.ts";
+import { makeId } from "../../core/identity/index.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import { admitClauses, MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
+import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
+import { refusalOf } from "../../database/open.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import { requireArtifact } from "./artifacts.ts";
+import type { Deps } from "./deps.ts";
+import { checkGiven, type Given, requirePlan, sealGiven } from "./payload.ts";
+import { requireWorkload } from "./rows.ts";
+import { toMachineSpec } from "./spec.ts";
+import { findTierOf } from "./tiers.ts";
+import { viewWorkload } from "./view.ts";
+
+export async function create(deps: Deps, call: Call<typeof createWorkload>): Promise<Answer> {
+  const { account, body } = call;
+  const given = givenOf(body);
+  if (call.query.dryRun === "1") return dryRun(deps, body, given);
+  if (body.domain !== undefined)
+    throw new Fault("workload.domain", {
+      detail: "Domains of your own are not offered here yet; leave it out.",
+    });
+  await requireArtifact(deps.db, body.artifactsVersion);
+  const tier = await findTierOf(deps.db, body);
+  if (tier === null) {
+    const { cpus, memory, disk, gpus } = body;
+    throw new Fault("workload.tier", { cpus, memory, disk, gpus });
+  }
+  const { warnings } = requirePlan(given);
+
+  const id = randomUUID();
+  const machineId = makeId("mach");
+  const domain = `${id}.${deps.workloads.zone}`;
+  const spec = toMachineSpec({ workload: id, account: account.id, domain }, tier);
+  const rate = tier.cost_micros_per_min;
+  const sealed = await sealGiven(deps.vault, id, given);
+  const admission = { account: account.id, machine: machineId, rateMicrosPerMin: rate };
+  const created = {
+    account: account.id,
+    type: "workload.created",
+    subject: id,
+    payload: { name: body.name },
+  };
+  const { rows } = await sql<{ machine: MachineRow }>`
+    with ${takeRoomClauses(spec, deps.fleet.able(spec.isolation))},
+    ${requestKeptClause({ id: machineId, account: account.id, surface: "workloads", spec })},
+    ${admitClauses(admission, sql`exists (select from machine)`)},
+    workload as (
+      insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
+        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, env_names, file_names, registry_servers,
+        cost_micros_per_min)
+      select ${id}::uuid, ${account.id}, machine.id, ${body.name}, ${body.artifactsVersion}, ${given.publicService},
+        ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
+        ${domain}, ${sealed}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
+        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint
+      from machine returning id
+    ),
+    event as (insert into workload_events (workload_id, kind) select id, 'created' from workload),
+    ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
+    select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
+      (select to_jsonb(machine) from machine) as machine`
+    .execute(deps.db.run)
+    .catch((error: unknown) => {
+      throw asFault(error);
+    });
+  deps.converger.send(rows[0]!.machine, call.now);
+  const row = await requireWorkload(deps.db.soft, account.id, id);
+  const shown = viewWorkload(row, given.dockerCompose, deps.workloads);
+  return { status: 201, body: warnings.length === 0 ? shown : { ...shown, warnings } };
+}
+
+/** What a statement that takes room and money says when it could not. */
+export function asFault(error: unknown): unknown {
+  const refused = refusalOf(error);
+  if (refused === "capacity") return new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
+  if (refused === "balance") return new Fault("ledger.not-enough");
+  return error;
+}
+
+type Body = Call<typeof createWorkload>["body"];
+
+function givenOf(body: Body): Given {
+  const publicService = body.publicContainerName ?? body.serviceToExpose;
+  const publicPort = body.publicContainerPort ?? body.servicePortToExpose;
+  if (publicService === undefined || publicPort === undefined)
+    throw new Fault("request.invalid", {
+      detail: "publicContainerName and publicContainerPort say where requests go",
+    });
+  return {
+    dockerCompose: body.dockerCompose,
+    envVars: body.envVars ?? {},
+    files: body.files ?? {},
+    dockerCredentials: body.dockerCredentials ?? [],
+    ...{ publicService, publicPort },
+  };
+}
+
+/** All that would be refused, and the price, without creating anything. */
+async function dryRun(deps: Deps, body: Body, given: Given): Promise<Answer> {
+  const issues: { path: string; message: string; line?: number }[] = [];
+  let warnings: typeof issues = [];
+  try {
+    const verdict = checkGiven(given);
+    warnings = verdict.warnings;
+    if (!verdict.ok) issues.push(...verdict.violations);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    issues.push(...(error.issues ?? [{ path: "", message: error.message }]));
+  }
+  const tier = await findTierOf(deps.db, body);
+  if (tier === null) issues.push({ path: "cpus", message: "No tier has this size." });
+  await requireArtifact(deps.db, body.artifactsVersion).catch((error) => {
+    if (!(error instanceof Fault)) throw error;
+    issues.push({ path: "artifactsVersion", message: error.message });
+  });
+  const rate = tier?.cost_micros_per_min;
+  return {
+    status: 200,
+    body: {
+      valid: issues.length === 0,
+      ...{ issues, warnings },
+      creditRate: rate === undefined ? null : toUnits(rate, deps.workloads.microsPerCredit),
+      usdCostPerMin: rate === undefined ? null : toUnits(rate, MICROS_PER_USD),
+      expectedMeasurement: null,
+    },
+  };
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
+import type { Logger } from "pino";
+import type { Fleet } from "../../core/fleet/index.ts";
+import type { Converger } from "../../core/machines/index.ts";
+import type { Vault } from "../../core/vault/index.ts";
+import type { Database } from "../../database/open.ts";
+
+export interface WorkloadsConfig {
+  /** Domain below which every workload has a name; `localhost` names need no DNS. */
+  zone: string;
+  /** A power of ten micro-units of USD. */
+  microsPerCredit: number;
+  /** null is unlimited. */
+  requestsPerMinute: number | null;
+  /** Jurisdiction of accounts that the operator opens. */
+  jurisdiction: string;
+}
+
+export interface Deps {
+  db: Database;
+  fleet: Fleet;
+  converger: Converger;
+  vault: Vault;
+  log: Logger;
+  workloads: WorkloadsConfig;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Hands a host the payload that it asked for. It goes over the link's own stream and into the host's
+ * memory; neither the database's clear text nor a file ever holds it. A host that does not get it asks
+ * again, so nothing is repeated here.
+ */
+import { sql } from "kysely";
+import type { Observation } from "#contract/link/machine.ts";
+import type { Deps } from "./deps.ts";
+import { openGiven, toPayload } from "./payload.ts";
+
+const CHUNK = 256 * 1024;
+
+interface Wanted {
+  id: string;
+  payload_sealed: Buffer;
+}
+
+export async function sendPayload(
+  { db, fleet, vault }: Pick<Deps, "db" | "fleet" | "vault">,
+  hostId: string,
+  { machineId, incarnation = 1 }: Observation,
+): Promise<void> {
+  // A host can ask only for what it was given, and only for the start that is wished for now.
+  const { rows } = await sql<Wanted>`
+    select w.id, w.payload_sealed from workloads w join machines m on m.id = w.machine_id
+    where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
+      and w.deleted_at is null`.execute(db.run);
+  const wanted = rows[0];
+  if (wanted === undefined) return;
+  const bytes = Buffer.from(
+    JSON.stringify(toPayload(await openGiven(vault, wanted.id, wanted.payload_sealed))),
+  );
+  const stream = fleet.open(hostId, { kind: "payload", machineId, incarnation, sizeBytes: bytes.length });
+  for (let at = 0; at < bytes.length; at += CHUNK) await stream.write(bytes.subarray(at, at + CHUNK));
+  stream.finish();
+  const end = await stream.ended;
+  if (end.kind !== "done") throw new Error(`the payload of ${machineId} was not taken: ${end.kind}`);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What a client gave us to run, as it is kept: sealed under the workload's identity, opened only to be
+ * shown to its owner (redacted) and to be handed to the host that starts it. The operator of this
+ * installation has seen it when it came over the wire in clear; at rest only who holds the keys can.
+ */
+
+import { Fault } from "#contract/errors.ts";
+import type { Payload } from "#contract/link/payload.ts";
+import type { Vault } from "../../core/vault/index.ts";
+import { type ComposeVerdict, checkCompose } from "./compose/check.ts";
+import { checkEnvironment } from "./compose/environment.ts";
+import { checkFileName, decodeBase64 } from "./compose/files.ts";
+
+export interface Given {
+  dockerCompose: string;
+  envVars: Record<string, string>;
+  files: Record<string, string>;
+  dockerCredentials: { server: string; username: string; password: string }[];
+  publicService: string;
+  publicPort: number;
+}
+
+export const payloadIdentity = (workload: string): string => `workloads/${workload}/payload`;
+
+export const sealGiven = (vault: Vault, workload: string, given: Given): Promise<Buffer> =>
+  vault.seal(payloadIdentity(workload), Buffer.from(JSON.stringify(given)));
+
+export async function openGiven(vault: Vault, workload: string, sealed: Buffer): Promise<Given> {
+  return JSON.parse((await vault.open(payloadIdentity(workload), sealed)).toString());
+}
+
+/** Everything that is wrong with variables and files, then what the policy says of the compose file. */
+export function checkGiven(given: Given): ComposeVerdict {
+  const variables = checkEnvironment(given.envVars);
+  if (variables.length > 0) {
+    const detail = variables[0]!.message;
+    throw new Fault("workload.reserved-variable", { detail }, { issues: variables });
+  }
+  const issues = Object.entries(given.files).flatMap(([name, body]) => {
+    const wrong = checkFileName(name) ?? (decodeBase64(body) === null ? "is not base64" : null);
+    return wrong === null ? [] : [{ path: `files.${name.slice(0, 128)}`, message: wrong }];
+  });
+  if (issues.length > 0)
+    throw new Fault("workload.file", { detail: `${issues[0]!.path} ${issues[0]!.message}` }, { issues });
+  return checkCompose({
+    text: given.dockerCompose,
+    files: Object.keys(given.files),
+    env: given.envVars,
+    publicContainerName: given.publicService,
+    publicContainerPort: given.publicPort,
+  });
+}
+
+export function requirePlan(given: Given): Extract<ComposeVerdict, { ok: true }> {
+  const verdict = checkGiven(given);
+  if (verdict.ok) return verdict;
+  const first = verdict.violations[0]!;
+  const detail = `${first.path} (line ${first.line}): ${first.message}`;
+  throw new Fault("workload.compose", { detail }, { issues: verdict.violations });
+}
+
+/** For the host: the checked document, never the client's text. */
+export function toPayload(given: Given): Payload {
+  const { plan } = requirePlan(given);
+  return {
+    kind: "compose",
+    compose: JSON.stringify(plan.document),
+    env: given.envVars,
+    files: Object.fromEntries(
+      Object.entries(given.files).map(([name, body]) => [name, decodeBase64(body)!.toString("base64")]),
+    ),
+    registries: given.dockerCredentials,
+    publicService: given.publicService,
+    publicPort: given.publicPort,
+  };
+}

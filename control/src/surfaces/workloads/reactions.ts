@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a kept machine's change means to its workload and to the account's money, inside the statement that records it. */
+import { sql } from "kysely";
+import type { Observation } from "#contract/link/machine.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import { AFTER_METER, startMeterClauses, stopMeterClauses } from "../../core/ledger/index.ts";
+import type { KeptReactions } from "../../core/machines/index.ts";
+import { eventClauses } from "./events.ts";
+
+export const workloadReactions: KeptReactions = (observation) => {
+  const { kind, error } = eventOf(observation);
+  const stops = observation.state !== "starting" && observation.state !== "running";
+  // A start that we ourselves recorded with the wish is not an event twice.
+  const news = kind === "starting" ? sql`w.status <> 'starting'` : sql`true`;
+  // While it starts anew it costs nothing and keeps what was promised to it.
+  const meter =
+    observation.state === "running"
+      ? startMeterClauses()
+      : stopMeterClauses({ released: stops ? sql`not machine.holds_compute` : sql`false` });
+  return sql`
+    ${eventClauses(kind, error === undefined ? {} : { error }, news)},
+    ${meter},
+    ${appendClauses(
+      {
+        account: sql`(select account_id from subject)`,
+        type: sql`${`workload.${kind}`}`,
+        subject: sql`(select id::text from subject)`,
+        payload: {},
+      },
+      observation.state === "running" ? sql`true` : AFTER_METER,
+    )}`;
+};
+
+function eventOf({ state, code, detail }: Observation): { kind: string; error?: string } {
+  if (state === "starting" || state === "running") return { kind: state };
+  if (state === "ended") return { kind: "deleted" };
+  if (state === "halted" && code === undefined) return { kind: "stopped" };
+  return { kind: "failedToStart", error: detail ?? code ?? "the host could not start it" };
+}

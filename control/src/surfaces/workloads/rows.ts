@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Workloads in the database. Another account's workload is indistinguishable from a missing one. */
+import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type { HostFacts } from "#contract/link/machine.ts";
+import type { Db } from "../../database/open.ts";
+
+export interface WorkloadRow {
+  id: string;
+  account_id: string;
+  machine_id: string;
+  name: string;
+  artifacts_version: string;
+  public_service: string;
+  public_port: number;
+  cpus: number;
+  gpus: number;
+  memory_mb: number;
+  disk_gb: number;
+  domain: string;
+  payload_sealed: Buffer;
+  env_names: string[];
+  file_names: string[];
+  registry_servers: string[];
+  cost_micros_per_min: number;
+  status: string;
+  created_at: Date;
+  updated_at: Date;
+  host_id: string | null;
+  isolation: string;
+  ingress: HostFacts["ingress"] | null;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+const COLUMNS = sql`
+  w.*, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
+  from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id`;
+
+export async function requireWorkload(db: Db, account: string, id: string): Promise<WorkloadRow> {
+  if (!UUID.test(id)) throw new Fault("workload.not-found");
+  const { rows } = await sql<WorkloadRow>`
+    select ${COLUMNS} where w.id = ${id}::uuid and w.account_id = ${account} and w.deleted_at is null`.execute(
+    db,
+  );
+  if (rows[0] === undefined) throw new Fault("workload.not-found");
+  return rows[0];
+}
+
+export interface Page {
+  account: string;
+  status: string | null;
+  after: { createdAt: string; id: string } | null;
+  limit: number;
+}
+
+/** Oldest first, so that what is new comes at the end and a cursor stays where it was. */
+export async function listWorkloadRows(db: Db, page: Page): Promise<WorkloadRow[]> {
+  const { rows } = await sql<WorkloadRow>`
+    select ${COLUMNS}
+    where w.account_id = ${page.account} and w.deleted_at is null
+      and (${page.status}::text is null or w.status = ${page.status})
+      and (${page.after?.id ?? null}::uuid is null
+           or (w.created_at, w.id) > (${page.after?.createdAt ?? null}::timestamptz, ${page.after?.id ?? null}::uuid))
+    order by w.created_at, w.id limit ${page.limit}`.execute(db);
+  return rows;
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Puts the kept half of a host together: drivers, their reconciler, and the ingress in front. */
+import type { ServerResponse } from "node:http";
+import { join } from "node:path";
+import type { Desired, HostFacts } from "#contract/link/machine.ts";
+import type { KeptDriver } from "#drivers/kept-driver.ts";
+import { type IngressRoute, startIngress } from "../ingress/ingress.ts";
+import type { HostLog } from "../machine.ts";
+import type { Reports } from "../report.ts";
+import { KeptReconciler } from "./reconcile.ts";
+import { KeptStore } from "./store.ts";
+
+export interface KeptHostOptions {
+  drivers: KeptDriver[];
+  /** What they may have together. */
+  ceiling: { cpuMillis: number; memoryMiB: number; diskMiB: number };
+  /** Where strangers come in; ports 0 for any that is free. */
+  ingress: { host: string; httpPort: number; httpsPort: number };
+  /** Halts them when the host stops; they come up again with the next start. Otherwise they run on. */
+  haltOnStop: boolean;
+}
+
+export interface Kept {
+  reconciler: KeptReconciler;
+  facts(): Pick<HostFacts, "ingress" | "kept">;
+  probes(): Promise<HostFacts["drivers"]>;
+  close(): Promise<void>;
+}
+
+export async function startKept(
+  options: KeptHostOptions,
+  stateFolder: string,
+  reports: Pick<Reports, "add">,
+  log: HostLog,
+): Promise<Kept> {
+  const { drivers, ceiling, ingress: where, haltOnStop } = options;
+  const ingress = await startIngress({
+    ...where,
+    folder: join(stateFolder, "ingress"),
+    log,
+    attester: (route, _request, response) => answerUnattested(route, response),
+  });
+  const reconciler = new KeptReconciler({
+    store: new KeptStore(join(stateFolder, "kept")),
+    drivers,
+    report: (observation) => reports.add(observation),
+    onRoutes: (routes) => ingress.setRoutes(routes),
+    refusal: (desired, others) => refusal(ceiling, desired, others),
+    log,
+  });
+  await reconciler.adopt();
+  return {
+    reconciler,
+    facts: () => ({
+      kept: ceiling,
+      ingress: {
+        host: where.host,
+        httpPort: ingress.httpPort,
+        httpsPort: ingress.httpsPort,
+        caPem: ingress.caPem,
+      },
+    }),
+    probes: () =>
+      Promise.all(
+        drivers.map(async (driver) => ({
+          isolation: driver.isolation,
+          ...(await driver.probe()),
+          limits: "cgroup",
+          privileged: true,
+        })),
+      ),
+    close: async () => {
+      await ingress.close();
+      await reconciler.close(haltOnStop);
+      await Promise.all(drivers.map((driver) => driver.close()));
+    },
+  };
+}
+
+/** Halted machines keep their disk and give back the rest. */
+function refusal(
+  ceiling: KeptHostOptions["ceiling"],
+  desired: Desired,
+  others: readonly Desired[],
+): string | undefined {
+  const all = [...others, desired];
+  const up = all.filter(({ want }) => want === "up");
+  const sum = (list: readonly Desired[], of: (one: Desired) => number) =>
+    list.reduce((total, one) => total + of(one), 0);
+  if (sum(up, ({ spec }) => spec.cpuMillis) > ceiling.cpuMillis) return "no cpu left on this host";
+  if (sum(up, ({ spec }) => spec.memoryMiB) > ceiling.memoryMiB) return "no memory left on this host";
+  if (sum(all, ({ spec }) => spec.kept?.diskMiB ?? 0) > ceiling.diskMiB) return "no disk left on this host";
+  return undefined;
+}
+
+/** A container has no evidence of its own: the operator of this host sees into it, and the answer says so. */
+function answerUnattested(route: IngressRoute, response: ServerResponse): void {
+  const body = JSON.stringify({
+    platform: "container",
+    hardware: false,
+    report: null,
+    raw_report: null,
+    gpu_token: null,
+    note: "This workload runs in containers on its host. Nothing keeps the host's operator out of it.",
+    domain: route.domain,
+  });
+  response.writeHead(200, { "content-type": "application/json; charset=utf-8" }).end(body);
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One kept machine on this host: a wish, what is, and the one loop that makes the second like the
+ * first.
+ *
+ *   none ─▶ starting ─▶ running ─▶ halted ─▶ starting …        anything ─▶ ended
+ *
+ * Invariants:
+ *  A. One loop at a time. A wish that comes meanwhile is taken up by it at the next turn, and a start
+ *     that it makes pointless is aborted.
+ *  B. What is about to be done is on disk before it is done: after a kill the next process finds it.
+ *  C. An incarnation is tried once. A start that failed is reported and waits for the next one:
+ *     whether to try again, and where, is control's to decide.
+ *  D. The payload is asked for when it is needed, and is gone from memory when the start is through.
+ */
+import type { Desired, Observation } from "#contract/link/machine.ts";
+import type { Payload } from "#contract/link/payload.ts";
+import { DriverFault } from "#drivers/driver.ts";
+import type { Endpoint, KeptDriver } from "#drivers/kept-driver.ts";
+import type { HostLog } from "../machine.ts";
+import type { KeptEntry, KeptStore } from "./store.ts";
+
+/** A payload that was asked for and did not come is asked for again. */
+const ASK_AGAIN_MS = 2_000;
+
+export interface KeptDeps {
+  store: KeptStore;
+  driver: KeptDriver;
+  report(observation: Observation): void;
+  /** The endpoint or the domains of a machine changed. */
+  onRoute(): void;
+  onGone(machineId: string): void;
+  log: HostLog;
+}
+
+export class KeptMachine {
+  readonly id: string;
+  readonly #deps: KeptDeps;
+  #entry: KeptEntry;
+  #endpoint: Endpoint | null = null;
+  #payload: { incarnation: number; payload: Payload } | null = null;
+  #fault: { incarnation: number; code: string; detail: string } | null = null;
+  #loop: Promise<void> | null = null;
+  #dirty = false;
+  #attempt: AbortController | null = null;
+  #askAgain: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(id: string, deps: KeptDeps, entry: KeptEntry) {
+    this.id = id;
+    this.#deps = deps;
+    this.#entry = entry;
+  }
+
+  get desired(): Desired {
+    return this.#entry.desired;
+  }
+
+  get running(): boolean {
+    return this.#entry.applied?.state === "running";
+  }
+
+  /** Where the ingress finds it; null while it does not run. */
+  get endpoint(): Endpoint | null {
+    return this.running ? this.#endpoint : null;
+  }
+
+  /** Takes up what an earlier process left. */
+  async adopt(): Promise<void> {
+    const { applied, record } = this.#entry;
+    if (applied?.state !== "running" || record === null) return;
+    const found = await this.#deps.driver.find(this.id, record).catch((error) => {
+      this.#deps.log("host.kept-unfindable", { machineId: this.id, error: String(error) });
+      return { state: "halted" as const, endpoint: null };
+    });
+    this.#endpoint = found.endpoint;
+    // Halted by whatever halted the host: it is brought up again as the incarnation it was.
+    if (found.state !== "running" || found.endpoint === null) this.#entry = { ...this.#entry, applied: null };
+    this.#deps.onRoute();
+  }
+
+  wish(desired: Desired): void {
+    const { desired: known } = this.#entry;
+    if (desired.generation < known.generation) return;
+    // `down` sticks, as for every machine.
+    if (known.want === "down" && desired.want !== "down") return;
+    const stale = desired.want !== known.want || desired.incarnation !== known.incarnation;
+    this.#entry = { ...this.#entry, desired };
+    if (stale) this.#attempt?.abort(new Error("the wish changed"));
+    if (JSON.stringify(desired.spec.kept?.domains) !== JSON.stringify(known.spec.kept?.domains))
+      this.#deps.onRoute();
+    this.#run();
+  }
+
+  give(incarnation: number, payload: Payload): void {
+    if (incarnation !== (this.desired.incarnation ?? 1)) return;
+    this.#payload = { incarnation, payload };
+    this.#run();
+  }
+
+  /** The driver saw it change by itself. */
+  changed(state: "running" | "halted" | "gone", detail: string): void {
+    const { applied } = this.#entry;
+    if (this.#loop !== null || applied?.state !== "running" || state === "running") return;
+    this.#fault = { incarnation: applied.incarnation, code: "machine.exited", detail };
+    this.#entry = { ...this.#entry, applied: { ...applied, state: "halted" } };
+    this.#deps.onRoute();
+    this.#run();
+  }
+
+  /** Resolves when nothing is being done any more. */
+  async settled(): Promise<void> {
+    while (this.#loop !== null) await this.#loop;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#askAgain);
+    this.#attempt?.abort(new Error("the host is stopping"));
+    await this.settled();
+  }
+
+  #run(): void {
+    this.#dirty = true;
+    if (this.#closed) return;
+    this.#loop ??= this.#converge()
+      .catch((error) => {
+        this.#deps.log("host.kept-stuck", { machineId: this.id, error: String(error) });
+        this.#askLater();
+      })
+      .finally(() => {
+        this.#loop = null;
+        if (this.#dirty && !this.#closed) this.#run();
+      });
+  }
+
+  async #converge(): Promise<void> {
+    while (this.#dirty && !this.#closed) {
+      this.#dirty = false;
+      clearTimeout(this.#askAgain);
+      const { want } = this.desired;
+      if (want === "down") return this.#remove();
+      if (want === "halted") await this.#halt();
+      else await this.#bringUp();
+    }
+  }
+
+  async #bringUp(): Promise<void> {
+    const { desired } = this.#entry;
+    const incarnation = desired.incarnation ?? 1;
+    if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#say("running");
+    if (this.#fault?.incarnation === incarnation) return this.#say("halted", this.#fault); // C
+    if (this.#payload?.incarnation !== incarnation) {
+      this.#say("starting", { wantsPayload: true });
+      this.#askLater();
+      return;
+    }
+    const { payload } = this.#payload;
+    this.#say("starting");
+    this.#attempt = new AbortController();
+    try {
+      await this.#store({ applied: { incarnation, state: "halted" } }); // B
+      const { record, endpoint } = await this.#deps.driver.start(this.id, desired.spec, payload, {
+        onRecord: (early) => this.#store({ record: early }),
+        onProgress: (detail) => this.#say("starting", { detail }),
+        signal: this.#attempt.signal,
+      });
+      this.#endpoint = endpoint;
+      this.#fault = null;
+      await this.#store({ record, applied: { incarnation, state: "running" } });
+      this.#payload = null; // D
+      this.#deps.onRoute();
+      this.#say("running");
+    } catch (error) {
+      this.#endpoint = null;
+      if (this.#attempt.signal.aborted) {
+        this.#dirty = true;
+        return;
+      }
+      this.#payload = null;
+      this.#fault = { incarnation, ...wordsOf(error) };
+      this.#deps.log("host.kept-start-failed", { machineId: this.id, error: String(error) });
+      this.#deps.onRoute();
+      this.#say("halted", this.#fault);
+    } finally {
+      this.#attempt = null;
+    }
+  }
+
+  async #halt(): Promise<void> {
+    const incarnation = this.desired.incarnation ?? 1;
+    this.#payload = null;
+    this.#endpoint = null;
+    await this.#store({ applied: { incarnation, state: "halted" } });
+    this.#deps.onRoute();
+    await this.#deps.driver.halt(this.id, this.#entry.record);
+    this.#say("halted");
+  }
+
+  async #remove(): Promise<void> {
+    this.#payload = null;
+    this.#endpoint = null;
+    this.#deps.onRoute();
+    await this.#deps.driver.remove(this.id, this.#entry.record);
+    this.#deps.store.drop(this.id);
+    this.#closed = true;
+    this.#deps.onGone(this.id);
+    this.#say("ended");
+  }
+
+  async #store(change: Partial<KeptEntry>): Promise<void> {
+    this.#entry = { ...this.#entry, ...change };
+    await this.#deps.store.put(this.id, this.#entry);
+  }
+
+  #say(state: Observation["state"], more: Partial<Observation> = {}): void {
+    const { generation, incarnation = 1 } = this.desired;
+    const { code, detail, wantsPayload } = more;
+    this.#deps.report({
+      ...{ machineId: this.id, generation, incarnation, state },
+      ...(code === undefined ? {} : { code }),
+      ...(detail === undefined ? {} : { detail: detail.slice(0, 1000) }),
+      ...(wantsPayload === undefined ? {} : { wantsPayload }),
+    });
+  }
+
+  #askLater(): void {
+    clearTimeout(this.#askAgain);
+    if (!this.#closed) this.#askAgain = setTimeout(() => this.#run(), ASK_AGAIN_MS);
+  }
+}
+
+/** Only a driver's own words are public; another error's may hold paths or worse. */
+function wordsOf(error: unknown): { code: string; detail: string } {
+  if (error instanceof DriverFault) return { code: error.code, detail: error.message.slice(0, 1000) };
+  return { code: "machine.start-failed", detail: "the host could not start the machine" };
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The kept machines of this host: wishes in, one loop each (machine.ts), observations up, routes to
+ * the ingress.
+ *
+ *  A. A machine that a complete batch does not name is halted, never removed: a control that lost its
+ *     memory must not cost anybody their data. The operator is told.
+ *  B. A machine that is not known is made from the wish alone: each of the driver's verbs is safe on a
+ *     machine that never was.
+ */
+import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
+import type { Payload } from "#contract/link/payload.ts";
+import type { KeptDriver } from "#drivers/kept-driver.ts";
+import type { HostLog } from "../machine.ts";
+import { type KeptDeps, KeptMachine } from "./machine.ts";
+import type { KeptStore } from "./store.ts";
+
+export interface KeptRoute {
+  domain: string;
+  machineId: string;
+  target: { host: string; port: number } | null;
+}
+
+export interface KeptOptions {
+  store: KeptStore;
+  drivers: KeptDriver[];
+  report(observation: Observation): void;
+  onRoutes(routes: KeptRoute[]): void;
+  log: HostLog;
+  /** Why a wish for a machine to be up is above what the host's operator allows; undefined when it fits. */
+  refusal(desired: Desired, others: Desired[]): string | undefined;
+}
+
+export class KeptReconciler {
+  readonly #options: KeptOptions;
+  readonly #drivers: ReadonlyMap<Isolation, KeptDriver>;
+  readonly #machines = new Map<string, KeptMachine>();
+  #fresh = new Set<string>();
+
+  constructor(options: KeptOptions) {
+    this.#options = options;
+    this.#drivers = new Map(options.drivers.map((driver) => [driver.isolation, driver]));
+    for (const driver of options.drivers)
+      driver.onChange((id, { state, detail }) => this.#machines.get(id)?.changed(state, detail));
+  }
+
+  /** Before anything is desired: what an earlier process left is found again, what nobody knows is reaped. */
+  async adopt(): Promise<void> {
+    for (const [id, entry] of this.#options.store.entries) {
+      const deps = this.#depsOf(entry.desired.spec.isolation);
+      if (deps === null) {
+        this.#options.log("host.kept-without-driver", { machineId: id });
+        continue;
+      }
+      this.#machines.set(id, new KeptMachine(id, deps, entry));
+    }
+    await Promise.all([...this.#machines.values()].map((machine) => machine.adopt()));
+    for (const driver of this.#drivers.values()) {
+      const reaped = await driver.reap(new Set(this.#machines.keys())).catch((error) => String(error));
+      if (reaped !== 0) this.#options.log("host.reaped", { isolation: driver.isolation, reaped });
+    }
+  }
+
+  accept(batch: readonly Desired[], complete: boolean): void {
+    const named = new Set<string>();
+    for (const desired of batch) {
+      named.add(desired.machineId);
+      this.#accept(desired);
+    }
+    if (!complete) {
+      for (const id of named) this.#fresh.add(id);
+      return;
+    }
+    for (const machine of this.#machines.values()) {
+      if (named.has(machine.id) || this.#fresh.has(machine.id) || machine.desired.want !== "up") continue;
+      this.#options.log("host.kept-unknown-to-control", { machineId: machine.id });
+      machine.wish({ ...machine.desired, want: "halted" }); // A
+    }
+    this.#fresh.clear();
+  }
+
+  find(machineId: string): { machine: KeptMachine; driver: KeptDriver } | undefined {
+    const machine = this.#machines.get(machineId);
+    const driver = machine && this.#drivers.get(machine.desired.spec.isolation);
+    return machine && driver && { machine, driver };
+  }
+
+  give(machineId: string, incarnation: number, payload: Payload): void {
+    this.#machines.get(machineId)?.give(incarnation, payload);
+  }
+
+  /** Machines stay as they are, or are halted and come up again with the next process. */
+  async close(halt: boolean): Promise<void> {
+    await Promise.all(
+      [...this.#machines.values()].map(async (machine) => {
+        await machine.close();
+        const found = this.find(machine.id);
+        if (halt && machine.running && found !== undefined)
+          await found.driver.halt(machine.id, null).catch((error) => {
+            this.#options.log("host.kept-halt-failed", { machineId: machine.id, error: String(error) });
+          });
+      }),
+    );
+  }
+
+  #accept(desired: Desired): void {
+    const known = this.#machines.get(desired.machineId);
+    if (known !== undefined) {
+      known.wish(desired);
+      return;
+    }
+    const { spec, machineId, generation, incarnation = 1 } = desired;
+    const deps = this.#depsOf(spec.isolation);
+    const others = [...this.#machines.values()].map((machine) => machine.desired);
+    const why =
+      deps === null
+        ? `isolation ${spec.isolation} has no driver here`
+        : desired.want === "up"
+          ? this.#options.refusal(desired, others)
+          : undefined;
+    if (why !== undefined || deps === null) {
+      const code = "host.above-ceiling";
+      this.#options.report({ machineId, generation, incarnation, state: "refused", code, detail: why! });
+      return;
+    }
+    // A machine that was refused an older generation is not known, and is tried anew.
+    const machine = new KeptMachine(machineId, deps, { desired, applied: null, record: null });
+    this.#machines.set(machineId, machine);
+    machine.wish(desired);
+  }
+
+  #depsOf(isolation: Isolation): KeptDeps | null {
+    const driver = this.#drivers.get(isolation);
+    if (driver === undefined) return null;
+    const { store, report, log } = this.#options;
+    return {
+      ...{ store, driver, report, log },
+      onRoute: () => this.#options.onRoutes(this.#routes()),
+      onGone: (machineId) => {
+        this.#machines.delete(machineId);
+        this.#options.onRoutes(this.#routes());
+      },
+    };
+  }
+
+  #routes(): KeptRoute[] {
+    return [...this.#machines.values()].flatMap((machine) =>
+      (machine.desired.spec.kept?.domains ?? []).map((domain) => ({
+        domain,
+        machineId: machine.id,
+        target: machine.endpoint,
+      })),
+    );
+  }
+}

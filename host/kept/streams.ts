@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Streams about kept machines: their payload comes in, logs, containers and figures go out. */
+
+import { Compile } from "typebox/compile";
+import type { StreamRequest } from "#contract/link/machine.ts";
+import { Payload } from "#contract/link/payload.ts";
+import { DriverFault } from "#drivers/driver.ts";
+import type { LinkStream } from "#link/port.ts";
+import type { HostLog } from "../machine.ts";
+import type { KeptReconciler } from "./reconcile.ts";
+
+type Ask<K extends StreamRequest["kind"]> = Extract<StreamRequest, { kind: K }>;
+export type KeptRequest = Ask<"payload" | "containers" | "stats" | "logs">;
+
+/** What a payload may be at most: a request's body and what we add to it. */
+const PAYLOAD_MAX = 32 * 1024 * 1024;
+const KINDS = ["payload", "containers", "stats", "logs"];
+const check = Compile(Payload);
+
+export const isKeptRequest = (request: StreamRequest): request is KeptRequest => KINDS.includes(request.kind);
+
+export function serveKept(
+  reconciler: KeptReconciler,
+  log: HostLog,
+  request: KeptRequest,
+  stream: LinkStream,
+): void {
+  serve(reconciler, request, stream).then(
+    (trailer) => stream.end(stream.signal.aborted ? { kind: "cancelled" } : { kind: "done", trailer }),
+    (error: unknown) => {
+      if (stream.signal.aborted) return stream.end({ kind: "cancelled" });
+      if (error instanceof DriverFault)
+        return stream.end({ kind: "failed", code: error.code, detail: error.message });
+      log("host.stream-failed", {
+        kind: request.kind,
+        machineId: request.machineId,
+        error: String(error),
+      });
+      stream.end({ kind: "failed", code: "platform.unexpected", detail: "the host could not do this" });
+    },
+  );
+}
+
+async function serve(reconciler: KeptReconciler, request: KeptRequest, stream: LinkStream): Promise<unknown> {
+  const found = reconciler.find(request.machineId);
+  if (found === undefined) throw new DriverFault("machine.not-running", "this host has no such machine");
+  const { driver } = found;
+  switch (request.kind) {
+    case "payload":
+      reconciler.give(request.machineId, request.incarnation, await payloadFrom(request, stream));
+      return {};
+    case "containers":
+      return driver.containers(request.machineId);
+    case "stats":
+      return driver.stats(request.machineId);
+    case "logs": {
+      const { kind: _, machineId, ...ask } = request;
+      for await (const line of driver.logs(machineId, { ...ask, signal: stream.signal }))
+        await stream.write(Buffer.from(`${line}\n`));
+      return {};
+    }
+  }
+}
+
+async function payloadFrom({ sizeBytes }: Ask<"payload">, stream: LinkStream): Promise<Payload> {
+  if (sizeBytes > PAYLOAD_MAX) throw new DriverFault("host.above-ceiling", "the payload is too large");
+  const parts: Uint8Array[] = [];
+  let got = 0;
+  for await (const { bytes } of stream.chunks()) {
+    got += bytes.length;
+    if (got > sizeBytes) throw new Error("more payload than was announced");
+    parts.push(bytes);
+  }
+  if (got !== sizeBytes) throw new Error("the payload did not come whole");
+  const payload: unknown = JSON.parse(Buffer.concat(parts).toString());
+  if (!check.Check(payload)) throw new Error("not a payload");
+  return payload;
+}
