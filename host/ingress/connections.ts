@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every connection of one server from the first packet on: counted by address, and ended at close. */
 import type { Server, Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+
+/** Ends a connection so that what was cut cannot look whole: a reset, or TLS without its closing word. */
+export function cut(socket: Socket): void {
+  if (socket instanceof TLSSocket) socket.destroy();
+  else socket.resetAndDestroy();
+}
 
 export class Connections {
   readonly #open = new Set<Socket>();

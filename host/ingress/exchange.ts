@@ -22,6 +22,7 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { ForMachine } from "./admission.ts";
+import { cut } from "./connections.ts";
 import { requestFields, responseFields, trailerFields } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { freshConnection, type Pools } from "./pools.ts";
@@ -188,7 +189,7 @@ class Exchange {
       this.#request.unpipe(outgoing);
       outgoing.on("error", () => {}).destroy();
     }
-    if (this.#response.headersSent) this.#request.socket.destroy();
+    if (this.#response.headersSent) cut(this.#request.socket);
     else refuse(this.#request, this.#response, refusal);
   }
 }
@@ -230,7 +231,7 @@ export function relay(
   });
   incoming.on("close", () => {
     clearImmediate(alone);
-    if (!incoming.complete) request.socket.destroy();
+    if (!incoming.complete) cut(request.socket);
   });
   incoming.pipe(response);
   return true;

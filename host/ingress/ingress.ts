@@ -114,7 +114,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   const servers = [plain, secure];
   const connections = servers.map((server) => {
     server.maxConnections = limits.connectionsMax;
-    // A number here would drop fields silently; their bytes are bounded.
+    // Over a number here, a release of Node may drop fields without a word; their bytes are bounded.
     server.maxHeadersCount = 0;
     server.timeout = limits.clientStallMs;
     door.serve(server);

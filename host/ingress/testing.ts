@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
+import { Worker } from "node:worker_threads";
 import { afterEach } from "vitest";
 import { type Ingress, type IngressOptions, type IngressRoute, startIngress } from "./ingress.ts";
 
@@ -95,6 +96,26 @@ export async function rawMachine(answer: (socket: Socket) => void): Promise<{ po
   return { port: (server.address() as AddressInfo).port };
 }
 
+/** A machine whose queue of connections is full and stays so: a further one is neither taken nor refused. */
+export async function deafMachine(): Promise<{ port: number }> {
+  const thread = new Worker(
+    `const { createServer } = require("node:net");
+     const server = createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+       require("node:worker_threads").parentPort.postMessage(server.address().port);
+       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+     });`,
+    { eval: true },
+  );
+  undo.push(() => thread.terminate());
+  const [port] = (await once(thread, "message")) as [number];
+  for (let count = 0; count < 8; count++) {
+    const filler = connect(port, "127.0.0.1").on("error", () => {});
+    undo.push(() => filler.destroy());
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  return { port };
+}
+
 async function listening(server: TcpServer): Promise<void> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -139,6 +160,8 @@ export function ask(to: Ingress, scheme: "http" | "https", what: Ask = {}): Prom
 
 export async function answerTo(outgoing: ReturnType<typeof request>): Promise<Answer> {
   const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+  // A connection that is cut is told by the answer's own stream.
+  outgoing.on("error", () => {});
   let body = "";
   for await (const chunk of incoming.setEncoding("utf8")) body += chunk as string;
   const { headers, rawHeaders, trailers, statusCode } = incoming;
@@ -159,7 +182,8 @@ export async function dial(
           port: to.httpsPort,
           ca: to.caPem,
           servername: DOMAIN,
-          allowHalfOpen: true,
+          // Taken, but not in the types.
+          ...{ allowHalfOpen: true },
         });
   undo.push(() => socket.destroy());
   await once(socket, scheme === "http" ? "connect" : "secureConnect");
@@ -173,7 +197,8 @@ export async function textOf(socket: Socket): Promise<string> {
     text += chunk.toString("latin1");
   });
   await new Promise((resolve) => {
-    socket.once("end", resolve).once("close", resolve).once("error", resolve);
+    socket.once("end", resolve);
+    socket.once("close", resolve);
   });
   return text;
 }

@@ -10,6 +10,7 @@ import { type ClientRequest, type IncomingMessage, request as openRequest, Serve
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ForMachine } from "./admission.ts";
+import { cut } from "./connections.ts";
 import { ANSWER_HEADERS_BYTES_MAX, type ExchangeDeps, relay, watch } from "./exchange.ts";
 import { requestFields, responseFields } from "./fields.ts";
 import { freshConnection } from "./pools.ts";
@@ -81,9 +82,9 @@ function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer
     [machine, client],
   ] as const) {
     from.pipe(to);
-    from.on("error", () => to.destroy());
+    from.on("error", () => cut(to));
     // After a clean end the other way may still have bytes to deliver.
-    from.on("close", () => !from.readableEnded && to.destroy());
+    from.on("close", () => !from.readableEnded && cut(to));
   }
 }
 
