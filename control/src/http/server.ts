@@ -218,13 +218,17 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
   const retry = fault.retryAfterSeconds ?? (status === 429 || status === 503 ? 1 : undefined);
   if (retry !== undefined) reply.header("retry-after", String(retry));
   if (status === 401) reply.header("www-authenticate", "Bearer");
-  const surface = (request.routeOptions?.config as { surface?: Surface } | undefined)?.surface ?? "sessions";
+  const surface =
+    (request.routeOptions?.config as { surface?: Surface } | undefined)?.surface ?? surfaceOf(request.url);
   reply.header("x-request-id", request.id);
   return reply
     .code(status)
     .type("application/json; charset=utf-8")
     .send(JSON.stringify(options.dress[surface](fault, request.id)));
 }
+
+/** Whose clients ask for a path that is not there. */
+const surfaceOf = (path: string): Surface => (path.startsWith("/api/") ? "workloads" : "sessions");
 
 /** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */
 function faultOf(error: unknown, bodyLimit?: number): Fault {
