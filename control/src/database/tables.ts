@@ -39,6 +39,36 @@ export interface Tables {
     quantity: number;
     at: Now;
   };
+  money_entries: {
+    id: Generated<number>;
+    account_id: string;
+    machine_id: string | null;
+    kind: "credit" | "charge" | "adjustment";
+    amount_micros: number;
+    reference: string | null;
+    from_at: Date | null;
+    to_at: Date | null;
+    at: Now;
+  };
+  balances: {
+    account_id: string;
+    balance_micros: Generated<number>;
+    rate_micros_per_min: Generated<number>;
+    metered_at: Now;
+    low_since: Date | null;
+    low_told: Generated<boolean>;
+    broke_since: Date | null;
+    broke_told: Generated<boolean>;
+  };
+  meters: {
+    machine_id: string;
+    account_id: string;
+    rate_micros_per_min: number;
+    state: "idle" | "admitted" | "running";
+    meter_from: Date | null;
+    meter_to: Date | null;
+    metered_micros: Generated<number>;
+  };
   machines: {
     id: string;
     account_id: string;
