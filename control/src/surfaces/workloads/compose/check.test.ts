@@ -161,6 +161,7 @@ describe("is refused, with its path and line", () => {
     ["Docker's label in a list", ["labels: [com.docker.compose.project=x]"], "services.api.labels[0]:4"],
     ["a dependency on nothing", ["depends_on: [x]"], "services.api.depends_on[0]:4"],
     ["a dependency on itself", ["depends_on: [api]"], "services.api.depends_on:2"],
+    ["sharing with itself", ["pid: service:api"], "services.api.depends_on:2"],
     ["extending itself", ["extends: api"], "services.api.extends:2"],
     [
       "a GPU of a machine without",

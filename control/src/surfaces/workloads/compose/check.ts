@@ -224,7 +224,11 @@ function checkChains(entries: ReadonlyMap<string, Entry>, services: Services, fi
       findings.refuse(path, line, "A service needs an image.");
     }
     if (waitsForItself(services, name)) {
-      findings.refuse(`${path}.depends_on`, line, "A service cannot depend on itself, even through others.");
+      findings.refuse(
+        `${path}.depends_on`,
+        line,
+        "A service cannot wait for itself, even through others (depends_on, links, service:…).",
+      );
     }
   }
 }
@@ -243,10 +247,16 @@ function declaresImage(entries: ReadonlyMap<string, Entry>, services: Services, 
   return false;
 }
 
+/** What Docker must start before a service. */
 function dependenciesOf(services: Services, name: string): string[] {
-  const dependencies = serviceOf(services, name)?.depends_on;
-  if (Array.isArray(dependencies)) return dependencies as string[];
-  return dependencies === undefined ? [] : Object.keys(dependencies as object);
+  const { depends_on: named, links, network_mode, pid, ipc } = serviceOf(services, name) ?? {};
+  const strings = (value: Json | undefined) => (Array.isArray(value) ? (value as string[]) : []);
+  const shared = [network_mode, pid, ipc].flatMap((mode) =>
+    typeof mode === "string" && mode.startsWith("service:") ? [mode.slice("service:".length)] : [],
+  );
+  const waits =
+    typeof named === "object" && named !== null && !Array.isArray(named) ? Object.keys(named) : [];
+  return [...strings(named), ...waits, ...strings(links).map((link) => link.split(":")[0]!), ...shared];
 }
 
 function waitsForItself(services: Services, name: string): boolean {
