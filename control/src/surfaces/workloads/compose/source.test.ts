@@ -81,39 +81,65 @@ describe("is refused", () => {
 
 describe("costs no more than its length", () => {
   const MIB = 1024 * 1024;
-  const laughs = (width: number) =>
-    ["a0: &a0 [lol,lol,lol,lol,lol,lol,lol,lol,lol]"]
+  /** In a place that may have any size, so that nothing but the bound refuses it. */
+  const under = (definitions: string, value: string) =>
+    `${definitions}\nservices: {api: {image: a, command: ${value}}}\n`;
+  const laughs = (open: string, close: string) =>
+    [`x-0: &a0 ${open}${Array(9).fill("lol").join(",")}${close}`]
       .concat(
         Array.from(
-          { length: 30 },
-          (_, n) => `a${n + 1}: &a${n + 1} [${Array(width).fill(`*a${n}`).join(",")}]`,
+          { length: 20 },
+          (_, n) => `x-${n + 1}: &a${n + 1} ${open}${Array(9).fill(`*a${n}`).join(",")}${close}`,
         ),
       )
       .join("\n");
-  test.each<[string, string]>([
-    ["a billion laughs", laughs(9)],
-    ["a billion laughs in maps, merged", laughs(9).replaceAll("[", "{<<: [").replaceAll("]", "]}")],
-    ["one long string, many times", `a: &a ${"x".repeat(MIB / 2)}\nb: [${"*a,".repeat(20_000)}]`],
+  const wide = Array.from({ length: 5000 }, (_, n) => `k${n}: 1`).join(",");
+  const whole = [":1"];
+  test.each<[string, string, string[]]>([
+    ["a billion laughs", under(laughs("[", "]"), "*a20"), whole],
+    ["a billion laughs that nothing uses", under(laughs("[", "]"), "b"), whole],
+    [
+      "one long string, many times",
+      under(`x-a: &a ${"x".repeat(MIB / 2)}`, `[${"*a,".repeat(20_000)}]`),
+      whole,
+    ],
     [
       "one wide map, merged many times",
-      `a: &a {${Array.from({ length: 5000 }, (_, n) => `k${n}: 1`).join(",")}}\nb: {<<: [${"*a,".repeat(5000)}]}`,
+      under(`x-a: &a {${wide}}\nx-b: {<<: [${"*a,".repeat(5000)}]}`, "b"),
+      ['["x-b"]["<<"]:2', "x-b.<<:2", 'x-b["<<"]:2'],
     ],
-    ["open lists", "[".repeat(MIB)],
-    ["open maps", "{a: ".repeat(MIB / 4)],
-    ["dashes", "- ".repeat(MIB / 2)],
-    ["question marks", "? ".repeat(MIB / 2)],
-    ["commas", `[${",".repeat(MIB - 2)}`],
-    ["tags", "!a ".repeat(MIB / 3)],
-    ["anchors", "&a ".repeat(MIB / 3)],
-    ["comments", "#\n".repeat(MIB / 2)],
-    ["directives", "%a\n".repeat(MIB / 3)],
-    ["many keys", Array.from({ length: 20_000 }, (_, n) => `k${n}: 1`).join("\n")],
-    ["many keys in one flow map", `{${Array.from({ length: 30_000 }, (_, n) => `k${n}`).join(",")}}`],
-  ])("%s", (_name, text) => {
+    ["many nodes", under("", `[${"a,".repeat(20_000)}]`).replace("command", "expose"), ["many"]],
+    ["open lists", "[".repeat(MIB), whole],
+    ["open lists that are closed", "[".repeat(20_000) + "]".repeat(20_000), ["too deep"]],
+    ["open maps", "{a: ".repeat(MIB / 4), whole],
+    ["dashes", "- ".repeat(MIB / 2), whole],
+    ["question marks", "? ".repeat(MIB / 2), whole],
+    ["commas", `[${",".repeat(MIB - 2)}`, whole],
+    ["tags", "!a ".repeat(MIB / 3), whole],
+    ["anchors", "&a ".repeat(MIB / 3), whole],
+    ["comments", "#\n".repeat(MIB / 2), whole],
+    ["directives", "%a\n".repeat(MIB / 3), whole],
+    ["many keys", Array.from({ length: 10_000 }, (_, n) => `k${n}: 1`).join("\n"), ["many"]],
+    [
+      "many keys in one flow map",
+      `{${Array.from({ length: 30_000 }, (_, n) => `k${n}`).join(",")}}`,
+      ["many"],
+    ],
+  ])("%s", (_name, text, where) => {
     const started = performance.now();
-    expect(refusals(text)).not.toEqual([]);
+    const found = refusals(text);
+    if (where[0] === "many") expect(found.length).toBeGreaterThan(100);
+    else if (where[0] === "too deep") expect(found).not.toEqual([]);
+    else expect(where).toContain(found.join(" "));
     // A tenth of it alone; the rest is for a machine that does other things too.
     expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test("an alias of an alias of an alias, each a level deeper, stays within the depth", () => {
+    expect(read(`${"{a: ".repeat(31)}1${"}".repeat(31)}`).found).toEqual([]);
+    expect(read(`${"{a: ".repeat(32)}1${"}".repeat(32)}`).found).toEqual([
+      `${Array(32).fill("a").join(".")}:1`,
+    ]);
   });
 });
 
