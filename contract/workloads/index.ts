@@ -40,6 +40,7 @@ import {
   restartWorkload,
   startWorkload,
   stopWorkload,
+  updateWorkload,
   workloadLogs,
   workloadStats,
 } from "./workloads.ts";
@@ -52,6 +53,7 @@ export const WORKLOADS: readonly Operation[] = [
   startWorkload,
   stopWorkload,
   restartWorkload,
+  updateWorkload,
   deleteWorkload,
   workloadLogs,
   workloadStats,

@@ -165,6 +165,32 @@ export const restartWorkload = operation({
     "fleet.no-capacity",
   ],
 });
+export const updateWorkload = operation({
+  ...base,
+  id: "workloads.update",
+  method: "PUT",
+  path: "/api/v1/workloads/update",
+  scope: "workloads:write",
+  summary: "Run something else under the same id, name and disk",
+  description: "What is given replaces what was there. A workload that runs is started anew with it.",
+  body: Type.Object({
+    workloadId: Uuid,
+    dockerCompose: Type.Optional(Type.String({ minLength: 1, maxLength: MEBIBYTE })),
+    envVars: Type.Optional(EnvVars),
+    files: Type.Optional(Files),
+  }),
+  bodyLimit: BODY_MAX,
+  responses: { 200: { description: "The workload", schema: Workload } },
+  errors: [
+    "identity.unauthorized",
+    "workload.not-found",
+    "workload.reserved-variable",
+    "workload.compose",
+    "workload.file",
+  ],
+  idempotent: true,
+  example: { body: { ...EXAMPLE_ID, envVars: { FOO: "43" } } },
+});
 export const deleteWorkload = operation({
   ...action,
   id: "workloads.delete",

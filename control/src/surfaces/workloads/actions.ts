@@ -10,6 +10,7 @@ import type {
   restartWorkload,
   startWorkload,
   stopWorkload,
+  updateWorkload,
 } from "#contract/workloads/workloads.ts";
 import { retakeRoomClause } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
@@ -19,8 +20,9 @@ import type { Answer, Call } from "../../http/call.ts";
 import { asFault } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
-import { openGiven, requirePlan, sealGiven } from "./payload.ts";
+import { type Given, openGiven, requirePlan, sealGiven } from "./payload.ts";
 import { requireWorkload, type WorkloadRow } from "./rows.ts";
+import { viewWorkload } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "converger" | "vault">;
 const DONE: Answer = { status: 200, body: {} };
@@ -34,17 +36,42 @@ export async function start(deps: Needs, call: Call<typeof startWorkload>): Prom
 export async function restart(deps: Needs, call: Call<typeof restartWorkload>): Promise<Answer> {
   const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
   const { envVars } = call.body;
-  if (envVars !== undefined) {
-    const given = { ...(await openGiven(deps.vault, workload.id, workload.payload_sealed)), envVars };
-    // The variables may change what the policy looks at, so it looks again.
-    requirePlan(given);
-    const sealed = await sealGiven(deps.vault, workload.id, given);
-    await sql`
-      update workloads set payload_sealed = ${sealed}::bytea, env_names = ${Object.keys(envVars)}::text[], updated_at = now()
-      where id = ${workload.id}::uuid and deleted_at is null`.execute(deps.db.run);
-  }
+  if (envVars !== undefined) await replace(deps, workload, { envVars });
   await bringUp(deps, call, workload, "forcedRestart", sql`true`);
   return DONE;
+}
+
+export async function update(
+  deps: Needs & Pick<Deps, "workloads">,
+  call: Call<typeof updateWorkload>,
+): Promise<Answer> {
+  const { workloadId, ...change } = call.body;
+  const workload = await requireWorkload(deps.db.soft, call.account.id, workloadId);
+  const given = await replace(deps, workload, change);
+  // One that is stopped stays so, and has the new content with its next start.
+  await bringUp(deps, call, workload, "forcedRestart", sql`want = 'up'`);
+  const row = await requireWorkload(deps.db.soft, call.account.id, workloadId);
+  return { status: 200, body: viewWorkload(row, given.dockerCompose, deps.workloads) };
+}
+
+type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefined };
+
+/** The policy looks at the whole again: a variable may change what it looks at. */
+async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Change): Promise<Given> {
+  const before = await openGiven(vault, workload.id, workload.payload_sealed);
+  const given: Given = {
+    ...before,
+    dockerCompose: change.dockerCompose ?? before.dockerCompose,
+    envVars: change.envVars ?? before.envVars,
+    files: change.files ?? before.files,
+  };
+  requirePlan(given);
+  const sealed = await sealGiven(vault, workload.id, given);
+  await sql`
+    update workloads set payload_sealed = ${sealed}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
+      file_names = ${Object.keys(given.files)}::text[], updated_at = now()
+    where id = ${workload.id}::uuid and deleted_at is null`.execute(db.run);
+  return given;
 }
 
 /** A machine that is halted takes room and money again; one that runs has both. */

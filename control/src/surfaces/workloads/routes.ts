@@ -28,6 +28,7 @@ export function workloadRoutes(deps: Deps): Route[] {
     route(w.startWorkload, (call) => actions.start(deps, call)),
     route(w.stopWorkload, (call) => actions.stop(deps, call)),
     route(w.restartWorkload, (call) => actions.restart(deps, call)),
+    route(w.updateWorkload, (call) => actions.update(deps, call)),
     route(w.deleteWorkload, (call) => actions.remove(deps, call)),
     route(w.workloadLogs, (call) => observed.logs(deps, call)),
     route(w.workloadStats, (call) => observed.stats(deps, call)),

@@ -123,6 +123,23 @@ describe("a workload", () => {
     await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
   });
 
+  it("is updated in place: another file under the same name, and a refused one changes nothing", async () => {
+    const me = await account();
+    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    const { url } = await until(me, body.workloadId, "running");
+    const update = (change: object) =>
+      me("PUT", "/api/v1/workloads/update", { workloadId: body.workloadId, ...change });
+    const refused = await update({ dockerCompose: "services:\n  api:\n    image: x\n    privileged: true" });
+    expect([refused.status, refused.body.kind]).toEqual([400, "DOCKER_COMPOSE"]);
+    const { starts } = JSON.parse((await visit(url)).body);
+    expect((await update({ envVars: { A: "1" }, files: { "a.txt": "aGk=" } })).body).toMatchObject({
+      ...{ workloadId: body.workloadId, envVars: { A: "***" }, files: { "a.txt": "***" } },
+    });
+    await expect.poll(async () => (await visit(url)).body).toContain('"env":{"A":"1"}');
+    expect(JSON.parse((await visit(url)).body).starts).toBe(starts + 1);
+    await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
+  });
+
   it("that ends by itself is no longer running, and is charged to the moment", async () => {
     const me = await account();
     const { body } = await me("POST", "/api/v1/workloads/create", ASK);
