@@ -32,12 +32,12 @@ export async function welcome({ url, layout, admin, json }: Welcome): Promise<st
   }
   const driver = ({ class: name, ready, limits, missing }: Isolation) =>
     ready
-      ? `  isolation ${name}: ready (limits by ${limits === "rlimits" ? limits : `cgroup ${limits}`})`
+      ? `  isolation ${name}: ready (limits by ${/^v\d$/.test(limits) ? `cgroup ${limits}` : limits})`
       : `  isolation ${name}: not here: ${missing}`;
   return [
     `casemate ready ${url}`,
     ...(health.isolation ?? []).map(driver),
-    `  API pages     ${url}/v1/openapi.html`,
+    `  API pages     ${url}/v1/openapi.html  ${url}/openapi.html`,
     admin.fresh
       ? `  admin key     ${admin.key}   (shown this once; kept in ${layout.path("admin.key")})`
       : `  admin key     in ${layout.path("admin.key")}`,
@@ -56,7 +56,7 @@ export async function welcome({ url, layout, admin, json }: Welcome): Promise<st
   ];
 }
 
-/** The README's second example. */
+/** The second example of the README. */
 export const workloadExample = (url: string, adminKeyFile: string): string[] => [
   `URL=${url}`,
   `KEY=$(curl -s $URL/api/v1/accounts/create -H "x-api-key: $(cat ${adminKeyFile})" -d '{"name":"me","credits":1000}' | grep -o 'cm_wl_[A-Za-z0-9]*')`,

@@ -113,7 +113,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     if (kept) undo.push(() => kept.close());
     const facts: HostFacts = {
       ...(await ownFacts(deps, hostId, await testEngines(deps))),
-      ...(kept && kept.facts()),
+      ...kept?.facts(),
     };
     const proven = [...facts.drivers];
     facts.drivers.push(...((await kept?.probes()) ?? []));
@@ -176,7 +176,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
             () => stopping.abort(new Error("the host is stopping")),
             options.endAllMs ?? 20_000,
           );
-          await reconciler.endAll("shutdown");
+          await Promise.all([reconciler.endAll("shutdown"), kept?.suspend()]);
           clearTimeout(enough);
           stopping.abort(new Error("the host is stopping"));
           await reports.drained(options.farewellMs ?? 2_000);

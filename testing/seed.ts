@@ -44,3 +44,31 @@ export function readSeed(prefix: string): SeedExample[] {
   }
   return examples;
 }
+
+/**
+ * The workloads seed's create request. Its text lost the indentation inside the compose file, which is
+ * put back as the contract says; the placeholders get the values given; nothing else is changed.
+ */
+export function readCreateRequest(values: Record<string, string | number>): Record<string, unknown> {
+  const name = readdirSync(seedsFolder).find((file) => file.startsWith("000"));
+  const text = readFileSync(join(seedsFolder, name!), "utf8");
+  const block = /workloads\/create[\s\S]*?-d '(\{[\s\S]*?\n\})'/.exec(text)?.[1];
+  if (block === undefined) throw new Error("the seed has no create request");
+  let filled = block.replaceAll("'\\''", "'");
+  for (const [placeholder, value] of Object.entries(values))
+    filled = filled.replaceAll(placeholder, String(value));
+  const request = JSON.parse(filled) as Record<string, unknown>;
+  const depths: [RegExp, number][] = [
+    [/^api:/, 2],
+    [/^(image|command):/, 4],
+    [/^caddy /, 6],
+  ];
+  request.dockerCompose = String(request.dockerCompose)
+    .split("\n")
+    .map((line) => {
+      const bare = line.trim();
+      return " ".repeat(depths.find(([form]) => form.test(bare))?.[1] ?? 0) + bare;
+    })
+    .join("\n");
+  return request;
+}

@@ -24,6 +24,8 @@ export interface Kept {
   reconciler: KeptReconciler;
   facts(): Pick<HostFacts, "ingress" | "kept">;
   probes(): Promise<HostFacts["drivers"]>;
+  /** Before the last reports are sent. */
+  suspend(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -65,13 +67,14 @@ export async function startKept(
         drivers.map(async (driver) => ({
           isolation: driver.isolation,
           ...(await driver.probe()),
-          limits: "cgroup",
+          limits: "docker",
           privileged: true,
         })),
       ),
+    suspend: () => (haltOnStop ? reconciler.suspend() : reconciler.close()),
     close: async () => {
       await ingress.close();
-      await reconciler.close(haltOnStop);
+      await reconciler.close();
       await Promise.all(drivers.map((driver) => driver.close()));
     },
   };

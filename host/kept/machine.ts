@@ -120,6 +120,15 @@ export class KeptMachine {
     await this.settled();
   }
 
+  /** After `close`. */
+  async suspend(): Promise<void> {
+    if (!this.running) return;
+    await this.#deps.driver.halt(this.id, this.#entry.record).catch((error) => {
+      this.#deps.log("host.kept-halt-failed", { machineId: this.id, error: String(error) });
+    });
+    this.#say("starting");
+  }
+
   #run(): void {
     this.#dirty = true;
     if (this.#closed) return;

@@ -42,7 +42,7 @@ beforeEach(() => {
   host = newHost();
 });
 afterEach(async () => {
-  await host.close(true);
+  await host.close();
   for (const id of [...driver.running.keys()]) await driver.remove(id);
   rmSync(folder, { recursive: true, force: true });
 });
@@ -140,7 +140,7 @@ test("a start that failed is not tried again until a new one is wished for", asy
 test("a host that was killed finds what runs and starts nothing twice", async () => {
   const id = await up();
   const { starts } = driver.running.get(id)!;
-  await host.close(false);
+  await host.close();
   said = [];
   host = newHost();
   await host.adopt();
@@ -148,6 +148,19 @@ test("a host that was killed finds what runs and starts nothing twice", async ()
   await sees(id, "running");
   expect(driver.running.get(id)?.starts).toBe(starts);
   expect(routes).toMatchObject([{ target: { host: "127.0.0.1" } }]);
+});
+
+test("a host that stops halts its machines, says that they will start, and the next one starts them once", async () => {
+  const id = await up();
+  await host.suspend();
+  expect(driver.running.size).toBe(0);
+  expect(said.at(-1)).toMatchObject({ machineId: id, state: "starting", incarnation: 1 });
+  host = newHost();
+  await host.adopt();
+  host.accept([wish(id)], true);
+  await expect.poll(() => said.at(-1)?.wantsPayload).toBe(true);
+  host.give(id, 1, payload());
+  await sees(id, "running");
 });
 
 test("a host that was killed in the middle of a start ends what it finds of it and starts once", async () => {

@@ -89,18 +89,18 @@ export class KeptReconciler {
     this.#machines.get(machineId)?.give(incarnation, payload);
   }
 
-  /** Machines stay as they are, or are halted and come up again with the next process. */
-  async close(halt: boolean): Promise<void> {
-    await Promise.all(
-      [...this.#machines.values()].map(async (machine) => {
-        await machine.close();
-        const found = this.find(machine.id);
-        if (halt && machine.running && found !== undefined)
-          await found.driver.halt(machine.id, null).catch((error) => {
-            this.#options.log("host.kept-halt-failed", { machineId: machine.id, error: String(error) });
-          });
-      }),
-    );
+  /** Every loop ends; machines stay as they are. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#machines.values()].map((machine) => machine.close()));
+  }
+
+  /**
+   * Halts what runs, to come up again with the next process. It is reported as starting, which is what
+   * it will do next: until then it costs nothing, and keeps its room.
+   */
+  async suspend(): Promise<void> {
+    await this.close();
+    await Promise.all([...this.#machines.values()].map((machine) => machine.suspend()));
   }
 
   #accept(desired: Desired): void {
