@@ -59,6 +59,8 @@ export interface TestDocker {
   folder: string;
   dataRoot: string;
   engine: Docker;
+  /** A number that no other engine of a test has at this moment. */
+  slot: number;
   /** Lets the host forward packets that come in by this interface. */
   forward(networkInterface: string): void;
   /** Ends the engine and starts it again on the same data, as a restart of its service does. */
@@ -96,6 +98,7 @@ export async function startDocker(): Promise<TestDocker> {
     folder,
     dataRoot: join(folder, "data"),
     engine,
+    slot: slot.number,
     forward: (name) => writeFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, "1"),
     restart: async () => {
       await endEngine(child, folder);

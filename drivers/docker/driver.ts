@@ -12,12 +12,14 @@
  *
  * Where the payload's secrets are (rule D of the port). Files, configs, secrets and, while compose reads
  * it, the document: on a tmpfs. Registry logins: in a request to the engine, never in a file. Values of
- * environment variables are the exception that we cannot mend: the engine writes the configuration of
- * every container to its data folder (`containers/<id>/config.v2.json`), environment included, and has
- * no option against it. They are on that disk while the machine runs, and until `halt`, `remove` or
- * `start` after the engine or the host went down; with C they go when it halts, unlinked and not
- * overwritten. Who needs more uses `secrets:` in the document, which never touch it, or has the
- * operator put the engine's data folder on an encrypted disk.
+ * environment variables are the exception, and against the rule: the engine writes every container's
+ * configuration to its data folder, environment included, and has no option against it. There are two
+ * places. `containers/<id>/config.v2.json` is there while the machine runs, and until the next `halt`,
+ * `remove`, `find` or `start` when engine or host went down; with C it goes when the machine halts,
+ * unlinked and not overwritten. `meta.db` of containerd holds the same, and what was deleted in it stays
+ * readable in its free pages until they are used again, also after `remove`. The tests look for more
+ * such places and find none. Who needs more uses `secrets:` in the document, which never touch a disk,
+ * or has the operator put the engine's and containerd's data folders on an encrypted disk.
  */
 import { chmodSync, mkdirSync } from "node:fs";
 import Docker from "dockerode";

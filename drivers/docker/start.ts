@@ -7,6 +7,7 @@
 
 import { rmSync } from "node:fs";
 import { createServer } from "node:net";
+import type Docker from "dockerode";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "../driver.ts";
@@ -29,6 +30,7 @@ const UP_MS = 15 * 60_000;
 /** A service that ends within this time has not been started. */
 const SETTLE_MS = 1_000;
 const SETTLE_STEP_MS = 200;
+const AT_REST_MS = 3_000;
 const FAULT_LINES = 10;
 const FAULT_CHARACTERS = 900;
 /** Below the range from which the kernel gives ports to connections. */
@@ -197,7 +199,7 @@ async function failWithService(
 ): Promise<void> {
   const { place, machineId } = ask;
   for (const { id, service } of await listContainers(place.engine, place.owner, machineId)) {
-    const { State, RestartCount } = await place.engine.getContainer(id).inspect();
+    const { State, RestartCount } = await inspectAtRest(place.engine.getContainer(id));
     const awaited = document.services.find(({ name }) => name === service)?.awaitedEnd === true;
     const ended = ["exited", "dead"].includes(State.Status);
     const failed = ended && (!awaited || State.ExitCode !== 0);
@@ -211,6 +213,16 @@ async function failWithService(
       "machine.start-failed",
       tail === "" ? head : `${head}: ${tail.slice(-(FAULT_CHARACTERS - head.length))}`,
     );
+  }
+}
+
+/** One that is started again and again shows its exit code only while it lies down. */
+async function inspectAtRest(container: Docker.Container): Promise<Docker.ContainerInspectInfo> {
+  for (const until = Date.now() + AT_REST_MS; ; ) {
+    const seen = await container.inspect();
+    const rises = seen.RestartCount > 0 && seen.State.Running && !seen.State.Restarting;
+    if (!rises || Date.now() > until) return seen;
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_STEP_MS));
   }
 }
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The Docker driver on an engine of the test file's own, and the host as seen from outside of it. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { startDocker, type TestDocker } from "#testing/docker.ts";
+import type { KeptSubject } from "../conformance/kept-suite.ts";
+import { DockerDriver, type DockerOptions } from "./driver.ts";
+import { listContainers } from "./engine.ts";
+import { Firewall } from "./firewall.ts";
+import { bridgeOf, commentOf, LABEL_MACHINE } from "./marks.ts";
+
+const METADATA = "169.254.169.254";
+const PRIVATE = "10.99.99.99";
+const PORT = 7777;
+
+export interface DockerSubject extends KeptSubject {
+  docker: TestDocker;
+  options: DockerOptions;
+}
+
+export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<DockerSubject> {
+  const docker = await startDocker();
+  const options = {
+    socketPath: docker.socketPath,
+    folder: join(docker.folder, "driver"),
+    owner: `test-${process.pid}-${docker.slot}`,
+    ...more,
+  };
+  const { owner, folder } = options;
+  const { engine } = docker;
+  mkdirSync(folder, { mode: 0o700 });
+  const world = new OtherHost(docker);
+  const label = (machineId: string) => ({ filters: { label: [`${LABEL_MACHINE}=${machineId}`] } }) as object;
+
+  const running = async (machineId: string): Promise<string[]> => [
+    ...(await engine.listContainers({ all: true, ...label(machineId) })).map(
+      ({ Names }) => `container ${Names}`,
+    ),
+    ...(await engine.listNetworks(label(machineId))).map(({ Name }) => `network ${Name}`),
+    ...linesWith(readFileSync("/proc/self/mountinfo", "utf8"), `${folder}/files/${machineId}`),
+    ...["", ...readdirSync("/sys/fs/cgroup")]
+      .map((hierarchy) => join("/sys/fs/cgroup", hierarchy, "casemate", owner, machineId))
+      .filter((path) => existsSync(path)),
+    ...["iptables-save", "ip6tables-save"].flatMap((program) =>
+      linesWith(execFileSync(program, { encoding: "utf8" }), commentOf(owner, machineId)),
+    ),
+    ...linesWith(
+      execFileSync("ip", ["-o", "link"], { encoding: "utf8" }),
+      bridgeOf(owner, machineId, "default"),
+    ),
+  ];
+  return {
+    docker,
+    options,
+    image: "busybox:test",
+    open: () => new DockerDriver(options),
+    environmentStaysIn: ["/io.containerd.metadata.v1.bolt/meta.db"],
+    running,
+    traces: async (machineId) => [
+      ...(await running(machineId)),
+      ...((await engine.listVolumes(label(machineId))).Volumes ?? []).map(({ Name }) => `volume ${Name}`),
+      ...(readdirSync(folder, { recursive: true }) as string[]).filter((path) => path.includes(machineId)),
+    ],
+    filesWith: async (text) => {
+      // Layers and volumes are what machines wrote; a tmpfs is no disk, and grep is told not to enter one.
+      const found = spawnSync(
+        "find",
+        [
+          docker.folder,
+          "-xdev",
+          "-type",
+          "f",
+          "-not",
+          "-path",
+          "*/data/volumes/*/_data/*",
+          "-exec",
+          "grep",
+          "-lF",
+          text,
+          "{}",
+          "+",
+        ],
+        { encoding: "utf8" },
+      );
+      return found.stdout.split("\n").filter((line) => line !== "");
+    },
+    killInTheMiddle: async (machineId, spec, payload) => {
+      const child = spawn(process.execPath, [join(import.meta.dirname, "crashing-host.ts")], {
+        stdio: ["pipe", "ignore", "inherit"],
+      });
+      child.stdin.end(JSON.stringify({ options, machineId, spec, payload }));
+      const exited = new Promise((resolve) => child.once("exit", resolve));
+      const until = Date.now() + 30_000;
+      const seen = new Set((await listContainers(engine, owner, machineId)).map(({ id }) => id));
+      for (;;) {
+        const now = await listContainers(engine, owner, machineId);
+        if (now.some(({ id, info }) => !seen.has(id) && info.State === "running")) break;
+        if (Date.now() > until || child.exitCode !== null) throw new Error("the start did not get so far");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      child.kill("SIGKILL");
+      await exited;
+    },
+    addresses: async (machineId) => {
+      const web = (await listContainers(engine, owner, machineId)).find(({ service }) => service === "web")!;
+      const { NetworkSettings } = await engine.getContainer(web.id).inspect();
+      const [network] = Object.values(NetworkSettings.Networks);
+      return { own: network!.IPAddress, host: [network!.Gateway, world.hostAddress] };
+    },
+    outside: async (machineId) => world.connect(bridgeOf(owner, machineId, "default")),
+    loseRules: (machineId) => new Firewall(owner).release(machineId),
+    close: async () => {
+      await world.close();
+      await docker.stop();
+    },
+  };
+}
+
+const linesWith = (text: string, part: string) => text.split("\n").filter((line) => line.includes(part));
+
+/**
+ * A network namespace as the computer next door: it has an address of the world (of a range for
+ * documents), the metadata address and a private one, and listens on all. Only packets from bridges
+ * that were connected are routed there, so the machine's own network is left as it is.
+ */
+class OtherHost {
+  readonly hostAddress: string;
+  readonly #name: string;
+  readonly #link: string;
+  readonly #address: string;
+  readonly #table: string;
+  readonly #docker: TestDocker;
+  readonly #connected = new Set<string>();
+  #listener: ChildProcess | null = null;
+
+  constructor(docker: TestDocker) {
+    this.#docker = docker;
+    const first = docker.slot * 4;
+    this.hostAddress = `203.0.113.${first + 1}`;
+    this.#address = `203.0.113.${first + 2}`;
+    this.#name = `casemate-test-${docker.slot}`;
+    this.#link = `cmtest${docker.slot}`;
+    this.#table = String(52_000 + docker.slot);
+    this.#remove();
+    ip("netns", "add", this.#name);
+    ip("link", "add", this.#link, "type", "veth", "peer", "name", "eth0", "netns", this.#name);
+    ip("addr", "add", `${this.hostAddress}/30`, "dev", this.#link);
+    ip("link", "set", this.#link, "up");
+    const inside = (...args: string[]) => ip("-n", this.#name, ...args);
+    inside("addr", "add", `${this.#address}/30`, "dev", "eth0");
+    for (const address of [METADATA, PRIVATE]) inside("addr", "add", `${address}/32`, "dev", "lo");
+    for (const device of ["lo", "eth0"]) inside("link", "set", device, "up");
+    inside("route", "add", "default", "via", this.hostAddress);
+    for (const address of [METADATA, PRIVATE])
+      ip("route", "add", `${address}/32`, "via", this.#address, "table", this.#table);
+    docker.forward(this.#link);
+    this.#listener = spawn(
+      "ip",
+      [
+        "netns",
+        "exec",
+        this.#name,
+        "busybox",
+        "httpd",
+        "-f",
+        "-p",
+        String(PORT),
+        "-h",
+        join(docker.folder, "driver"),
+      ],
+      { stdio: "ignore" },
+    );
+  }
+
+  connect(bridge: string): { world: string; forbidden: string[] } {
+    this.#docker.forward(bridge);
+    if (!this.#connected.has(bridge)) ip("rule", "add", "iif", bridge, "lookup", this.#table);
+    this.#connected.add(bridge);
+    return { world: `${this.#address}:${PORT}`, forbidden: [`${METADATA}:${PORT}`, `${PRIVATE}:${PORT}`] };
+  }
+
+  async close(): Promise<void> {
+    const listener = this.#listener;
+    if (listener !== null && listener.exitCode === null) {
+      const exited = new Promise((resolve) => listener.once("exit", resolve));
+      listener.kill("SIGKILL");
+      await exited;
+    }
+    this.#remove();
+  }
+
+  #remove(): void {
+    for (const args of [
+      ...[...this.#connected].map((bridge) => ["rule", "del", "iif", bridge, "lookup", this.#table]),
+      ["route", "flush", "table", this.#table],
+      ["link", "del", this.#link],
+      ["netns", "del", this.#name],
+    ])
+      spawnSync("ip", args);
+  }
+}
+
+function ip(...args: string[]): void {
+  execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
+}
