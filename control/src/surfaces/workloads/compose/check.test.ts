@@ -97,6 +97,11 @@ describe("is refused, with its path and line", () => {
 
     ["a host's folder", ["volumes: [/etc:/x]"], "services.api.volumes[0]:4"],
     ["the host's root by a variable", ["volumes: ['$ROOT:/x']"], "services.api.volumes[0]:4"],
+    [
+      "a host's file whose folder is as long as the files' own",
+      ["volumes: ['/var/lib/x/app.env:/x']"],
+      "services.api.volumes[0]:4",
+    ],
     ["a relative folder", ["volumes: ['./a:/x']"], "services.api.volumes[0]:4"],
     ["a home folder", ["volumes: ['~:/x']"], "services.api.volumes[0]:4"],
     ["Docker's socket", ["volumes: ['/var/run/docker.sock:/s']"], "services.api.volumes[0]:4"],
@@ -199,7 +204,6 @@ describe("is refused, with its path and line", () => {
     ["the proxy's name", "services:\n  NILCC-proxy: {image: a}", "services.NILCC-proxy:2"],
     ["a name of the platform", "services:\n  casemate-x: {image: a}", "services.casemate-x:2"],
     ["a missing public container", "services:\n  web: {image: a}", "publicContainerName:1"],
-    ["an inherited name as public container", "services: {toString2: {image: a}}", "publicContainerName:1"],
     ["include", "include: [a.yaml]\nservices: {api: {image: a}}", "include:1"],
     ["an unknown section", "services: {api: {image: a}}\nservice: {}", "service:2"],
     ["extends in a circle", "services:\n  api: {extends: b}\n  b: {extends: api}", "services.api.extends:2"],
@@ -289,6 +293,13 @@ describe("is refused, with its path and line", () => {
       "services.api.nonsense:7",
     ]);
   });
+
+  test.each(["toString", "hasOwnProperty", "__proto__", ""])(
+    "the public container %j, which no document declares",
+    (name) => {
+      expect(refusals(service(), { publicContainerName: name })).toEqual(["publicContainerName:1"]);
+    },
+  );
 
   test("the ports of all services together", () => {
     const ports = (name: string, from: number) =>

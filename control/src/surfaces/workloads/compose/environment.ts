@@ -51,11 +51,7 @@ export function checkEnvironment(env: Readonly<Record<string, string>>): Violati
   return violations;
 }
 
-/** Reserved whatever their case, since some readers fold it (`http_proxy`). */
-export function isReservedVariable(name: string): boolean {
-  return PLATFORM.test(name) || STEERING.test(name);
-}
-
+/** Reserved names are so whatever their case, since some readers fold it (`http_proxy`). */
 function checkName(name: string): string | null {
   if (name.length > NAME_LENGTH_MAX)
     return `The name of a variable has ${NAME_LENGTH_MAX} characters at most.`;
