@@ -64,7 +64,7 @@ export function admitClauses(
 }
 
 /**
- * Clauses up to `meter_counted`, for a statement whose clause `machine` (id) names what is running now. What
+ * Clauses up to `meter_balance`, for a statement whose clause `machine` (id) names what is running now. What
  * runs is charged, also when nobody admitted it: a host may start what was to stand.
  */
 export function startMeterClauses({ when = sql`true`, at = NOW }: MeterStep = {}): RawBuilder<unknown> {
@@ -76,7 +76,7 @@ export function startMeterClauses({ when = sql`true`, at = NOW }: MeterStep = {}
       update meters m set state = 'running', metered_micros = 0,
         meter_from = greatest(${at}, w.meter_to), meter_to = greatest(${at}, w.meter_to)
       from meter_waiting w where m.machine_id = w.machine_id
-    ), meter_counted as (
+    ), meter_balance as (
       update balances b set rate_micros_per_min = b.rate_micros_per_min + s.rate
       from (
         select account_id, sum(rate_micros_per_min)::bigint as rate
@@ -126,7 +126,7 @@ export function stopMeterClauses({
     )`;
 }
 
-/** For `when` of what locks the account, such as the journal's clauses (D). */
+/** For `when` of what locks the account after a start or a stop, such as the journal's clauses (D). */
 export const AFTER_METER = sql`(select count(*) from meter_balance) >= 0`;
 
 /**

@@ -84,7 +84,7 @@ async function admitted(account: string, rateMicrosPerMin: number, at = clock(0)
 const named = (machine: string) =>
   sql`machine as (update machines set observed_generation = 1 where id = ${machine} returning id, account_id)`;
 const start = (machine: string, at: RawBuilder<Date>) =>
-  sql`with ${named(machine)}, ${startMeterClauses({ at })} select from meter_counted`.execute(db.run);
+  sql`with ${named(machine)}, ${startMeterClauses({ at })} select from meter_balance`.execute(db.run);
 const stop = (machine: string, at: RawBuilder<Date>) =>
   sql`with ${named(machine)}, ${stopMeterClauses({ at })} select from meter_balance`.execute(db.run);
 const again = (account: string, machine: string, at: RawBuilder<Date>) =>
@@ -140,18 +140,12 @@ describe("a meter", () => {
     );
   });
 
-  it("does not round a long interval up to a micro-unit it has not reached", async () => {
-    // 999 999 999 999.99999998… micro-units: sixteen digits of a quotient would make it the next whole one.
+  it("does not round up to a micro-unit that was not reached by one part in sixty million", async () => {
+    const [rate, us] = [999_999_999_989n, 630_909_091n];
+    expect((rate * us + 1n) % 60_000_000n).toBe(0n);
     const { rows } = await sql<{ micros: number }>`
-      select accrued_micros(1, '2026-01-01', '2026-01-01'::timestamptz + 59999999999 * interval '1 second' + interval '59.999999 seconds') as micros`.execute(
-      db.run,
-    );
-    expect(rows[0]!.micros).toBe(1_000_000_000);
-    const wide = await sql<{ micros: number }>`
-      select accrued_micros(999999999999, '2026-01-01', '2026-01-01'::timestamptz + interval '1000 minutes' - interval '1 microsecond') as micros`.execute(
-      db.run,
-    );
-    expect(wide.rows[0]!.micros).toBe(Number((999_999_999_999n * (60_000_000_000n - 1n)) / 60_000_000n));
+      select accrued_micros(${Number(rate)}, ${clock(0)}, ${clock(630_909, 91)}) as micros`.execute(db.run);
+    expect(rows[0]!.micros).toBe(10_515_151_516_550);
   });
 
   it("that was stopped charges nothing more, and a stop that is reported again charges nothing twice", async () => {
@@ -369,7 +363,21 @@ describe("an account that runs short", () => {
     expect(await noticesOf(account, MINUTE)).toEqual(["low"]);
     await tell(account, "low");
     await paid(account, 1);
+    const { rows } =
+      await sql`select low_since, low_told from balances where account_id = ${account}`.execute(db.run);
+    expect(rows).toEqual([{ low_since: null, low_told: false }]);
     expect(await noticesOf(account, 2 * MINUTE)).toEqual(["low"]);
+  });
+
+  it("is short no more once it runs less, and is warned anew when it is again", async () => {
+    const { account, machine } = await running(100 * 1000, 1000);
+    const second = (await admitted(account, 1000))!;
+    expect(await noticesOf(account, MINUTE)).toEqual(["low"]);
+    await tell(account, "low");
+    await stop(second, clock(2 * MINUTE));
+    expect(await noticesOf(account, 3 * MINUTE)).toEqual([]);
+    expect(await noticesOf(account, 50 * MINUTE)).toEqual(["low"]);
+    await stop(machine, clock(50 * MINUTE));
   });
 
   it("has its machines named for a stop after the grace, and not once it has paid", async () => {
@@ -378,7 +386,8 @@ describe("an account that runs short", () => {
     const overdue = async (atMs: number) =>
       (await listOverdue(db.run, { limit: 1000, graceMs: 5 * MINUTE, at: clock(atMs) }))
         .filter((each) => each.account === account)
-        .map((each) => each.machine);
+        .map((each) => each.machine)
+        .sort();
     await noticesOf(account, 9 * MINUTE);
     expect(await tell(account, "broke")).toBe(0);
     expect(await noticesOf(account, 10 * MINUTE)).toEqual(["low", "broke"]);

@@ -49,12 +49,13 @@ export function overdueMachines({ graceMs, at = NOW }: Grace): RawBuilder<unknow
       and m.state <> 'idle' and m.rate_micros_per_min > 0`;
 }
 
+/** In no order: those that cannot be stopped just now, their host being away, must not stand before the rest. */
 export async function listOverdue(
   db: Db | Tx,
   { limit, ...grace }: Grace & { limit: number },
 ): Promise<{ account: string; machine: string }[]> {
   const { rows } = await sql<{ account: string; machine: string }>`
     select account_id as account, machine_id as machine from (${overdueMachines(grace)}) overdue
-    order by account_id, machine_id limit ${limit}`.execute(db);
+    order by random() limit ${limit}`.execute(db);
   return rows;
 }

@@ -186,7 +186,7 @@ const NEW = { state: "idle" as const, from: 0, lastEnd: Number.NEGATIVE_INFINITY
 
 async function start(world: World, machine: Machine): Promise<void> {
   await reliably(world, (db) =>
-    sql`with ${named(machine)}, ${startMeterClauses({ at: clock(world.now) })} select from meter_counted`.execute(
+    sql`with ${named(machine)}, ${startMeterClauses({ at: clock(world.now) })} select from meter_balance`.execute(
       db,
     ),
   );
