@@ -163,7 +163,7 @@ test("Expect: 100-continue is the machine's to answer", async () => {
     ["/nilcc/x", { continued: true, status: 200, body: `attester of ${DOMAIN} at /nilcc/x` }],
   ] as const) {
     const socket = await dial(gate, "http");
-    const headers = { host: DOMAIN, expect: "100-continue", "content-length": "4" };
+    const headers = { host: DOMAIN, expect: "100-continue", "content-length": "4", connection: "keep-alive" };
     const outgoing = request({ createConnection: () => socket, method: "POST", path, headers });
     let continued = false;
     outgoing.on("continue", () => {
@@ -171,10 +171,10 @@ test("Expect: 100-continue is the machine's to answer", async () => {
       outgoing.end("body");
     });
     outgoing.flushHeaders();
-    const { status, body } = await answerTo(outgoing);
+    const { status, body, headers: answered } = await answerTo(outgoing);
     expect({ continued, status, body }).toEqual(expected);
     // The body was never sent: the next request on this connection would be taken for it.
-    if (!continued) await once(socket, "close");
+    expect(answered.connection).toBe(continued ? "keep-alive" : "close");
   }
 });
 

@@ -26,7 +26,7 @@ import { cut } from "./connections.ts";
 import { requestFields, responseFields, trailerFields } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { freshConnection, type Pools } from "./pools.ts";
-import { awaitsContinue, letContinue, type Refusal, refuse } from "./refusal.ts";
+import { letContinue, type Refusal, refuse } from "./refusal.ts";
 import type { Target } from "./routes.ts";
 
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -214,7 +214,6 @@ export function relay(
   const chunked = incoming.headers["transfer-encoding"] !== undefined && request.httpVersion === "1.1";
   const mayHaveTrailers = chunked && !bodiless;
   const fields = responseFields(incoming, mayHaveTrailers);
-  if (awaitsContinue(request, response)) fields.push("Connection", "close");
   try {
     response.writeHead(incoming.statusCode!, incoming.statusMessage, fields);
   } catch {

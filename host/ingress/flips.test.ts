@@ -112,7 +112,7 @@ test("a request that its machine does not take goes to where the route leads by 
 });
 
 test("an idle connection to a machine is let go with its route, and never serves another machine", async () => {
-  const gate = await ingress();
+  const gate = await ingress({ limits: { poolIdleMs: 60_000 } });
   const closed = Promise.withResolvers<void>();
   let connections = 0;
   const served = await rawMachine((socket) => {
@@ -130,13 +130,14 @@ test("an idle connection to a machine is let go with its route, and never serves
 });
 
 test("a connection in use when its route went is closed after its answer, not kept", async () => {
-  const gate = await ingress();
+  const gate = await ingress({ limits: { poolIdleMs: 60_000 } });
   const asked = Promise.withResolvers<() => void>();
   const closed = Promise.withResolvers<void>();
   const served = await machine((request_: IncomingMessage, response) => {
     request_.socket.on("close", closed.resolve);
     asked.resolve(() => response.end("done"));
   });
+  served.server.keepAliveTimeout = 60_000;
   gate.setRoutes([route(served)]);
   const answer = ask(gate, "http");
   const finish = await asked.promise;

@@ -216,8 +216,6 @@ class Door {
 
   #upgrade(request: IncomingMessage, duplex: Duplex, head: Buffer) {
     const socket = duplex as Socket;
-    // The server's own clock would end it without asking who is to blame.
-    socket.removeAllListeners("timeout");
     socket.on("error", () => socket.destroy());
     const admission = admit(this.#table, request);
     const refused = (refusal: "busy" | "malformed") => refuse(request, lastAnswer(request, socket), refusal);

@@ -35,25 +35,22 @@ export function refuse(request: IncomingMessage, response: ServerResponse, refus
     "X-Content-Type-Options": "nosniff",
     ...(status === 503 && { "Retry-After": String(RETRY_AFTER_S) }),
     ...(status === 405 && { Allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" }),
-    // Where its body would begin or end is in doubt, or was never asked for; so is the next request.
-    ...((status === 400 || status === 501 || awaitsContinue(request, response)) && { Connection: "close" }),
+    // Where its body would begin or end is in doubt, and so is the next request.
+    ...((status === 400 || status === 501) && { Connection: "close" }),
   });
   response.end(body);
 }
 
 const continued = new WeakSet<ServerResponse>();
 
-/** Passes the machine's (or our own) `100 Continue` on, once. */
+/**
+ * Passes `100 Continue` on, once, to a client that holds its body back until it is told to go on. One
+ * that is answered without may or may not send it; Node then ends the connection after the answer, since
+ * the next request could be read as that body.
+ */
 export function letContinue(request: IncomingMessage, response: ServerResponse): void {
-  if (!awaitsContinue(request, response) || response.headersSent) return;
+  const waits = request.headers.expect !== undefined && !request.complete && !response.headersSent;
+  if (!waits || continued.has(response)) return;
   continued.add(response);
   response.writeContinue();
-}
-
-/**
- * True while a client holds its body back until it is told to go on. Answered without, it may or may not
- * send the body: the connection must end, or its next request would be read as one.
- */
-export function awaitsContinue(request: IncomingMessage, response: ServerResponse): boolean {
-  return request.headers.expect !== undefined && !request.complete && !continued.has(response);
 }

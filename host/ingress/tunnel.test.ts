@@ -155,6 +155,23 @@ test.each(["client", "machine"] as const)("an error of the %s is an error to the
   expect(await seen).toBe("ECONNRESET");
 });
 
+test("a client that ended cleanly and then breaks does not leave the machine with half a tunnel", async () => {
+  const gate = await ingress();
+  const agreed = Promise.withResolvers<Socket>();
+  gate.setRoutes([route(await webSocketMachine(agreed.resolve))]);
+  const client = await dial(gate, "http");
+  client.write(ask());
+  await upTo(client, /\r\n\r\n$/);
+  const far = await agreed.promise;
+  client.end();
+  await once(far.resume(), "end");
+  client.resetAndDestroy();
+  // Its own writes are how it can notice.
+  const writing = setInterval(() => far.write("still there?"), 20);
+  await new Promise((resolve) => far.once("close", resolve));
+  clearInterval(writing);
+});
+
 test.each([
   [
     "another HTTP",
@@ -162,7 +179,7 @@ test.each([
   ],
   [
     "a request with a body",
-    `POST / HTTP/1.1\r\nHost: ${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody`,
+    `GET / HTTP/1.1\r\nHost: ${DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody`,
   ],
   [
     "two protocols",

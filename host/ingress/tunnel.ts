@@ -82,9 +82,9 @@ function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer
     [machine, client],
   ] as const) {
     from.pipe(to);
-    from.on("error", () => cut(to));
+    from.on("error", () => {});
     // After a clean end the other way may still have bytes to deliver.
-    from.on("close", () => !from.readableEnded && cut(to));
+    from.on("close", () => (from.errored !== null || !from.readableEnded) && cut(to));
   }
 }
 
