@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Getting in at a broker. A host proves itself with an nkey: it signs the broker's challenge with a seed
+ * that never leaves it, and the broker holds the public key only, so what is stolen from the broker's
+ * configuration opens nothing.
+ *
+ * Whoever sits on the path between us and the broker could read and change everything, also after a
+ * good login. So a broker that is not on this machine is spoken to over TLS, with its name checked;
+ * `tls: "off"` is an operator saying that the network is already closed (a tunnel, one wire).
+ */
+import {
+  AuthorizationError,
+  connect,
+  credsAuthenticator,
+  type NatsConnection,
+  nkeyAuthenticator,
+  nkeys,
+  usernamePasswordAuthenticator,
+} from "@nats-io/transport-node";
+import { LinkFault } from "../message.ts";
+
+const DIAL_MS = 5_000;
+/** Unanswered pings after which the broker is gone, as on every connection of the link. */
+const DEAD_BEATS = 3;
+
+export type NatsCredentials =
+  | { nkeySeed: string }
+  | { user: string; password: string }
+  /** The text of a `.creds` file, for a cluster that works with operators and accounts. */
+  | { creds: string };
+
+export interface NatsAccess {
+  /** `nats://name:port`; several are members of one cluster. */
+  servers: string[];
+  credentials: NatsCredentials;
+  /** PEM. `{}` takes the authorities that the system trusts. */
+  tls?: { ca?: string; cert?: string; key?: string } | "off";
+}
+
+/** A new identity: the seed stays with its holder (0600), the public key goes to the broker. */
+export function newNkey(): { seed: string; publicKey: string } {
+  const pair = nkeys.createUser();
+  return { seed: Buffer.from(pair.getSeed()).toString("latin1"), publicKey: pair.getPublicKey() };
+}
+
+/** One connection, which does not come back by itself: `broker.ts` makes the next, with nothing kept. */
+export function enter(access: NatsAccess, name: string, heartbeatMs: number): Promise<NatsConnection> {
+  requireGuarded(access);
+  return connect({
+    name,
+    servers: access.servers,
+    authenticator: authenticatorOf(access.credentials),
+    // Given, TLS is demanded; not given, it is still used when the broker offers it.
+    ...(typeof access.tls === "object" ? { tls: access.tls } : {}),
+    reconnect: false,
+    // A broker's gossip does not choose whom we dial next.
+    ignoreClusterUpdates: true,
+    timeout: DIAL_MS,
+    pingInterval: heartbeatMs,
+    maxPingOut: DEAD_BEATS,
+  });
+}
+
+export const isRefusal = (error: unknown) => error instanceof AuthorizationError;
+
+function authenticatorOf(credentials: NatsCredentials) {
+  if ("nkeySeed" in credentials) return nkeyAuthenticator(Buffer.from(credentials.nkeySeed.trim(), "latin1"));
+  if ("creds" in credentials) return credsAuthenticator(Buffer.from(credentials.creds));
+  return usernamePasswordAuthenticator(credentials.user, credentials.password);
+}
+
+function requireGuarded({ servers, tls }: NatsAccess): void {
+  if (servers.length === 0) throw new LinkFault("link.no-servers", "no broker is named");
+  if (tls !== undefined) return;
+  for (const server of servers)
+    if (!isLoopback(server))
+      throw new LinkFault("link.unguarded", `${server} is not on this machine: give tls, or tls: "off"`);
+}
+
+export function isLoopback(server: string): boolean {
+  const { hostname } = new URL(server.includes("://") ? server : `nats://${server}`);
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
