@@ -41,6 +41,8 @@ export interface PlannedService {
   name: string;
   image: ImageName;
   pullPolicy: string;
+  /** Compose starts it: it has no profile, or another service needs it. */
+  active: boolean;
   /** Another service waits until it has ended well. */
   awaitedEnd: boolean;
 }
@@ -87,16 +89,19 @@ export function readDocument(payload: Payload, context: DocumentContext): Machin
   if (services.get(payload.publicService)!.body.network_mode !== undefined)
     refuse(`services.${payload.publicService}.network_mode`, "is not possible for the public service");
 
+  const dependencies = names.flatMap((name) =>
+    Object.entries(dependenciesOf(objectAt(given[name], name), `services.${name}`, given)),
+  );
+  const needed = new Set(dependencies.map(([name]) => name));
   const awaited = new Set(
-    names.flatMap((name) =>
-      Object.entries(dependenciesOf(objectAt(given[name], name), `services.${name}`, given))
-        .filter(([, { condition }]) => condition === "service_completed_successfully")
-        .map(([other]) => other),
-    ),
+    dependencies
+      .filter(([, { condition }]) => condition === "service_completed_successfully")
+      .map(([name]) => name),
   );
   return {
-    services: [...services].map(([name, { image, pullPolicy }]) => ({
+    services: [...services].map(([name, { image, pullPolicy, body }]) => ({
       name,
+      active: needed.has(name) || !Array.isArray(body.profiles) || body.profiles.length === 0,
       image,
       pullPolicy,
       awaitedEnd: awaited.has(name),

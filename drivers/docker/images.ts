@@ -141,7 +141,7 @@ export class Images {
   /** C */
   async #mustLeadOutside(image: ImageName): Promise<void> {
     if (this.#options.registriesInside.has(image.registry) || image.registry === "docker.io") return;
-    const host = image.registry.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+    const host = image.registry.replace(/:\d+$/, "");
     const addresses = isIP(host) !== 0 ? [host] : await addressesOf(host);
     if (addresses.some((address) => isInside(address)))
       throw refused(image, "is at a registry that this host does not speak to");

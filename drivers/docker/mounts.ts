@@ -46,7 +46,7 @@ function mountOf(value: Json, path: string, context: MountContext): JsonObject {
     : shortForm(stringAt(value, path));
   if (!target.startsWith("/")) refuse(path, "needs an absolute path in the container");
   const common = { target, ...(readOnly ? { read_only: true } : {}) };
-  if (type === "tmpfs") return { type, ...common, ...(options === null ? {} : { tmpfs: options }) };
+  if (type === "tmpfs") return { type, ...common, ...options };
   if (source === null) return { type: "volume", ...common };
   if (type !== "bind" && context.volumes.has(source)) return { type: "volume", source, ...common };
   if (type === "volume" || !source.startsWith(FILES_ROOT))
@@ -54,19 +54,29 @@ function mountOf(value: Json, path: string, context: MountContext): JsonObject {
   return { type: "bind", source: uploadedPath(source, path, context), ...common };
 }
 
+/** As `tmpfs:` has it: older versions of compose know no mode in the long form. */
+export function tmpfsText({ target, size, mode, read_only }: JsonObject): string {
+  const options = [
+    ...(size === undefined ? [] : [`size=${String(size).replace(/b$/i, "")}`]),
+    ...(mode === undefined ? [] : [`mode=${typeof mode === "number" ? mode.toString(8) : mode}`]),
+    ...(read_only === true ? ["ro"] : []),
+  ];
+  return `${target}${options.length === 0 ? "" : `:${options.join(",")}`}`;
+}
+
 interface Mount {
   type: string | null;
   source: string | null;
   target: string;
   readOnly: boolean;
-  options: JsonObject | null;
+  options: JsonObject;
 }
 
 function shortForm(text: string): Mount {
   const parts = text.split(":");
-  if (parts.length === 1) return { type: null, source: null, target: text, readOnly: false, options: null };
+  if (parts.length === 1) return { type: null, source: null, target: text, readOnly: false, options: {} };
   const [source, target, mode] = parts as [string, string, string | undefined];
-  return { type: null, source, target, readOnly: mode?.split(",").includes("ro") ?? false, options: null };
+  return { type: null, source, target, readOnly: mode?.split(",").includes("ro") ?? false, options: {} };
 }
 
 function longForm(value: JsonObject, path: string): Mount {
@@ -74,13 +84,15 @@ function longForm(value: JsonObject, path: string): Mount {
   if (type !== null && !["volume", "bind", "tmpfs"].includes(type))
     refuse(`${path}.type`, "must be volume, bind or tmpfs");
   const { size, mode } = objectAt(value.tmpfs, `${path}.tmpfs`);
-  const options = { ...(size === undefined ? {} : { size }), ...(mode === undefined ? {} : { mode }) };
+  const options: JsonObject = {};
+  if (size !== undefined) options.size = size;
+  if (mode !== undefined) options.mode = mode;
   return {
     type,
     source: value.source === undefined || value.source === null ? null : stringAt(value.source, path),
     target: stringAt(value.target, `${path}.target`),
     readOnly: value.read_only === true,
-    options: Object.keys(options).length === 0 ? null : options,
+    options,
   };
 }
 

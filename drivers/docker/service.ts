@@ -9,7 +9,7 @@
  * labels, or at the compose program itself (`provider`, `build`).
  */
 import { type ImageName, parseImage } from "./image-name.ts";
-import { FILES_ROOT, type MountContext, mountsOf, uploadedPath } from "./mounts.ts";
+import { FILES_ROOT, type MountContext, mountsOf, tmpfsText, uploadedPath } from "./mounts.ts";
 import {
   isEmpty,
   isObject,
@@ -25,16 +25,7 @@ import {
 const KEPT = [
   ...["command", "entrypoint", "user", "group_add", "working_dir", "tty", "stdin_open", "init", "read_only"],
   ...["hostname", "domainname", "dns", "dns_opt", "dns_search", "extra_hosts", "expose", "links"],
-  ...[
-    "mem_limit",
-    "mem_reservation",
-    "memswap_limit",
-    "cpu_shares",
-    "shm_size",
-    "sysctls",
-    "ulimits",
-    "tmpfs",
-  ],
+  ...["mem_limit", "mem_reservation", "memswap_limit", "cpu_shares", "shm_size", "sysctls", "ulimits"],
   ...["restart", "stop_grace_period", "stop_signal", "profiles", "platform"],
 ];
 /** Read below and written in another form. */
@@ -60,6 +51,9 @@ const WRITTEN = [
     "deploy",
     "cap_drop",
     "scale",
+    "tmpfs",
+    "pid",
+    "ipc",
   ],
 ];
 /**
@@ -86,6 +80,8 @@ const CAPABILITIES = [
   ...["SETFCAP", "SETGID", "SETPCAP", "SETUID"],
 ];
 const REPLICAS_MAX = 32;
+/** What a service may have of its own, beside what another service of the document has. */
+const SHARED: Record<string, string[]> = { pid: [], ipc: ["none", "private", "shareable"] };
 
 export interface ServiceContext extends MountContext {
   /** Declared at the top of the document. */
@@ -116,13 +112,20 @@ export function readService(name: string, context: ServiceContext): ReadService 
   const base = baseOf(name, context.services);
   const image = parseImage(stringAt(inherited(name, "image", context.services), `${path}.image`), path);
   const { deploy, replicas } = deployOf(given, path, context);
+  const mounts = mountsOf(given, path, context);
+  const onMemory = [
+    ...(Array.isArray(given.tmpfs) ? given.tmpfs : given.tmpfs === undefined ? [] : [given.tmpfs]),
+    ...mounts.filter(({ type }) => type === "tmpfs").map(tmpfsText),
+  ];
   const body: JsonObject = {};
   for (const key of KEPT) if (given[key] !== undefined) body[key] = given[key];
   Object.assign(body, {
     image: image.full,
+    // The driver has brought it, with the right to run it; compose would fetch whatever is missing.
+    pull_policy: "never",
     environment: environmentOf(given.environment, `${path}.environment`, context.env),
     volumes: [
-      ...mountsOf(given, path, context),
+      ...mounts.filter(({ type }) => type !== "tmpfs"),
       { type: "bind", source: context.leash, target: "/run/casemate", read_only: true },
     ],
     labels: context.labels,
@@ -136,7 +139,11 @@ export function readService(name: string, context: ServiceContext): ReadService 
     ...(base === null ? {} : { extends: { service: base } }),
     ...(deploy === null ? {} : { deploy }),
   });
+  for (const [key, own] of Object.entries(SHARED))
+    if (given[key] !== undefined && given[key] !== null)
+      body[key] = sharedOf(stringAt(given[key], `${path}.${key}`), own, `${path}.${key}`, context.services);
   if (given.cpus !== undefined) body.cpus = atMost(given.cpus, context.cpuMillis / 1000);
+  if (onMemory.length > 0) body.tmpfs = onMemory;
   if (given.scale !== undefined) body.scale = replicas;
   if (!isEmpty(given.healthcheck)) body.healthcheck = healthcheckOf(given.healthcheck, path);
   if (given.env_file !== undefined) body.env_file = envFiles(given.env_file, path, context);
@@ -144,6 +151,13 @@ export function readService(name: string, context: ServiceContext): ReadService 
   if (Object.keys(depends).length > 0) body.depends_on = depends;
   const policy = inherited(name, "pull_policy", context.services);
   return { image, pullPolicy: typeof policy === "string" ? policy : "missing", replicas, body };
+}
+
+/** `host` and `container:…` are what somebody wants to have here. */
+function sharedOf(mode: string, own: readonly string[], path: string, services: JsonObject): string {
+  const other = /^service:(.+)$/.exec(mode)?.[1];
+  if (own.includes(mode) || (other !== undefined && Object.hasOwn(services, other))) return mode;
+  return refuse(path, `must be ${[...own, "service:<name>"].join(" or ")}`);
 }
 
 /** The service that this one extends, or null. */
@@ -237,10 +251,9 @@ function capabilitiesLeft(value: Json | undefined, path: string): string[] {
 function networksOf(given: JsonObject, path: string, context: ServiceContext): JsonObject {
   const mode = given.network_mode;
   if (mode !== undefined && mode !== null) {
-    const other = /^service:(.+)$/.exec(stringAt(mode, path))?.[1];
-    if (mode !== "none" && (other === undefined || !Object.hasOwn(context.services, other)))
-      refuse(`${path}.network_mode`, "must be none or service:<name>");
-    return { network_mode: mode };
+    return {
+      network_mode: sharedOf(stringAt(mode, path), ["none"], `${path}.network_mode`, context.services),
+    };
   }
   const asked: [string, Json | undefined][] = Array.isArray(given.networks)
     ? given.networks.map((each) => [stringAt(each, `${path}.networks`), null])

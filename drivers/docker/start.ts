@@ -68,7 +68,8 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
     await limitMachine(kind, owner, machineId, note.limits);
     await firewall.protect(machineId, document.bridges);
     await writeFiles(places, payload, document.made);
-    await ask.images.provide(machineId, document.services, payload.registries, tell, signal);
+    const wanted = document.services.filter(({ active }) => active);
+    await ask.images.provide(machineId, wanted, payload.registries, tell, signal);
     tell("starting services");
     await runCompose(ask, document, clean);
     await settle(ask, document, clean);
@@ -125,8 +126,8 @@ async function runCompose(
   const { place, machineId, hooks, program, socketPath } = ask;
   const { root: _, document: documentPath } = filePlaces(place.folder, machineId);
   const volumes = new Map<string, string[]>();
-  for (const { image } of document.services)
-    if (!volumes.has(image.full)) volumes.set(image.full, await ask.images.volumesOf(image));
+  for (const { image, active } of document.services)
+    if (active && !volumes.has(image.full)) volumes.set(image.full, await ask.images.volumesOf(image));
   const volumesOf = (image: ImageName) => volumes.get(image.full) ?? [];
   for (let tries = 1; ; tries++) {
     const port = document.publicPortCanBeChosen ? await findPort(machineId) : null;
@@ -145,19 +146,20 @@ async function runCompose(
     if (code === 0) return;
     if (/port is already allocated|address already in use/.test(stderr) && tries < PORT_TRIES) continue;
     await failWithService(ask, document, clean);
-    const last = stderr
-      .trim()
-      .split("\n")
-      .filter((line) => /error|invalid|unsupported|failed/i.test(line))
-      .at(-1);
-    const why = (last ?? stderr.trim().split("\n").at(-1) ?? "")
-      .replaceAll(machineId, "")
-      .replace(/^ERROR: /, "");
-    throw new DriverFault(
-      "machine.start-failed",
-      clean(`compose could not start it: ${why}`).slice(0, FAULT_CHARACTERS),
+    throw failed(
+      clean(`compose could not start it: ${wordsOf(stderr, machineId)}`).slice(0, FAULT_CHARACTERS),
     );
   }
+}
+
+/** The line in which compose says why; the last one often says only that there was an error. */
+function wordsOf(stderr: string, machineId: string): string {
+  const lines = stderr
+    .trim()
+    .split("\n")
+    .filter((line) => !/^Encountered errors/.test(line));
+  const line = lines.find((each) => /error:? /i.test(each)) ?? lines.at(-1) ?? "";
+  return line.replaceAll(`${machineId}_`, "").replace(/^ERROR: /, "");
 }
 
 /**

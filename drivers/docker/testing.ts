@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The Docker driver on an engine of the test file's own, and the host as seen from outside of it. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startDocker, type TestDocker } from "#testing/docker.ts";
 import type { KeptSubject } from "../conformance/kept-suite.ts";
@@ -132,6 +133,8 @@ class OtherHost {
   readonly #table: string;
   readonly #docker: TestDocker;
   readonly #connected = new Set<string>();
+  // Not below the engine's: whatever names that folder ends with the engine.
+  readonly #folder = mkdtempSync(join(tmpdir(), "casemate-other-host-"));
   #listener: ChildProcess | null = null;
 
   constructor(docker: TestDocker) {
@@ -157,18 +160,7 @@ class OtherHost {
     docker.forward(this.#link);
     this.#listener = spawn(
       "ip",
-      [
-        "netns",
-        "exec",
-        this.#name,
-        "busybox",
-        "httpd",
-        "-f",
-        "-p",
-        String(PORT),
-        "-h",
-        join(docker.folder, "driver"),
-      ],
+      ["netns", "exec", this.#name, "busybox", "httpd", "-f", "-p", String(PORT), "-h", this.#folder],
       { stdio: "ignore" },
     );
   }
@@ -182,12 +174,13 @@ class OtherHost {
 
   async close(): Promise<void> {
     const listener = this.#listener;
-    if (listener !== null && listener.exitCode === null) {
+    if (listener !== null && listener.exitCode === null && listener.signalCode === null) {
       const exited = new Promise((resolve) => listener.once("exit", resolve));
       listener.kill("SIGKILL");
       await exited;
     }
     this.#remove();
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   #remove(): void {

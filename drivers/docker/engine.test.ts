@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is this engine's own, beside the suite that every driver of kept machines passes. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { dockerd } from "#testing/docker.ts";
+import { describeWith } from "#testing/requirements.ts";
+import { ask, KEPT_SPEC, linesOf, nextChange, payloadOf, startKept } from "../conformance/kept-machine.ts";
+import { newMachineId } from "../conformance/machine.ts";
+import { DockerDriver } from "./driver.ts";
+import { listContainers } from "./engine.ts";
+import { type FakeRegistry, fakeRegistry } from "./fake-registry.ts";
+import { filePlaces, removeFiles } from "./files.ts";
+import { type DockerSubject, dockerSubject } from "./testing.ts";
+
+describeWith([dockerd], "a Docker engine with kept machines", () => {
+  let subject: DockerSubject;
+  beforeAll(async () => {
+    subject = await dockerSubject();
+  });
+  afterAll(async () => {
+    await subject?.close();
+  });
+
+  let driver: DockerDriver;
+  const changes: { machineId: string; state: string; detail: string }[] = [];
+  const machines: string[] = [];
+  const newMachine = () => {
+    machines.push(newMachineId());
+    return machines.at(-1)!;
+  };
+  beforeAll(() => {
+    driver = new DockerDriver(subject.options);
+    driver.onChange((machineId, change) => changes.push({ machineId, ...change }));
+  });
+  afterAll(async () => {
+    for (const id of machines) await driver.remove(id, null);
+    await driver.close();
+  });
+
+  test.concurrent("says what is missing, and the line that brings it", async () => {
+    const absent = new DockerDriver({ ...subject.options, socketPath: "/nowhere/docker.sock" });
+    expect(await absent.probe()).toMatchObject({
+      ready: false,
+      missing: expect.stringMatching(/\/nowhere\/docker\.sock: apt-get install -y docker\.io/),
+    });
+    await absent.close();
+    const without = new DockerDriver({ ...subject.options, composeCommand: ["/nowhere/compose"] });
+    expect(await without.probe()).toMatchObject({
+      missing: expect.stringMatching(/compose is missing: apt-get/),
+    });
+    await without.close();
+  });
+
+  test.concurrent("all services together have what the machine has, and no dangerous power", async () => {
+    const id = newMachine();
+    const other = { command: ["httpd", "-f", "-p", "80"], cpus: 64, mem_limit: "4g" };
+    const { endpoint } = await startKept(
+      driver,
+      id,
+      payloadOf({ image: subject.image, services: { other } }),
+      { spec: { ...KEPT_SPEC, cpuMillis: 500, memoryMiB: 96, pidsMax: 40 } },
+    );
+    const status = await ask(endpoint, "cat /proc/self/status; wc -c /proc/mounts; id -u");
+    expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(status).toMatch(/^Seccomp:\t2$/m);
+    const bounding = BigInt(`0x${/^CapBnd:\t(\w+)$/m.exec(status)![1]}`);
+    for (const [name, bit] of Object.entries({
+      NET_RAW: 13n,
+      SYS_CHROOT: 18n,
+      SYS_ADMIN: 21n,
+      MKNOD: 27n,
+      AUDIT_WRITE: 29n,
+    }))
+      expect(bounding & (1n << bit), name).toBe(0n);
+    expect(bounding & (1n << 10n), "NET_BIND_SERVICE").not.toBe(0n);
+
+    const pids = new Set<string>();
+    for (const { id: container } of await listContainers(subject.docker.engine, subject.options.owner, id)) {
+      const { State } = await subject.docker.engine.getContainer(container).inspect();
+      const groups = readFileSync(`/proc/${State.Pid}/cgroup`, "utf8");
+      expect(groups).toContain(`/casemate/${subject.options.owner}/${id}/`);
+      pids.add(groups);
+    }
+    expect(pids.size).toBe(2);
+    const group = `casemate/${subject.options.owner}/${id}`;
+    const read = (v1: string, v2: string) =>
+      readFileSync(
+        existsSync(join("/sys/fs/cgroup", v1.split("/")[0]!))
+          ? join("/sys/fs/cgroup", v1.replace("GROUP", group))
+          : join("/sys/fs/cgroup", group, v2),
+        "utf8",
+      ).trim();
+    expect(read("memory/GROUP/memory.limit_in_bytes", "memory.max")).toBe(String(96 * 1024 * 1024));
+    expect(read("pids/GROUP/pids.max", "pids.max")).toBe("40");
+    expect(read("cpu/GROUP/cpu.cfs_quota_us", "cpu.max")).toMatch(/^50000/);
+    const bomb = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); sleep 3 & done 2>&1 | tail -n 1; wait";
+    expect(await ask(endpoint, bomb)).toMatch(/fork|Resource temporarily unavailable/);
+    await driver.remove(id, null);
+  });
+
+  test.concurrent("takes every construct that control lets through", async () => {
+    const id = newMachine();
+    const payload = payloadOf({
+      image: subject.image,
+      web: {
+        ports: ["8081:80/tcp", "7000-7002:7000-7002/tcp"],
+        volumes: [
+          { type: "volume", source: "data", target: "/data" },
+          { type: "bind", source: "/__files__/foo/bar.txt", target: "/etc/bar", read_only: true },
+          { type: "tmpfs", target: "/scratch", tmpfs: { size: 1024 * 1024, mode: 0o700 } },
+        ],
+        tmpfs: ["/more:size=64k,mode=1777"],
+        deploy: {
+          replicas: 1,
+          resources: {
+            limits: { cpus: "0.5", memory: "67108864b", pids: 50 },
+            reservations: { memory: "16777216b" },
+          },
+          restart_policy: { condition: "on-failure", max_attempts: 3 },
+        },
+        configs: [{ source: "c", target: "/etc/c", mode: 0o440 }],
+        healthcheck: {
+          test: ["CMD", "true"],
+          interval: "1s",
+          retries: 2,
+          start_interval: "1s",
+          start_period: "0s",
+        },
+        networks: { default: { aliases: ["front"], priority: 1 }, back: null },
+        restart: "always",
+        expose: ["9000"],
+        extra_hosts: ["far:192.0.2.9"],
+        ulimits: { nofile: { soft: 100, hard: 200 } },
+        ...{
+          init: true,
+          tty: true,
+          stdin_open: true,
+          shm_size: "1048576b",
+          working_dir: "/tmp",
+          hostname: "me",
+        },
+        ...{ group_add: ["7"], stop_grace_period: "1s", platform: "linux/amd64", pull_policy: "missing" },
+        ...{
+          cap_drop: ["CHOWN"],
+          ipc: "shareable",
+          labels: { a: "b" },
+          mem_limit: "67108864b",
+          pids_limit: 50,
+        },
+      },
+      services: {
+        db: {
+          extends: { service: "base" },
+          networks: ["back"],
+          depends_on: { web: { condition: "service_healthy", restart: true, required: true } },
+        },
+        base: { image: "postgres:17", command: ["sleep", "1000"], profiles: ["never"] },
+        side: {
+          command: ["sleep", "1000"],
+          network_mode: "service:web",
+          pid: "service:web",
+          ipc: "service:web",
+          links: [],
+        },
+      },
+      top: {
+        networks: { back: { internal: true } },
+        volumes: { data: {} },
+        configs: { c: { content: "price: $5" } },
+      },
+      files: { "foo/bar.txt": "bar" },
+    });
+    // `base` itself is only extended; its image is on no host of ours and must not be needed.
+    const compose = JSON.parse(payload.compose);
+    compose.services.db.image = subject.image;
+    compose.services.db.profiles = undefined;
+    const { endpoint } = await startKept(driver, id, { ...payload, compose: JSON.stringify(compose) });
+    expect(
+      await ask(
+        endpoint,
+        "cat /etc/bar /etc/c; hostname; stat -c %a /scratch; touch /data/x && echo written",
+      ),
+    ).toBe("barprice: $5me\n700\nwritten");
+    await driver.remove(id, null);
+  });
+
+  test("the engine starts no container by itself after the host has restarted", async () => {
+    const id = newMachine();
+    const payload = payloadOf({ image: subject.image, web: { restart: "always" } });
+    const { record } = await startKept(driver, id, payload);
+    // What a restart of the host takes away, under a machine that would come up again with the engine.
+    await removeFiles(filePlaces(subject.options.folder, id));
+    await subject.docker.restart();
+    const states = await listContainers(subject.docker.engine, subject.options.owner, id);
+    expect(states.map(({ info }) => info.State)).not.toContain("running");
+    expect(await driver.find(id, record)).toEqual({ state: "halted", endpoint: null });
+    expect(await subject.running(id)).toEqual([]);
+    await driver.remove(id, null);
+  });
+
+  test("a restart of the engine is survived by what restarts, and told of what does not", async () => {
+    const [stays, ends] = [newMachine(), newMachine()];
+    const restarts = payloadOf({ image: subject.image, web: { restart: "always" } });
+    const [{ endpoint }] = await Promise.all([
+      startKept(driver, stays, restarts),
+      startKept(driver, ends, payloadOf({ image: subject.image })),
+    ]);
+    await subject.docker.restart();
+    expect(await nextChange(changes, ends, /./)).toMatchObject({ state: "halted" });
+    // The same port: the ingress was not told of another.
+    for (let tries = 0; ; tries++) {
+      const said = await ask(endpoint, "echo back").catch(() => "");
+      if (said === "back") break;
+      if (tries > 100) throw new Error("the machine did not come back");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(await linesOf(driver, ends, null)).toContain(
+      changes.find(({ machineId }) => machineId === ends)!.detail,
+    );
+    for (const id of [stays, ends]) await driver.remove(id, null);
+  });
+
+  describe("with a registry that wants a login", () => {
+    let registry: FakeRegistry;
+    let registryDriver: DockerDriver;
+    beforeAll(async () => {
+      registry = await fakeRegistry("reader", "word-for-the-registry-81c2");
+      registryDriver = new DockerDriver({ ...subject.options, registriesInside: [registry.server] });
+    });
+    afterAll(async () => {
+      await registryDriver.close();
+      await registry.close();
+    });
+    const withApp = (password: string | null, more: object = {}) => ({
+      ...payloadOf({ image: subject.image, services: { app: { image: registry.image, ...more } } }),
+      registries:
+        password === null ? [] : [{ server: `http://${registry.server}/v2/`, username: "reader", password }],
+    });
+
+    test("an image is pulled with it, and the password is on no disk", async () => {
+      const [wrong, id, stranger] = [newMachine(), newMachine(), newMachine()];
+      await expect(startKept(registryDriver, wrong, withApp("not-the-word"))).rejects.toMatchObject({
+        code: "machine.start-failed",
+        message: expect.stringMatching(/^image 127\.0\.0\.1:\d+\/team\/app:v1 cannot be pulled/),
+      });
+      const progress: string[] = [];
+      const payload = withApp("word-for-the-registry-81c2");
+      const during: string[] = [];
+      await registryDriver.start(id, KEPT_SPEC, payload, {
+        onRecord: async () => {},
+        onProgress: (text) => void progress.push(text),
+        signal: new AbortController().signal,
+      });
+      during.push(...(await subject.filesWith("word-for-the-registry-81c2")));
+      expect(progress).toEqual([
+        `pulling ${registry.image}`,
+        `pulled ${registry.image}`,
+        "starting services",
+      ]);
+      expect(during).toEqual([]);
+      expect(
+        (await registryDriver.containers(id)).map(({ names, state }) => [names[0], state]),
+      ).toContainEqual(["app", "running"]);
+
+      // It is there now, and still nobody's who cannot log in.
+      await expect(startKept(registryDriver, stranger, withApp(null))).rejects.toMatchObject({
+        message: expect.stringMatching(/cannot be pulled/),
+      });
+      await expect(
+        startKept(registryDriver, stranger, withApp(null, { pull_policy: "never" })),
+      ).rejects.toMatchObject({ message: expect.stringMatching(/is not on this host/) });
+      const before = registry.requests.length;
+      await startKept(registryDriver, id, withApp(null));
+      expect(registry.requests.length).toBe(before);
+      for (const each of [wrong, id, stranger]) await registryDriver.remove(each, null);
+    });
+
+    test("a registry inside is spoken to only when the operator listed it", async () => {
+      const id = newMachine();
+      const before = registry.requests.length;
+      const aims = [registry.image, "localhost:1/a", "169.254.169.254/a", "10.0.0.1:80/a"];
+      for (const image of aims)
+        await expect(
+          startKept(driver, id, payloadOf({ image: subject.image, services: { app: { image } } })),
+          image,
+        ).rejects.toMatchObject({ message: expect.stringMatching(/does not speak to$/) });
+      expect(registry.requests.length).toBe(before);
+      await driver.remove(id, null);
+    });
+  });
+});
