@@ -38,6 +38,13 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/database",
     "control/src/http",
   ],
+  "control/src/surfaces/workloads": [
+    "contract",
+    "link",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
   "control/src/surfaces/platform": [
     "contract",
     "control/src/core",

@@ -11,7 +11,9 @@
  *  B. What is about to be done is on disk before it is done: after a kill the next process finds it.
  *  C. An incarnation is tried once. A start that failed is reported and waits for the next one:
  *     whether to try again, and where, is control's to decide.
- *  D. The payload is asked for when it is needed, and is gone from memory when the start is through.
+ *  D. What is said is about the wish that was acted on, even when another has come meanwhile: room and
+ *     money are given back for the start that a report names.
+ *  E. The payload is asked for when it is needed, and is gone from memory when the start is through.
  */
 import type { Desired, Observation } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
@@ -79,13 +81,16 @@ export class KeptMachine {
     this.#deps.onRoute();
   }
 
-  wish(desired: Desired): void {
+  /** `refused`: why it is not to come up, whatever is wished. */
+  wish(desired: Desired, refused?: string): void {
     const { desired: known } = this.#entry;
     if (desired.generation < known.generation) return;
     // `down` sticks, as for every machine.
     if (known.want === "down" && desired.want !== "down") return;
     const stale = desired.want !== known.want || desired.incarnation !== known.incarnation;
     this.#entry = { ...this.#entry, desired };
+    if (refused !== undefined)
+      this.#fault = { incarnation: desired.incarnation ?? 1, code: "host.above-ceiling", detail: refused };
     if (stale) this.#attempt?.abort(new Error("the wish changed"));
     if (JSON.stringify(desired.spec.kept?.domains) !== JSON.stringify(known.spec.kept?.domains))
       this.#deps.onRoute();
@@ -126,7 +131,7 @@ export class KeptMachine {
     await this.#deps.driver.halt(this.id, this.#entry.record).catch((error) => {
       this.#deps.log("host.kept-halt-failed", { machineId: this.id, error: String(error) });
     });
-    this.#say("starting");
+    this.#say(this.desired, "starting");
   }
 
   #run(): void {
@@ -147,39 +152,43 @@ export class KeptMachine {
     while (this.#dirty && !this.#closed) {
       this.#dirty = false;
       clearTimeout(this.#askAgain);
-      const { want } = this.desired;
-      if (want === "down") return this.#remove();
-      if (want === "halted") await this.#halt();
-      else await this.#bringUp();
+      const goal = this.desired;
+      if (goal.want === "down") return this.#remove(goal);
+      if (goal.want === "halted") await this.#halt(goal);
+      else await this.#bringUp(goal);
     }
   }
 
-  async #bringUp(): Promise<void> {
-    const { desired } = this.#entry;
-    const incarnation = desired.incarnation ?? 1;
-    if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#say("running");
-    if (this.#fault?.incarnation === incarnation) return this.#say("halted", this.#fault); // C
+  async #bringUp(goal: Desired): Promise<void> {
+    const incarnation = goal.incarnation ?? 1;
+    if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#say(goal, "running");
+    const fault = this.#fault;
+    if (fault?.incarnation === incarnation) {
+      // C. What runs is an older start of it, which nobody wishes for any more.
+      if (this.running) await this.#end(goal);
+      return this.#say(goal, "halted", fault);
+    }
     if (this.#payload?.incarnation !== incarnation) {
-      this.#say("starting", { wantsPayload: true });
+      this.#say(goal, "starting", { wantsPayload: true });
       this.#askLater();
       return;
     }
     const { payload } = this.#payload;
-    this.#say("starting");
+    this.#say(goal, "starting");
     this.#attempt = new AbortController();
     try {
       await this.#store({ applied: { incarnation, state: "halted" } }); // B
-      const { record, endpoint } = await this.#deps.driver.start(this.id, desired.spec, payload, {
+      const { record, endpoint } = await this.#deps.driver.start(this.id, goal.spec, payload, {
         onRecord: (early) => this.#store({ record: early }),
-        onProgress: (detail) => this.#say("starting", { detail }),
+        onProgress: (detail) => this.#say(goal, "starting", { detail }),
         signal: this.#attempt.signal,
       });
       this.#endpoint = endpoint;
       this.#fault = null;
       await this.#store({ record, applied: { incarnation, state: "running" } });
-      this.#payload = null; // D
+      this.#payload = null; // E
       this.#deps.onRoute();
-      this.#say("running");
+      this.#say(goal, "running");
     } catch (error) {
       this.#endpoint = null;
       if (this.#attempt.signal.aborted) {
@@ -190,23 +199,27 @@ export class KeptMachine {
       this.#fault = { incarnation, ...wordsOf(error) };
       this.#deps.log("host.kept-start-failed", { machineId: this.id, error: String(error) });
       this.#deps.onRoute();
-      this.#say("halted", this.#fault);
+      this.#say(goal, "halted", this.#fault);
     } finally {
       this.#attempt = null;
     }
   }
 
-  async #halt(): Promise<void> {
-    const incarnation = this.desired.incarnation ?? 1;
+  async #halt(goal: Desired): Promise<void> {
+    await this.#end(goal);
+    this.#say(goal, "halted");
+  }
+
+  async #end(goal: Desired): Promise<void> {
+    const incarnation = goal.incarnation ?? 1;
     this.#payload = null;
     this.#endpoint = null;
     await this.#store({ applied: { incarnation, state: "halted" } });
     this.#deps.onRoute();
     await this.#deps.driver.halt(this.id, this.#entry.record);
-    this.#say("halted");
   }
 
-  async #remove(): Promise<void> {
+  async #remove(goal: Desired): Promise<void> {
     this.#payload = null;
     this.#endpoint = null;
     this.#deps.onRoute();
@@ -214,7 +227,7 @@ export class KeptMachine {
     this.#deps.store.drop(this.id);
     this.#closed = true;
     this.#deps.onGone(this.id);
-    this.#say("ended");
+    this.#say(goal, "ended");
   }
 
   async #store(change: Partial<KeptEntry>): Promise<void> {
@@ -222,8 +235,12 @@ export class KeptMachine {
     await this.#deps.store.put(this.id, this.#entry);
   }
 
-  #say(state: Observation["state"], more: Partial<Observation> = {}): void {
-    const { generation, incarnation = 1 } = this.desired;
+  /** D. */
+  #say(
+    { generation, incarnation = 1 }: Desired,
+    state: Observation["state"],
+    more: Partial<Observation> = {},
+  ): void {
     const { code, detail, wantsPayload } = more;
     this.#deps.report({
       ...{ machineId: this.id, generation, incarnation, state },

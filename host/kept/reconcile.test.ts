@@ -196,8 +196,19 @@ test("a machine above what the operator allows is refused and leaves nothing", a
   for (let n = 0; n < 3; n++) await up();
   const id = newId();
   host.accept([wish(id)], false);
-  await sees(id, "refused");
+  await sees(id, "halted");
+  expect(said.at(-1)?.code).toBe("host.above-ceiling");
   expect(driver.disks.has(id)).toBe(false);
+});
+
+test("a machine that runs is not enlarged past what the operator allows: it is halted, and the reason told", async () => {
+  const id = await up();
+  for (let n = 0; n < 3; n++) host.accept([wish(newId(), { want: "halted" })], false);
+  host.accept([wish(id, { generation: 2, incarnation: 2 })], false);
+  await sees(id, "halted", 2);
+  const last = said.findLast(({ machineId }) => machineId === id);
+  expect(last).toMatchObject({ code: "host.above-ceiling", detail: "no room" });
+  expect(driver.running.size).toBe(0);
 });
 
 test("a machine that was never here is ended when that is wished for", async () => {

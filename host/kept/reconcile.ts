@@ -104,23 +104,26 @@ export class KeptReconciler {
   }
 
   #accept(desired: Desired): void {
-    const known = this.#machines.get(desired.machineId);
+    const { spec, machineId, generation, incarnation = 1 } = desired;
+    const known = this.#machines.get(machineId);
+    const others = [...this.#machines.values()].filter((machine) => machine !== known);
+    const allowed = () =>
+      this.#options.refusal(
+        desired,
+        others.map((machine) => machine.desired),
+      );
     if (known !== undefined) {
-      known.wish(desired);
+      const repeated = known.desired.want === "up" && known.desired.incarnation === desired.incarnation;
+      known.wish(desired, desired.want === "up" && !repeated ? allowed() : undefined);
       return;
     }
-    const { spec, machineId, generation, incarnation = 1 } = desired;
     const deps = this.#depsOf(spec.isolation);
-    const others = [...this.#machines.values()].map((machine) => machine.desired);
-    const why =
-      deps === null
-        ? `isolation ${spec.isolation} has no driver here`
-        : desired.want === "up"
-          ? this.#options.refusal(desired, others)
-          : undefined;
+    const missing = deps === null ? `isolation ${spec.isolation} has no driver here` : undefined;
+    const why = missing ?? (desired.want === "up" ? allowed() : undefined);
     if (why !== undefined || deps === null) {
+      // Not for good: the next start may find room.
       const code = "host.above-ceiling";
-      this.#options.report({ machineId, generation, incarnation, state: "refused", code, detail: why! });
+      this.#options.report({ machineId, generation, incarnation, state: "halted", code, detail: why! });
       return;
     }
     // A machine that was refused an older generation is not known, and is tried anew.

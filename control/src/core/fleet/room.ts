@@ -47,6 +47,12 @@ export function retakeRoomClause(machine: RawBuilder<unknown>): RawBuilder<unkno
     )`;
 }
 
+/**
+ * Hosts are locked after machines and before meters, balances and accounts; whoever did it the other
+ * way round could deadlock with a create.
+ */
+export const AFTER_ROOM = sql`(select count(*) from freed) >= 0`;
+
 /** Clause `freed`, after a clause `machine` that says what it gave up (freed_compute, freed_disk). */
 export function releaseClause(): RawBuilder<unknown> {
   return sql`
@@ -56,6 +62,7 @@ export function releaseClause(): RawBuilder<unknown> {
         memory_used = h.memory_used - case when m.freed_compute then (m.spec->>'memoryMiB')::int else 0 end,
         disk_used = h.disk_used - case when m.freed_disk then (m.spec->'kept'->>'diskMiB')::int else 0 end
       from machine m where h.id = m.host_id and (m.freed_compute or m.freed_disk)
+      returning h.id
     )`;
 }
 

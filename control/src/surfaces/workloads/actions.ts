@@ -84,7 +84,9 @@ async function bringUp(
 ): Promise<void> {
   const { rows } = await sql<{ machine: MachineRow | null }>`
     with before as (
-      select * from machines where id = ${workload.machine_id} and want <> 'down' and ${condition} for update
+      select * from machines
+      where id = ${workload.machine_id} and want <> 'down' and state not in ('ended', 'failed') and ${condition}
+      for update
     ),
     ${retakeRoomClause(sql`before`)},
     ${startClause(
@@ -127,9 +129,13 @@ export async function stop(deps: Needs, call: Call<typeof stopWorkload>): Promis
 export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Promise<Answer> {
   const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
   const { rows } = await sql<{ machine: MachineRow | null; gone: boolean }>`
-    with gone as (
+    with locked as (
+      -- Machines are locked before their workloads, here as everywhere.
+      select id from machines where id = ${workload.machine_id} for update
+    ),
+    gone as (
       update workloads set deleted_at = now(), payload_sealed = ''
-      where id = ${workload.id}::uuid and deleted_at is null returning machine_id
+      from locked where machine_id = locked.id and deleted_at is null returning machine_id
     ),
     ${endClause(sql`(select machine_id from gone)`, "api")},
     ${appendClauses(about(workload, "deleted"), sql`exists (select from gone)`)}

@@ -34,6 +34,8 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     throw new Fault("workload.tier", { cpus, memory, disk, gpus });
   }
   const { warnings } = requirePlan(given);
+  // Containers are given no gpu by any driver here.
+  if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
 
   const id = randomUUID();
   const machineId = makeId("mach");

@@ -11,6 +11,7 @@ import type { Vault } from "../../core/vault/index.ts";
 import { type ComposeVerdict, checkCompose } from "./compose/check.ts";
 import { checkEnvironment } from "./compose/environment.ts";
 import { checkFileName, decodeBase64 } from "./compose/files.ts";
+import { composeText } from "./compose/text.ts";
 
 export interface Given {
   dockerCompose: string;
@@ -65,7 +66,7 @@ export function toPayload(given: Given): Payload {
   const { plan } = requirePlan(given);
   return {
     kind: "compose",
-    compose: JSON.stringify(plan.document),
+    compose: composeText(plan.document),
     env: given.envVars,
     files: Object.fromEntries(
       Object.entries(given.files).map(([name, body]) => [name, decodeBase64(body)!.toString("base64")]),

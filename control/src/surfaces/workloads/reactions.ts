@@ -2,6 +2,7 @@
 /** What a kept machine's change means to its workload and to the account's money, inside the statement that records it. */
 import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
+import { AFTER_ROOM } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { AFTER_METER, startMeterClauses, stopMeterClauses } from "../../core/ledger/index.ts";
 import type { KeptReactions } from "../../core/machines/index.ts";
@@ -15,8 +16,8 @@ export const workloadReactions: KeptReactions = (observation) => {
   // While it starts anew it costs nothing and keeps what was promised to it.
   const meter =
     observation.state === "running"
-      ? startMeterClauses()
-      : stopMeterClauses({ released: stops ? sql`not machine.holds_compute` : sql`false` });
+      ? startMeterClauses({ when: AFTER_ROOM })
+      : stopMeterClauses({ when: AFTER_ROOM, released: stops ? sql`not machine.holds_compute` : sql`false` });
   return sql`
     ${eventClauses(kind, error === undefined ? {} : { error }, news)},
     ${meter},
@@ -27,7 +28,7 @@ export const workloadReactions: KeptReactions = (observation) => {
         subject: sql`(select id::text from subject)`,
         payload: {},
       },
-      observation.state === "running" ? sql`true` : AFTER_METER,
+      AFTER_METER,
     )}`;
 };
 
