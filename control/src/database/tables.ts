@@ -9,7 +9,9 @@ type Json<T> = ColumnType<T, string, string>;
 export interface Tables {
   accounts: {
     id: string;
-    email: string;
+    email: string | null;
+    name: string | null;
+    wallet_address: string | null;
     jurisdiction: string;
     tier: Generated<string>;
     cycle_start: Date;
@@ -27,6 +29,7 @@ export interface Tables {
     created_at: Now;
     expires_at: Date | null;
     revoked_at: Date | null;
+    name: string | null;
   };
   quota_counters: { account_id: string; quota: string; period: Date; used: number };
   ledger_entries: {
@@ -74,7 +77,12 @@ export interface Tables {
     account_id: string;
     host_id: string | null;
     spec: Json<MachineSpec>;
-    want: Generated<"up" | "down">;
+    surface: Generated<string>;
+    want: Generated<"up" | "halted" | "down">;
+    incarnation: Generated<number>;
+    observed_incarnation: Generated<number>;
+    holds_compute: Generated<boolean>;
+    holds_disk: Generated<boolean>;
     generation: Generated<number>;
     end_trigger: string | null;
     expires_at: Date | null;
