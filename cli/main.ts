@@ -116,6 +116,15 @@ targeted("restore", "make a state folder from a backup")
   .argument("<file>")
   .action((file, target) => finish(restoreCommand(file, target)));
 
+program
+  .command("doctor")
+  .description(
+    "what works on this computer, what is missing and how to get it: exit 0 when up can serve sessions",
+  )
+  .option("--state <dir>", "state folder", DEFAULT_STATE)
+  .option("--json", "print JSON")
+  .action((options) => finish(import("./doctor.ts").then(({ doctorCommand }) => doctorCommand(options))));
+
 async function finish(work: Promise<number>): Promise<void> {
   process.exitCode = await work;
 }
