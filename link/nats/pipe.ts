@@ -18,6 +18,7 @@ import { LinkFault } from "../message.ts";
 const COUNTER = 4;
 /** Two messages for the largest frame; a broker's own limit may be lower. */
 const PIECE_MAX = 512 * 1024;
+const MESSAGE_LEAST = 4096;
 
 export class Pipe extends Duplex {
   readonly #publish: (message: Uint8Array) => void;
@@ -29,6 +30,8 @@ export class Pipe extends Duplex {
 
   constructor(publish: (message: Uint8Array) => void, messageMax: number) {
     super({ allowHalfOpen: false });
+    if (messageMax < MESSAGE_LEAST)
+      throw new LinkFault("link.messages-small", `a broker must take messages of ${MESSAGE_LEAST} bytes`);
     this.#publish = publish;
     this.#pieceMax = Math.min(PIECE_MAX, messageMax - COUNTER);
   }
