@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `casemate bench sessions|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
+/** `casemate bench sessions|workloads|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
 import { parseArgs } from "node:util";
 import { benchSessions, type Line } from "#bench/sessions.ts";
 import { benchVerify } from "#bench/verify.ts";
+import { benchWorkloads } from "#bench/workloads.ts";
 
-const USAGE = "usage: casemate bench sessions|verify [--json] [--quick]\n";
+const USAGE = "usage: casemate bench sessions|workloads|verify [--json] [--quick]\n";
 const VERIFY_GOAL = 0.7;
 
 export async function benchCommand(argv: string[]): Promise<number> {
@@ -28,11 +29,12 @@ export async function benchCommand(argv: string[]): Promise<number> {
     print(flags.json ? JSON.stringify({ ratio, goal: VERIFY_GOAL, lines }) : lines.join("\n"));
     return ratio >= VERIFY_GOAL ? 0 : 1;
   }
-  if (what !== "sessions") {
+  if (what !== "sessions" && what !== "workloads") {
     process.stderr.write(USAGE);
     return 2;
   }
-  const lines = await benchSessions({
+  const bench = what === "sessions" ? benchSessions : benchWorkloads;
+  const lines = await bench({
     quick: flags.quick ?? false,
     onLine: (line) => print(flags.json ? JSON.stringify(line) : textOf(line)),
   });
