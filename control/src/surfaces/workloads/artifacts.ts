@@ -43,12 +43,6 @@ async function change(db: Db, version: string, enabled: boolean): Promise<Artifa
   return rows[0];
 }
 
-export async function requireArtifact(db: Database, version: string): Promise<void> {
-  requireSemver(version);
-  const { rows } = await sql`select from artifacts where version = ${version} and enabled`.execute(db.soft);
-  if (rows.length === 0) throw new Fault("artifact.not-found");
-}
-
 /** What this installation's hosts bring with them. */
 export async function offerArtifact(db: Database, version: string): Promise<void> {
   await sql`insert into artifacts (version, built_at) values (${version}, now()) on conflict do nothing`.execute(
@@ -56,7 +50,7 @@ export async function offerArtifact(db: Database, version: string): Promise<void
   );
 }
 
-function requireSemver(version: string): void {
+export function requireSemver(version: string): void {
   if (!SEMVER.test(version)) throw new Fault("artifact.not-semver");
 }
 

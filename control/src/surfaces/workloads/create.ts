@@ -11,12 +11,11 @@ import { admitClauses, MICROS_PER_USD, toUnits } from "../../core/ledger/index.t
 import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { requireArtifact } from "./artifacts.ts";
 import type { Deps } from "./deps.ts";
 import { checkGiven, type Given, requirePlan, sealGiven } from "./payload.ts";
-import { requireWorkload } from "./rows.ts";
+import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
-import { findTierOf } from "./tiers.ts";
+import { findOffer } from "./tiers.ts";
 import { viewWorkload } from "./view.ts";
 
 export async function create(deps: Deps, call: Call<typeof createWorkload>): Promise<Answer> {
@@ -27,8 +26,8 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     throw new Fault("workload.domain", {
       detail: "Domains of your own are not offered here yet; leave it out.",
     });
-  await requireArtifact(deps.db, body.artifactsVersion);
-  const tier = await findTierOf(deps.db, body);
+  const { known, tier } = await findOffer(deps.db, body.artifactsVersion, body);
+  if (!known) throw new Fault("artifact.not-found");
   if (tier === null) {
     const { cpus, memory, disk, gpus } = body;
     throw new Fault("workload.tier", { cpus, memory, disk, gpus });
@@ -50,7 +49,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     subject: id,
     payload: { name: body.name },
   };
-  const { rows } = await sql<{ machine: MachineRow }>`
+  const { rows } = await sql<{ machine: MachineRow; created_at: Date; updated_at: Date }>`
     with ${takeRoomClauses(spec, deps.fleet.able(spec.isolation))},
     ${requestKeptClause({ id: machineId, account: account.id, surface: "workloads", spec })},
     ${admitClauses(admission, sql`exists (select from machine)`)},
@@ -62,18 +61,30 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
         ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
         ${domain}, ${sealed}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
         ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint
-      from machine returning id
+      from machine returning id, created_at, updated_at
     ),
     event as (insert into workload_events (workload_id, kind) select id, 'created' from workload),
     ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
     select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
-      (select to_jsonb(machine) from machine) as machine`
+      (select to_jsonb(machine) from machine) as machine,
+      (select created_at from workload) as created_at, (select updated_at from workload) as updated_at`
     .execute(deps.db.run)
     .catch((error: unknown) => {
       throw asFault(error);
     });
-  deps.converger.send(rows[0]!.machine, call.now);
-  const row = await requireWorkload(deps.db.soft, account.id, id);
+  const { machine, created_at, updated_at } = rows[0]!;
+  deps.converger.send(machine, call.now);
+  const facts = deps.fleet.facts().find(({ hostId }) => hostId === machine.host_id);
+  const row: WorkloadRow = {
+    ...{ id, account_id: account.id, machine_id: machineId, name: body.name, domain, created_at, updated_at },
+    ...{ artifacts_version: body.artifactsVersion, status: "scheduled", cost_micros_per_min: rate },
+    ...{ public_service: given.publicService, public_port: given.publicPort, payload_sealed: sealed },
+    ...{ cpus: tier.cpus, gpus: tier.gpus, memory_mb: tier.memory_mb, disk_gb: tier.disk_gb },
+    env_names: Object.keys(given.envVars),
+    file_names: Object.keys(given.files),
+    registry_servers: given.dockerCredentials.map(({ server }) => server),
+    ...{ host_id: machine.host_id, isolation: spec.isolation, ingress: facts?.ingress ?? null },
+  };
   const shown = viewWorkload(row, given.dockerCompose, deps.workloads);
   return { status: 201, body: warnings.length === 0 ? shown : { ...shown, warnings } };
 }
@@ -116,12 +127,12 @@ async function dryRun(deps: Deps, body: Body, given: Given): Promise<Answer> {
     if (!(error instanceof Fault)) throw error;
     issues.push(...(error.issues ?? [{ path: "", message: error.message }]));
   }
-  const tier = await findTierOf(deps.db, body);
-  if (tier === null) issues.push({ path: "cpus", message: "No tier has this size." });
-  await requireArtifact(deps.db, body.artifactsVersion).catch((error) => {
+  const { known, tier } = await findOffer(deps.db, body.artifactsVersion, body).catch((error) => {
     if (!(error instanceof Fault)) throw error;
-    issues.push({ path: "artifactsVersion", message: error.message });
+    return { known: false, tier: null };
   });
+  if (tier === null) issues.push({ path: "cpus", message: "No tier has this size." });
+  if (!known) issues.push({ path: "artifactsVersion", message: new Fault("artifact.not-found").message });
   const rate = tier?.cost_micros_per_min;
   return {
     status: 200,

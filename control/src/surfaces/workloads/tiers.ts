@@ -6,6 +6,7 @@ import type { createTier, deleteTier, listTiers, updateTier } from "#contract/wo
 import { MICROS_PER_USD, toMicros, toUnits } from "../../core/ledger/index.ts";
 import type { Database } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { requireSemver } from "./artifacts.ts";
 import type { Deps, WorkloadsConfig } from "./deps.ts";
 
 export interface TierRow {
@@ -57,14 +58,18 @@ export async function remove({ db }: Needs, call: Call<typeof deleteTier>): Prom
   return { status: 200, body: {} };
 }
 
-export async function findTierOf(
+/** Whether the artifact is offered, and the tier of exactly this size, in one question. */
+export async function findOffer(
   db: Database,
+  version: string,
   size: { cpus: number; memory: number; disk: number; gpus: number },
-): Promise<TierRow | null> {
-  const { rows } = await sql<TierRow>`
-    select * from workload_tiers where cpus = ${size.cpus} and memory_mb = ${size.memory}
-      and disk_gb = ${size.disk} and gpus = ${size.gpus}`.execute(db.soft);
-  return rows[0] ?? null;
+): Promise<{ known: boolean; tier: TierRow | null }> {
+  requireSemver(version);
+  const { rows } = await sql<{ known: boolean; tier: TierRow | null }>`
+    select exists (select from artifacts where version = ${version} and enabled) as known,
+      (select to_jsonb(t) from workload_tiers t where cpus = ${size.cpus} and memory_mb = ${size.memory}
+        and disk_gb = ${size.disk} and gpus = ${size.gpus}) as tier`.execute(db.soft);
+  return rows[0]!;
 }
 
 function microsOf(credits: number, { microsPerCredit }: WorkloadsConfig): number {
