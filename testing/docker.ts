@@ -63,8 +63,8 @@ export interface TestDocker {
   slot: number;
   /** Lets the host forward packets that come in by this interface. */
   forward(networkInterface: string): void;
-  /** Ends the engine and starts it again on the same data, as a restart of its service does. */
-  restart(): Promise<void>;
+  /** Ends the engine and starts it again on the same data: as its service does, or as after a crash of all of it. */
+  restart(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -100,8 +100,10 @@ export async function startDocker(): Promise<TestDocker> {
     engine,
     slot: slot.number,
     forward: (name) => writeFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, "1"),
-    restart: async () => {
-      await endEngine(child, folder);
+    restart: async (signal) => {
+      await endEngine(child, folder, signal);
+      // The engine would wait for a containerd that nobody has reaped yet.
+      rmSync(join(folder, "exec/containerd/containerd.pid"), { force: true });
       child = await startEngine(folder, socketPath, range, slot.number);
     },
     stop,
@@ -157,18 +159,23 @@ async function startEngine(folder: string, socketPath: string, range: string, sl
   }
 }
 
-async function endEngine(child: ChildProcess | null, folder: string): Promise<void> {
+async function endEngine(
+  child: ChildProcess | null,
+  folder: string,
+  signal: "SIGTERM" | "SIGKILL" = "SIGTERM",
+): Promise<void> {
   if (child !== null && child.exitCode === null && child.signalCode === null) {
     const exited = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGTERM");
+    child.kill(signal);
     const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
     await exited;
     clearTimeout(late);
   }
-  // Its containerd and the shims of containers name the folder on their command line.
+  // Its containerd and the shims of containers name the folder on their command line; what runs in a
+  // container has its root below it, and is left alone by an engine that was killed.
   const until = Date.now() + STOP_MS;
   for (;;) {
-    const left = findProcesses(folder).filter((pid) => pid !== process.pid);
+    const left = [...findProcesses(folder), ...processesInside(folder)].filter((pid) => pid !== process.pid);
     if (left.length === 0) return;
     if (Date.now() > until) throw new Error(`processes of ${folder} do not end: ${left.join(" ")}`);
     for (const pid of left) {
@@ -178,6 +185,22 @@ async function endEngine(child: ChildProcess | null, folder: string): Promise<vo
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+function processesInside(folder: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const root = readFileSync(`/proc/${pid}/mountinfo`, "utf8")
+          .split("\n")
+          .find((line) => line.split(" ")[4] === "/");
+        return root?.includes(`upperdir=${folder}/`) === true;
+      } catch {
+        return false;
+      }
+    });
 }
 
 const cgroupParent = (slot: number) => `/casemate-test-docker-${slot}`;

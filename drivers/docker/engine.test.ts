@@ -18,9 +18,6 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
   beforeAll(async () => {
     subject = await dockerSubject();
   });
-  afterAll(async () => {
-    await subject?.close();
-  });
 
   let driver: DockerDriver;
   const changes: { machineId: string; state: string; detail: string }[] = [];
@@ -34,8 +31,12 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     driver.onChange((machineId, change) => changes.push({ machineId, ...change }));
   });
   afterAll(async () => {
-    for (const id of machines) await driver.remove(id, null);
-    await driver.close();
+    try {
+      for (const id of machines) await driver?.remove(id, null);
+      await driver?.close();
+    } finally {
+      await subject?.close();
+    }
   });
 
   test.concurrent("says what is missing, and the line that brings it", async () => {
@@ -187,7 +188,9 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
 
   test("the engine starts no container by itself after the host has restarted", async () => {
     const id = newMachine();
-    const payload = payloadOf({ image: subject.image, web: { restart: "always" } });
+    // The second has no file of its own that could be missing.
+    const bare = { command: ["sleep", "1000"], restart: "always" };
+    const payload = payloadOf({ image: subject.image, web: { restart: "always" }, services: { bare } });
     const { record } = await startKept(driver, id, payload);
     // What a restart of the host takes away, under a machine that would come up again with the engine.
     await removeFiles(filePlaces(subject.options.folder, id));
@@ -199,14 +202,14 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     await driver.remove(id, null);
   });
 
-  test("a restart of the engine is survived by what restarts, and told of what does not", async () => {
+  test("a crash of the engine is survived by what restarts, and told of what does not", async () => {
     const [stays, ends] = [newMachine(), newMachine()];
     const restarts = payloadOf({ image: subject.image, web: { restart: "always" } });
     const [{ endpoint }] = await Promise.all([
       startKept(driver, stays, restarts),
       startKept(driver, ends, payloadOf({ image: subject.image })),
     ]);
-    await subject.docker.restart();
+    await subject.docker.restart("SIGKILL");
     expect(await nextChange(changes, ends, /./)).toMatchObject({ state: "halted" });
     // The same port: the ingress was not told of another.
     for (let tries = 0; ; tries++) {

@@ -6,14 +6,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startDocker, type TestDocker } from "#testing/docker.ts";
 import type { KeptSubject } from "../conformance/kept-suite.ts";
+import { listPids, tryRead } from "../sandbox/process-table.ts";
+import { listCgroups, removeCgroups } from "./cgroup-parent.ts";
 import { DockerDriver, type DockerOptions } from "./driver.ts";
 import { listContainers } from "./engine.ts";
 import { Firewall } from "./firewall.ts";
-import { bridgeOf, commentOf, LABEL_MACHINE } from "./marks.ts";
+import { bridgeOf, commentOf, LABEL_MACHINE, processMark } from "./marks.ts";
 
 const METADATA = "169.254.169.254";
 const PRIVATE = "10.99.99.99";
 const PORT = 7777;
+const CGROUPS = { driver: "cgroupfs", version: 1 } as const;
 
 export interface DockerSubject extends KeptSubject {
   docker: TestDocker;
@@ -34,7 +37,13 @@ export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<
   const world = new OtherHost(docker);
   const label = (machineId: string) => ({ filters: { label: [`${LABEL_MACHINE}=${machineId}`] } }) as object;
 
+  const stopped = new Set<string>();
+  const marked = (machineId: string) =>
+    listPids().filter((pid) =>
+      tryRead(`/proc/${pid}/environ`)?.split("\0").includes(processMark(owner, machineId)),
+    );
   const running = async (machineId: string): Promise<string[]> => [
+    ...marked(machineId).map((pid) => `process ${pid}`),
     ...(await engine.listContainers({ all: true, ...label(machineId) })).map(
       ({ Names }) => `container ${Names}`,
     ),
@@ -102,6 +111,9 @@ export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<
       }
       child.kill("SIGKILL");
       await exited;
+      // What it started is held still, or it might end by itself before anybody looks.
+      for (const pid of marked(machineId)) process.kill(pid, "SIGSTOP");
+      stopped.add(machineId);
     },
     addresses: async (machineId) => {
       const web = (await listContainers(engine, owner, machineId)).find(({ service }) => service === "web")!;
@@ -112,8 +124,16 @@ export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<
     outside: async (machineId) => world.connect(bridgeOf(owner, machineId, "default")),
     loseRules: (machineId) => new Firewall(owner).release(machineId),
     close: async () => {
-      await world.close();
-      await docker.stop();
+      for (const pid of [...stopped].flatMap(marked)) process.kill(pid, "SIGKILL");
+      try {
+        await world.close();
+      } finally {
+        await docker.stop();
+        // Of a driver that failed its test.
+        const firewall = new Firewall(owner);
+        for (const machineId of await firewall.list()) await firewall.release(machineId);
+        for (const machineId of listCgroups(CGROUPS, owner)) await removeCgroups(CGROUPS, owner, machineId);
+      }
     },
   };
 }
