@@ -125,6 +125,17 @@ program
   .option("--json", "print JSON")
   .action((options) => finish(import("./doctor.ts").then(({ doctorCommand }) => doctorCommand(options))));
 
+program
+  .command("uninstall")
+  .description("take an installation off this computer: exit 0 when nothing of it is left")
+  .option("--state <dir>", "state folder", DEFAULT_STATE)
+  .option("--yes", "do not ask")
+  .option("--keep-data", "keep database, keys and the volumes of workloads")
+  .option("--drop-tables", "drop casemate's tables in a PostgreSQL of your own")
+  .action((options) =>
+    finish(import("./uninstall.ts").then(({ uninstallCommand }) => uninstallCommand(options))),
+  );
+
 async function finish(work: Promise<number>): Promise<void> {
   process.exitCode = await work;
 }

@@ -57,10 +57,11 @@ export async function endAll(
     const left = find();
     const passedMs = performance.now() - begun;
     if (left.length === 0 || passedMs > forMs) return left;
-    for (const { pid, start } of left) {
+    for (const { pid, start, program } of left) {
       const name = `${pid}:${start}`;
       if (passedMs >= graceMs) signal(pid, start, "SIGKILL");
-      else if (!asked.has(name)) signal(pid, start, "SIGINT");
+      // bubblewrap passes no signal on: it would die of it and take down what it holds.
+      else if (!asked.has(name) && program !== "bwrap") signal(pid, start, "SIGINT");
       asked.add(name);
     }
     await sleep(LOOK_MS);
