@@ -96,7 +96,7 @@ export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<
       return found.stdout.split("\n").filter((line) => line !== "");
     },
     killInTheMiddle: async (machineId, spec, payload) => {
-      const child = spawn(process.execPath, [join(import.meta.dirname, "crashing-host.ts")], {
+      const child = spawn(process.execPath, [new URL("./crashing-host.ts", import.meta.url).pathname], {
         stdio: ["pipe", "ignore", "inherit"],
       });
       child.stdin.end(JSON.stringify({ options, machineId, spec, payload }));
