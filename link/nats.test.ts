@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The link over NATS, against a real nats-server that is killed and started under it. */
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import type { HostFacts, Observation } from "#contract/link/machine.ts";
 import { natsServer, startNatsServer, type TestNats } from "#testing/nats-server.ts";
@@ -225,6 +226,48 @@ describeWith([natsServer], "over NATS", () => {
       await dialled.report([running(1)]);
       await dialled.close();
       await link.close();
+    });
+  });
+
+  test("a network that swallows everything without a word is noticed on both sides, and outlived", async () => {
+    await withNats(async (nats) => {
+      const between: Socket[] = [];
+      const relay = createServer((near) => {
+        const far = connect(nats.port, "127.0.0.1");
+        for (const socket of [near, far]) between.push(socket.on("error", () => {}));
+        near.pipe(far).pipe(near);
+      });
+      await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
+      const servers = [`nats://127.0.0.1:${(relay.address() as AddressInfo).port}`];
+      const heartbeatMs = 30;
+      const gone: string[] = [];
+      const link = await control(
+        nats,
+        { ...quiet, onHostGone: (hostId) => gone.push(hostId) },
+        { heartbeatMs },
+      );
+      const ends: string[] = [];
+      const handlers: HostHandlers = {
+        onDesired() {},
+        onStream: (_, stream) => void stream.ended.then(({ kind }) => ends.push(kind)),
+      };
+      const dialled = host(nats, factsOf("host_a"), handlers, { servers, heartbeatMs });
+      await until("the host", () => link.hosts().length === 1);
+      const stream = link.openStream("host_a", REQUEST);
+      await stream.write(Buffer.from("before"));
+      await new Promise((resolve) => setTimeout(resolve, 3 * heartbeatMs));
+      expect(gone).toEqual([]);
+      for (const socket of between) socket.unpipe().pause();
+      expect(await stream.ended).toEqual({ kind: "lost" });
+      await until("the end on the host's side", () => ends.includes("lost"));
+      expect(gone).toEqual(["host_a"]);
+      // By a connection of its own making, since the old one never said a word.
+      await until("its return", () => link.hosts().length === 1);
+      await dialled.report([running(1)]);
+      await dialled.close();
+      await link.close();
+      for (const socket of between) socket.destroy();
+      await new Promise((resolve) => relay.close(resolve));
     });
   });
 

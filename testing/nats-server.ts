@@ -36,7 +36,13 @@ export interface TestNats {
   stop(): Promise<void>;
 }
 
-export async function startNatsServer(hostIds: string[]): Promise<TestNats> {
+export interface NatsChoices {
+  tls?: { certFile: string; keyFile: string };
+  /** Hosts that enter with a password, by id. */
+  passwords?: Record<string, string>;
+}
+
+export async function startNatsServer(hostIds: string[], choices: NatsChoices = {}): Promise<TestNats> {
   const folder = mkdtempSync(join(tmpdir(), "casemate-nats-"));
   const configFile = join(folder, "nats.conf");
   const pidFile = join(folder, "nats.pid");
@@ -49,7 +55,11 @@ export async function startNatsServer(hostIds: string[]): Promise<TestNats> {
     natsConfig({
       listen: { host: "127.0.0.1", port },
       control: { publicKey: control.publicKey },
-      hosts: [...keys].map(([hostId, { publicKey }]) => ({ hostId, publicKey })),
+      hosts: [
+        ...[...keys].map(([hostId, { publicKey }]) => ({ hostId, publicKey })),
+        ...Object.entries(choices.passwords ?? {}).map(([hostId, password]) => ({ hostId, password })),
+      ],
+      ...(choices.tls ? { tls: choices.tls } : {}),
       pidFile,
     });
   const start = async () => {

@@ -8,6 +8,7 @@
  * good login. So a broker that is not on this machine is spoken to over TLS, with its name checked;
  * `tls: "off"` is an operator saying that the network is already closed (a tunnel, one wire).
  */
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import {
   AuthorizationError,
   connect,
@@ -43,23 +44,53 @@ export function newNkey(): { seed: string; publicKey: string } {
   return { seed: Buffer.from(pair.getSeed()).toString("latin1"), publicKey: pair.getPublicKey() };
 }
 
-/** One connection, which does not come back by itself: `broker.ts` makes the next, with nothing kept. */
-export function enter(access: NatsAccess, name: string, heartbeatMs: number): Promise<NatsConnection> {
+/**
+ * One connection, which does not come back by itself: `broker.ts` makes the next, with nothing kept.
+ * The servers are tried one by one, so that each is held to its own name.
+ */
+export async function enter(access: NatsAccess, name: string, heartbeatMs: number): Promise<NatsConnection> {
   requireGuarded(access);
-  return connect({
-    name,
-    servers: access.servers,
-    authenticator: authenticatorOf(access.credentials),
-    // Given, TLS is demanded; not given, it is still used when the broker offers it.
-    ...(typeof access.tls === "object" ? { tls: access.tls } : {}),
-    reconnect: false,
-    // A broker's gossip does not choose whom we dial next.
-    ignoreClusterUpdates: true,
-    timeout: DIAL_MS,
-    pingInterval: heartbeatMs,
-    maxPingOut: DEAD_BEATS,
-  });
+  let refusal: unknown;
+  for (const server of inAnyOrder(access.servers)) {
+    try {
+      return await connect({
+        name,
+        servers: server,
+        authenticator: authenticatorOf(access.credentials),
+        // Given, TLS is demanded; not given, it is still used when the broker offers it.
+        ...(typeof access.tls === "object" ? { tls: { ...access.tls, ...heldToItsName(server) } } : {}),
+        reconnect: false,
+        // A broker's gossip does not choose whom we dial next.
+        ignoreClusterUpdates: true,
+        timeout: DIAL_MS,
+        pingInterval: heartbeatMs,
+        maxPingOut: DEAD_BEATS,
+      });
+    } catch (error) {
+      refusal = error;
+    }
+  }
+  throw refusal;
 }
+
+/**
+ * By address, the client library would name no server, and the name that is checked would become
+ * "localhost": whoever has any certificate for that could stand in for the broker.
+ */
+function heldToItsName(server: string) {
+  const host = hostOf(server);
+  return {
+    checkServerIdentity: (_name: string, certificate: PeerCertificate) =>
+      checkServerIdentity(host, certificate),
+  };
+}
+
+/** Hosts that lost one broker should not all go to the same next one. */
+const inAnyOrder = (servers: string[]) =>
+  servers
+    .map((server) => ({ server, at: Math.random() }))
+    .sort((one, other) => one.at - other.at)
+    .map(({ server }) => server);
 
 export const isRefusal = (error: unknown) => error instanceof AuthorizationError;
 
@@ -78,6 +109,11 @@ function requireGuarded({ servers, tls }: NatsAccess): void {
 }
 
 export function isLoopback(server: string): boolean {
+  const host = hostOf(server);
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function hostOf(server: string): string {
   const { hostname } = new URL(server.includes("://") ? server : `nats://${server}`);
-  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
+  return hostname.replace(/^\[|\]$/g, "");
 }

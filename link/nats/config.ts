@@ -38,7 +38,7 @@ export interface NatsConfigOptions {
 export const CONTROL_USER = "casemate.control";
 
 export function natsConfig({ listen, control, hosts, tls, pidFile }: NatsConfigOptions): string {
-  if (tls === undefined && !isLoopback(`nats://${listen.host}`))
+  if (tls === undefined && !isLoopback(listen.host.includes(":") ? `[${listen.host}]` : listen.host))
     throw new LinkFault("link.unguarded", `a broker on ${listen.host} needs tls, or tls: "off"`);
   const users = [
     {

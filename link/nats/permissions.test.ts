@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { PermissionViolationError } from "@nats-io/transport-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { newLeafKey, openAuthority } from "#host/ingress/authority.ts";
 import { natsServer, startNatsServer, type TestNats } from "#testing/nats-server.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { factsOf } from "../conformance.ts";
@@ -188,9 +189,9 @@ test("a broker that others can reach is not configured nor entered without TLS",
   expect(() => natsConfig({ listen: open, control: key(), hosts: [], pidFile: "/p" })).toThrow(/tls/);
   const tls = { certFile: "/c", keyFile: "/k" };
   expect(natsConfig({ listen: open, control: key(), hosts: [], tls, pidFile: "/p" })).toContain("cert_file");
-  expect(() => enter({ servers: ["10.1.2.3:4222"], credentials: { nkeySeed: "" } }, "test", 5_000)).toThrow(
-    /not on this machine/,
-  );
+  await expect(
+    enter({ servers: ["10.1.2.3:4222"], credentials: { nkeySeed: "" } }, "test", 5_000),
+  ).rejects.toThrow(/not on this machine/);
 });
 
 test("a public key is one, and a password cannot be guessed from its length", () => {
@@ -199,6 +200,60 @@ test("a public key is one, and a password cannot be guessed from its length", ()
   expect(() => config({ publicKey: newNkey().seed })).toThrow(/public key/);
   expect(() => config({ password: "short" })).toThrow(/password/);
   expect(config({ password: "long-enough-for-it" })).toContain('"user": "host_a"');
+});
+
+describeWith([natsServer], "a broker with TLS", () => {
+  test("is entered by its name and the authority given, with a key or a password, and by nobody else", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "casemate-nats-"));
+    const now = new Date();
+    const { authority } = await openAuthority(join(folder, "ours"), now);
+    const stranger = (await openAuthority(join(folder, "theirs"), now)).authority;
+    const leaf = await newLeafKey();
+    const tls = { certFile: join(folder, "server.crt"), keyFile: join(folder, "server.key") };
+    writeFileSync(tls.certFile, (await authority.sign("localhost", leaf, now)).certificatePem);
+    writeFileSync(tls.keyFile, leaf.keyPem, { mode: 0o600 });
+    const password = "only-for-this-test";
+    const nats = await startNatsServer([], { tls, passwords: { host_a: password } });
+    try {
+      const named = `nats://localhost:${nats.port}`;
+      const control = { nkeySeed: nats.controlSeed };
+      const to = (server: string, ca: string) =>
+        enter({ servers: [server], credentials: control, tls: { ca } }, "test", 5_000);
+      await expect(to(named, stranger.caPem)).rejects.toThrow(/certificate/i);
+      await expect(to(nats.url, authority.caPem)).rejects.toThrow(/127\.0\.0\.1|altnames/i);
+      const joined = Promise.withResolvers<string>();
+      const access = { servers: [named], tls: { ca: authority.caPem } };
+      const link = await listenNats({
+        ...{ ...access, credentials: control, replica: "control-1", backoff },
+        handlers: {
+          onHost: async ({ hostId }) => joined.resolve(hostId),
+          onHostGone() {},
+          async onObserved() {},
+        },
+      });
+      const dialled = dialNats({
+        ...{ ...access, credentials: { user: "host_a", password }, backoff },
+        ...{ facts: factsOf("host_a"), handlers: idle },
+      });
+      expect(await joined.promise).toBe("host_a");
+      await dialled.report([]);
+      await dialled.close();
+      await link.close();
+    } finally {
+      await nats.stop();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test("is demanded: a broker without it is not entered", async () => {
+    const nats = await startNatsServer([]);
+    try {
+      const access = { servers: [nats.url], credentials: { nkeySeed: nats.controlSeed }, tls: {} };
+      await expect(enter(access, "test", 5_000)).rejects.toThrow(/tls/);
+    } finally {
+      await nats.stop();
+    }
+  });
 });
 
 describeWith([natsServer], "a new configuration", () => {
