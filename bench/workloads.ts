@@ -3,6 +3,7 @@
  * What a workload costs, as ratios to what the same machine does without us. Each pair is measured in
  * turns, so a busy neighbour slows both, and the medians of the turns are compared.
  */
+
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,6 +15,7 @@ import { hashKey, makeKey } from "#control/src/core/identity/index.ts";
 import { DEFAULT_CONFIG } from "#control/src/defaults.ts";
 import { openLog } from "#control/src/log.ts";
 import { startPostgres } from "#embedded/postgres.ts";
+import { NO_NATS } from "#link/nats/files.ts";
 import { dialSocket } from "#link/socket.ts";
 import { type LoadClient, startLoadClient } from "./load.ts";
 import type { Line } from "./sessions.ts";
@@ -68,7 +70,7 @@ async function openStage(): Promise<Stage> {
         ...structuredClone(DEFAULT_CONFIG),
         http: { host: "127.0.0.1", port: 0, trustedProxies: [] },
         database: { socket: server.host, user: server.user, name: "bench", urlFile: null, poolMax: 16 },
-        link: { socket: join(folder, "run", "link.sock") },
+        link: { socket: join(folder, "run", "link.sock"), nats: NO_NATS },
         folder,
         operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
         workloads: { ...DEFAULT_CONFIG.workloads, requestsPerMinute: null },

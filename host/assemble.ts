@@ -6,9 +6,12 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { HostFacts, Isolation } from "#contract/link/machine.ts";
+import type { Desired, HostFacts, Isolation, StreamRequest } from "#contract/link/machine.ts";
 import type { Driver, EndFacts } from "#drivers/driver.ts";
 import type { Backoff } from "#link/backoff.ts";
+import type { NatsAccess } from "#link/nats/access.ts";
+import { dialNats } from "#link/nats/dial.ts";
+import type { LinkStream } from "#link/port.ts";
 import { dialSocket } from "#link/socket.ts";
 import { readBoot } from "./boot.ts";
 import type { Ceiling } from "./ceiling.ts";
@@ -28,7 +31,8 @@ import { serveStream } from "./streams.ts";
 export interface HostOptions {
   /** 0700; holds the host's key and its machines' records. One process at a time. */
   stateFolder: string;
-  linkPath: string;
+  /** How control is met: its socket on this machine, or a broker. */
+  link: { path: string } | { nats: NatsAccess };
   drivers: Driver<EndFacts>[];
   ceiling: Ceiling;
   signer: SignerOptions;
@@ -119,13 +123,12 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     facts.drivers.push(...((await kept?.probes()) ?? []));
 
     let open = true;
-    const link = dialSocket({
-      path: options.linkPath,
+    const meeting = {
       facts,
       backoff,
       ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }),
       handlers: {
-        onDesired(batch, complete) {
+        onDesired(batch: Desired[], complete: boolean) {
           if (!open) return;
           reconciler.accept(
             batch.filter(({ spec }) => spec.kept === undefined),
@@ -137,14 +140,18 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
           );
           reports.hurry();
         },
-        onStream: (request, stream) => {
+        onStream: (request: StreamRequest, stream: LinkStream) => {
           if (!isKeptRequest(request)) serveStream(reconciler, log, request, stream);
           else if (kept) serveKept(kept.reconciler, log, request, stream);
           else stream.end({ kind: "failed", code: "machine.not-running", detail: "no kept machines here" });
         },
       },
-      onFault: (error) => log("host.link-fault", { error: error.message }),
-    });
+      onFault: (error: Error) => log("host.link-fault", { error: error.message }),
+    };
+    const link =
+      "nats" in options.link
+        ? dialNats({ ...options.link.nats, ...meeting })
+        : dialSocket({ path: options.link.path, ...meeting });
     undo.push(() => link.close());
     reports.attach(link);
 

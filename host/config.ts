@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { type Static, Type } from "typebox";
 import { Compile } from "typebox/compile";
 import { Isolation } from "#contract/link/machine.ts";
+import { NatsFiles, NO_NATS } from "#link/nats/files.ts";
 
 const closed = <P extends Parameters<typeof Type.Object>[0]>(members: P) =>
   Type.Object(members, { additionalProperties: false });
@@ -14,7 +15,9 @@ const AtLeastOne = Type.Integer({ minimum: 1 });
 
 const HostConfig = closed({
   stateFolder: Path,
-  linkPath: Path,
+  /** Control's socket on this machine; null when control is met at a broker. */
+  linkPath: Type.Union([Path, Type.Null()]),
+  nats: NatsFiles,
   /** Every sandbox uid may enter it: 0755 up to the root. */
   sandboxFolder: Path,
   signer: closed({ folder: Path, kekPath: Path, uid: Uid }),
@@ -60,6 +63,8 @@ const DEFAULTS = {
   templates: {},
   traces: { folders: [], logs: [] },
   kept: null,
+  linkPath: null,
+  nats: NO_NATS,
   expiryGraceMs: 2_000,
   enginesEveryMs: 5_000,
   farewellMs: 2_000,

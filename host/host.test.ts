@@ -321,7 +321,7 @@ test("two hosts have two ids, and a state folder one host", async () => {
   const other = scratch();
   const recording = await control(folder);
   const one = await host(folder);
-  const two = await host(other, { linkPath: join(folder, "link", "control.sock") });
+  const two = await host(other, { link: { path: join(folder, "link", "control.sock") } });
   expect(one.hostId).not.toBe(two.hostId);
   await recording.joined(2);
   expect(

@@ -9,6 +9,8 @@ import { fstatSync, mkdirSync, realpathSync } from "node:fs";
 import { closeInherited } from "#confine/inherited.ts";
 import { DockerDriver } from "#drivers/docker/driver.ts";
 import { SandboxDriver } from "#drivers/sandbox/driver.ts";
+import type { NatsAccess } from "#link/nats/access.ts";
+import { natsAccess } from "#link/nats/files.ts";
 import { startHost } from "./assemble.ts";
 import { readHostConfig } from "./config.ts";
 import type { HostLog } from "./machine.ts";
@@ -27,7 +29,8 @@ if (path === undefined) {
   process.exit(2);
 }
 
-const { sandboxFolder, proberUid, uids, templates, traces, kept, ...config } = readHostConfig(path);
+const { sandboxFolder, proberUid, uids, templates, traces, kept, linkPath, nats, ...config } =
+  readHostConfig(path);
 mkdirSync(config.stateFolder, { recursive: true, mode: 0o700 });
 const stop = new Promise<string>((resolve) => {
   process.on("SIGTERM", () => resolve("SIGTERM"));
@@ -41,6 +44,7 @@ const stop = new Promise<string>((resolve) => {
 const owner = `cm-${createHash("sha256").update(realpathSync(config.stateFolder)).digest("hex").slice(0, 12)}`;
 const host = await startHost({
   ...config,
+  link: meetingOf(linkPath, natsAccess(nats)),
   ...(kept !== null && {
     kept: { ...kept, drivers: [new DockerDriver({ ...kept.docker, owner })] },
   }),
@@ -67,3 +71,9 @@ log("host.stopping", { why: await stop });
 await host.stop();
 log("host.stopped", {});
 process.exit(0);
+
+function meetingOf(path: string | null, access: NatsAccess | null): { path: string } | { nats: NatsAccess } {
+  if ((path === null) === (access === null))
+    throw new Error("a host needs one of linkPath and nats.servers to meet its control");
+  return path === null ? { nats: access! } : { path };
+}

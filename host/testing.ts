@@ -41,7 +41,7 @@ export async function host(
 ): Promise<RunningHost> {
   const running = await startHost({
     stateFolder: join(folder, "host"),
-    linkPath: join(folder, "link", "control.sock"),
+    link: { path: join(folder, "link", "control.sock") },
     drivers: [new FakeDriver({ folder: join(folder, "machines"), ...driver })],
     ceiling: {
       machines: 8,

@@ -16,7 +16,7 @@ let joined = false;
 const { folder, stallAt } = JSON.parse(process.argv[2]!) as FakeHostAsk;
 await startHost({
   stateFolder: join(folder, "host"),
-  linkPath: join(folder, "link", "control.sock"),
+  link: { path: join(folder, "link", "control.sock") },
   drivers: [
     new FakeDriver({
       folder: join(folder, "machines"),

@@ -3,6 +3,7 @@
  * A whole installation inside a test: control on a cloned database, a host with its real signer, and
  * the driver the test asks for, joined by the real unix-socket link.
  */
+
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +15,7 @@ import { openLog } from "#control/src/log.ts";
 import type { Driver, EndFacts } from "#drivers/driver.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
+import { NO_NATS } from "#link/nats/files.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
 
@@ -84,7 +86,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       urlFile: null,
       poolMax: 8,
     },
-    link: { socket: join(folder, "link.sock") },
+    link: { socket: join(folder, "link.sock"), nats: NO_NATS },
     folder,
     operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
     replica: options.replica ?? "test-1",
@@ -100,7 +102,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const begin = () =>
     startHost({
       stateFolder: join(folder, "host"),
-      linkPath: config.link.socket,
+      link: { path: config.link.socket },
       drivers: [options.driver?.(folder) ?? new FakeDriver({ folder: join(folder, "machines") })],
       ceiling: {
         machines: 2000,

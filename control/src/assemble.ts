@@ -5,7 +5,10 @@ import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
-import type { ControlLink } from "#link/port.ts";
+import { natsAccess } from "#link/nats/files.ts";
+import { listenNats } from "#link/nats/listen.ts";
+import type { ControlHandlers, ControlLink } from "#link/port.ts";
+import { several } from "#link/several.ts";
 import { listenSocket } from "#link/socket.ts";
 import type { ControlConfig } from "./config.ts";
 import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
@@ -82,31 +85,32 @@ export async function startControl({
     const fleet = openFleet(() => link!);
     const converger = await startConverger({ db, fleet, watch, onError });
     undo.push(() => converger.stop());
-    link = await listenSocket({
-      path: config.link.socket,
-      handlers: {
-        onHost: async (facts) => {
-          await rememberIssuers(db.run, facts);
-          await rememberHost(db.run, facts);
-          if (facts.kept !== undefined) await offerArtifact(db, facts.version);
-          await fleet.joined(facts);
-        },
-        onHostGone: (hostId) => fleet.gone(hostId),
-        onObserved: async (hostId, observations) => {
-          await Promise.all(
-            observations.map(async (observation) => {
-              const observed = await observe(db, reactions, hostId, observation);
-              if (observed !== null) watch.tell(observed);
-              // Not waited for: the report is committed, and a host that gets nothing asks again.
-              if (observation.wantsPayload)
-                sendPayload({ db, fleet, vault }, hostId, observation).catch(onError);
-            }),
-          );
-        },
+    const handlers: ControlHandlers = {
+      onHost: async (facts) => {
+        await rememberIssuers(db.run, facts);
+        await rememberHost(db.run, facts);
+        if (facts.kept !== undefined) await offerArtifact(db, facts.version);
+        await fleet.joined(facts);
       },
-      onFault: (error, hostId) => log.warn({ err: error, host: hostId }, "link"),
-    });
-    undo.push(() => link!.close());
+      onHostGone: (hostId) => fleet.gone(hostId),
+      onObserved: async (hostId, observations) => {
+        await Promise.all(
+          observations.map(async (observation) => {
+            const observed = await observe(db, reactions, hostId, observation);
+            if (observed !== null) watch.tell(observed);
+            // Not waited for: the report is committed, and a host that gets nothing asks again.
+            if (observation.wantsPayload)
+              sendPayload({ db, fleet, vault }, hostId, observation).catch(onError);
+          }),
+        );
+      },
+    };
+    const onFault = (error: Error, hostId: string | null) => log.warn({ err: error, host: hostId }, "link");
+    const links = [await listenSocket({ path: config.link.socket, handlers, onFault })];
+    undo.push(() => Promise.all(links.map((one) => one.close())).then(() => {}));
+    const nats = natsAccess(config.link.nats);
+    if (nats !== null) links.push(await listenNats({ ...nats, handlers, replica: config.replica, onFault }));
+    link = several(links);
     const stopHousekeeping = await startHousekeeping(db, config, vault, onError);
     undo.push(stopHousekeeping);
 

@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { type Static, type TObject, type TSchema, Type } from "typebox";
 import { Value } from "typebox/value";
+import { NatsFiles } from "#link/nats/files.ts";
 
 const closed = <P extends Record<string, TSchema>>(properties: P) =>
   Type.Object(properties, { additionalProperties: false });
@@ -40,7 +41,12 @@ export const ControlConfig = closed({
     urlFile: nullable(Type.String()),
     poolMax: Type.Integer({ minimum: 2, maximum: 200 }),
   }),
-  link: closed({ socket: Type.String() }),
+  link: closed({
+    /** Hosts of this machine dial it. */
+    socket: Type.String(),
+    /** Hosts of other machines meet control at a broker. */
+    nats: NatsFiles,
+  }),
   /** Told in `/readyz`, so that whoever started this process knows its answers from another's. */
   instance: Type.String({ pattern: "^[a-z0-9-]{0,64}$" }),
   /** Control's own folder: its key ring. */

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every default in one place; `docs/configuration.md` tells what each means. */
+import { NO_NATS } from "#link/nats/files.ts";
 import type { ControlConfig } from "./config.ts";
 import { DEFAULT_TIERS } from "./surfaces/sessions/tiers.ts";
 
 export const DEFAULT_CONFIG: ControlConfig = {
   http: { host: "127.0.0.1", port: 8787, trustedProxies: [] },
   database: { socket: null, name: "casemate", user: "casemate", urlFile: null, poolMax: 10 },
-  link: { socket: "link.sock" },
+  link: { socket: "link.sock", nats: NO_NATS },
   instance: "",
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },
