@@ -7,7 +7,7 @@ import { natsServer, startNatsServer, type TestNats } from "#testing/nats-server
 import { describeWith } from "#testing/requirements.ts";
 import { factsOf, linkConformance } from "./conformance.ts";
 import { encodeFrame } from "./frame.ts";
-import { enter } from "./nats/access.ts";
+import { enter, newNkey } from "./nats/access.ts";
 import { dialNats } from "./nats/dial.ts";
 import { listenNats } from "./nats/listen.ts";
 import { Pipe } from "./nats/pipe.ts";
@@ -147,9 +147,9 @@ describeWith([natsServer], "over NATS", () => {
 
   test("control refuses to start on a broker that refuses it, and a host goes on asking", async () => {
     await withNats(async (nats) => {
-      const stranger = { credentials: { nkeySeed: nats.seedOf("host_b") } };
-      await nats.revoke("host_b");
-      await expect(control(nats, quiet, stranger)).rejects.toThrow(/Authorization/i);
+      const stranger = { credentials: { nkeySeed: newNkey().seed } };
+      // The broker hangs up behind its words, which may be noticed before them.
+      await expect(control(nats, quiet, stranger)).rejects.toThrow(/Authorization|EPIPE|ECONNRESET/i);
       const faults: Error[] = [];
       const dialled = host(nats, factsOf("host_a"), idle, {
         ...stranger,

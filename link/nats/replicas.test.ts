@@ -108,10 +108,11 @@ describeWith([natsServer], "replicas over NATS", () => {
 
   test("each report is committed by exactly one of them, in the order it was said", async () => {
     const commits: { replica: string; machineId: string }[] = [];
+    // One is slower, so that reports spread over both while they are under way would overtake each other.
     const committing = (replica: string): ControlHandlers => ({
       ...quiet,
       async onObserved(_hostId, observations) {
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        if (replica === "one") await new Promise((resolve) => setTimeout(resolve, 5));
         for (const { machineId } of observations) commits.push({ replica, machineId });
       },
     });
