@@ -51,7 +51,7 @@ interface Stage extends AsyncDisposable {
 /** Control and a durable PostgreSQL, and a host that takes every wish and does nothing about it. */
 async function openStage(): Promise<Stage> {
   const folder = mkdtempSync(join(tmpdir(), "casemate-bench-w-"));
-  const undo: (() => Promise<unknown> | void)[] = [() => rmSync(folder, { recursive: true, force: true })];
+  const undo: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
   const close = async () => {
     for (const step of undo.splice(0).reverse()) await step();
   };

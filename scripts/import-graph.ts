@@ -52,6 +52,9 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/http",
   ],
   "control/src": ["contract", "link", "control/src", "package.json"],
+  // They ask what the drivers would meet, and remove what the drivers made: by the drivers' own code.
+  "embedded/doctor": ["confine", "contract", "drivers", "embedded"],
+  "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
   cli: ["confine", "embedded", "evidence", "scripts", "bench", "package.json"],
   scripts: ["contract", "control", "package.json"],
