@@ -53,7 +53,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   ],
   "control/src": ["contract", "link", "control/src", "package.json"],
   // They ask what the drivers would meet, and remove what the drivers made: by the drivers' own code.
-  "embedded/doctor": ["confine", "contract", "drivers", "embedded"],
+  "embedded/doctor": ["confine", "contract", "drivers", "embedded", "package.json"],
   "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
   cli: ["confine", "embedded", "evidence", "scripts", "bench", "package.json"],

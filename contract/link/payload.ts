@@ -6,7 +6,7 @@
  */
 import { type Static, Type } from "typebox";
 
-export const ComposePayload = Type.Object(
+const ComposePayload = Type.Object(
   {
     kind: Type.Literal("compose"),
     /** The checked document, serialised by us as JSON (which is YAML 1.2); never the client's text. */

@@ -13,6 +13,7 @@ import { listenSocket } from "#link/socket.ts";
 import type { ControlConfig } from "./config.ts";
 import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
+import { openChallenges, openZoneRecords, startNameServer } from "./core/ingress/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
@@ -130,6 +131,8 @@ export async function startControl({
     undo.push(async () => {
       await Promise.all([stopMeter(), stopSeen()]);
     });
+    const zoneNames = await startNames(db, config, log);
+    if (zoneNames !== null) undo.push(() => zoneNames.close());
     const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring })];
     let room = true;
     const app = await createServer({
@@ -188,5 +191,17 @@ function paymentsOf({ payments }: ControlConfig): Payments | null {
     successUrl: needed.successUrl!,
     cancelUrl: needed.cancelUrl!,
     apiBase,
+  });
+}
+
+/** Answers for the names of workloads, where the operator has delegated a zone to us. */
+async function startNames(db: Database, { names, workloads }: ControlConfig, log: Logger) {
+  if (names.host === null) return null;
+  const { host, port, ...zone } = names;
+  const records = openZoneRecords({ db: db.soft, zone: workloads.zone, challenges: openChallenges() });
+  return startNameServer({
+    ...{ host, port, lookup: records.lookup, serial: records.serial },
+    zones: [{ origin: workloads.zone, ...zone }],
+    log: (event, facts) => log.warn(facts, event),
   });
 }

@@ -72,6 +72,18 @@ export const ControlConfig = closed({
     lowMs: Type.Integer({ minimum: 0 }),
     graceMs: Type.Integer({ minimum: 0 }),
   }),
+  /** The name server of `workloads.zone`; needs nothing when that is below `localhost`. */
+  names: closed({
+    /** Null: no name server. */
+    host: nullable(Type.String()),
+    /** UDP and TCP. */
+    port: Type.Integer({ minimum: 0, maximum: 65535 }),
+    /** As the parent zone delegates. */
+    nameServers: Type.Array(closed({ name: Type.String(), addresses: Type.Array(Type.String()) })),
+    contact: Type.String(),
+    ttlSeconds: Type.Integer({ minimum: 1 }),
+    negativeTtlSeconds: Type.Integer({ minimum: 1 }),
+  }),
   payments: closed({
     secretKeyFile: nullable(Type.String()),
     webhookSecretFile: nullable(Type.String()),

@@ -21,6 +21,14 @@ export const DEFAULT_CONFIG: ControlConfig = {
     lowMs: 3_600_000,
     graceMs: 300_000,
   },
+  names: {
+    host: null,
+    port: 5353,
+    nameServers: [],
+    contact: "hostmaster@localhost.localdomain",
+    ttlSeconds: 60,
+    negativeTtlSeconds: 30,
+  },
   payments: {
     secretKeyFile: null,
     webhookSecretFile: null,
