@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The road of a workload over HTTP, with a fake engine below the real host, link and ingress. */
+import { Resolver } from "node:dns/promises";
 import { request } from "node:https";
+import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
@@ -9,8 +11,15 @@ import { type Caller, callerOf, type Installation, startInstallation } from "#te
 let casemate: Installation;
 let admin: Caller;
 const driver = new FakeKeptDriver();
+let namesPort: number;
 beforeAll(async () => {
-  casemate = await startInstallation({ kept: driver });
+  namesPort = await freePort();
+  const names = {
+    host: "127.0.0.1",
+    port: namesPort,
+    nameServers: [{ name: "ns.example.org", addresses: [] }],
+  };
+  casemate = await startInstallation({ kept: driver, config: { names } });
   admin = callerOf(casemate.url, casemate.adminKey);
 });
 afterAll(async () => {
@@ -258,6 +267,30 @@ describe("what a stranger and a broken request get", () => {
       .toBe(201);
     for (const { workloadId } of (await me("GET", "/api/v1/workloads/list")).body)
       await me("POST", "/api/v1/workloads/delete", { workloadId });
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe("its name", () => {
+  it("is answered by our name server with its host's address, and is no name any more when it is deleted", async () => {
+    const me = await account();
+    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    const resolver = new Resolver();
+    resolver.setServers([`127.0.0.1:${namesPort}`]);
+    expect(await resolver.resolve4(body.domain)).toEqual(["127.0.0.1"]);
+    expect(await resolver.resolve4(body.metalInstanceDomain)).toEqual(["127.0.0.1"]);
+    expect((await resolver.resolveSoa("workloads.localhost")).nsname).toBe("ns.example.org");
+    await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
+    await expect
+      .poll(() => resolver.resolve4(body.domain).catch((error) => error.code), { timeout: 10_000 })
+      .toBe("ENOTFOUND");
   });
 });
 
