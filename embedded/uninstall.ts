@@ -161,10 +161,10 @@ function report(done: {
     [gone(namesOf(before), namesOf(rest)), "containers"],
     [gone(before.networks, rest.networks), "networks"],
     [gone(before.volumes, rest.volumes), "volumes"],
-    [gone(before.rules, rest.rules), "machines' firewall rules"],
+    [gone(before.rules, rest.rules), "rules of machines"],
     [gone(before.folders, rest.folders), "folders"],
   ] as const;
-  const removed = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  const removed = counts.filter(([count]) => count > 0).map(([count, what]) => `${what} ${count}`);
   print(`removed: ${removed.join(", ") || "files of the state folder"}`);
   const images = [...new Set((before.containers ?? []).map(({ image }) => image))];
   if (images.length > 0)

@@ -223,6 +223,7 @@ it("counts errors in logs without showing one, and knows a folder of a newer rel
     '{"level":30,"msg":"listening"}',
     '{"level":50,"msg":"secret"}',
     '{"event":"host.kept-halt-failed"}',
+    '{"event":"host.link-fault"}',
   ];
   write("/state/logs/control.log", `${lines.join("\n")}\nTypeError: secret\n    at x\n`);
   const found = await ask("logs", { state });

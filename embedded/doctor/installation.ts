@@ -9,8 +9,8 @@ import { findOnPath, runProgram } from "./program.ts";
 const LOG_BYTES_MAX = 4 * 1024 * 1024;
 /** pino's number for `error`. */
 const ERROR_LEVEL = 50;
-/** The host names its events, and its faults so. */
-const FAULT = /(?:failed|fault|stuck|unreadable|unfindable)$/;
+/** The host names its events, and its faults so. That it dialled before control listened is none: it dials again. */
+const FAULT = /(?:failed|(?<!link-)fault|stuck|unreadable|unfindable)$/;
 
 const release: Check = {
   id: "release",
