@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Challenges, openChallenges } from "./challenges.ts";
-export { type NameServer, startNameServer } from "./name-server.ts";
-export { openZoneRecords, type ZoneRecords } from "./records.ts";
-export type { ZoneConfig } from "./zones.ts";
+export { type Guard, guardedConnect, guardedLookup, Obstructed, openGuard } from "./guarded-dialer.ts";
+export { guardedFetch } from "./guarded-fetch.ts";
+export { startNameServer } from "./name-server.ts";
+export { openZoneRecords } from "./records.ts";
+export { openZoneUpdater } from "./rfc2136.ts";

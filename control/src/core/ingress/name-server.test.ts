@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What resolvers are told, as `dig` and node's resolver read it. */
+import { Packet } from "dns2";
 import { describe, expect, it, test } from "vitest";
 import { describeWith } from "#testing/requirements.ts";
 import {
@@ -7,8 +8,11 @@ import {
   dig,
   dnsutils,
   flagsOf,
+  framed,
   linesOf,
   NAMES,
+  overTcp,
+  overUdp,
   queryBytes,
   resolverOf,
   serve,
@@ -17,7 +21,7 @@ import {
   ZONE,
 } from "./testing.ts";
 import { FLAG, RCODE, TYPE } from "./wire/codes.ts";
-import { opcodeOf, rcodeOf } from "./wire/reader.ts";
+import { opcodeOf, parseMessage, rcodeOf } from "./wire/reader.ts";
 
 const SOA =
   "apps.example.test. 15 IN SOA ns1.dns.apps.example.test. host\\.master.example.test. 77 3600 600 1209600 15";
@@ -170,6 +174,31 @@ describe("the name server", () => {
     expect(await resolver.resolveTxt("large.apps.example.test")).toHaveLength(40);
     await expect(resolver.resolve4("nobody.apps.example.test")).rejects.toMatchObject({ code: "ENOTFOUND" });
     await expect(resolver.resolveTxt("a.apps.example.test")).rejects.toMatchObject({ code: "ENODATA" });
+  });
+
+  it("is understood by dns2, over UDP and TCP, whatever it was asked", async () => {
+    const { port } = await serve();
+    for (const name of [...Object.keys(NAMES), "nobody.apps.example.test"])
+      for (const type of Object.values(TYPE)) {
+        const query = queryBytes(name, type, { edns: { udpBytesMax: 1232 } });
+        const short = (await overUdp(port, query, 3_000))!;
+        const whole = (await overTcp(port, framed(query))).subarray(2);
+        for (const bytes of [short, whole]) {
+          const [ours, theirs] = [parseMessage(bytes, 100), Packet.parse(bytes)];
+          expect([name, type, theirs.errors]).toEqual([name, type, []]);
+          const shape = (each: { name: unknown; type: number; ttl: number }) => [
+            each.name,
+            each.type,
+            each.ttl,
+          ];
+          const dotted = (each: (typeof ours.answers)[number]) =>
+            shape({ ...each, name: each.name.join(".") });
+          const plain = (each: (typeof theirs.answers)[number]) => shape({ ...each, ttl: each.ttl! });
+          expect(theirs.answers.map(plain)).toEqual(ours.answers.map(dotted));
+          expect(theirs.authorities.map(plain)).toEqual(ours.authorities.map(dotted));
+          expect(theirs.questions[0]!.name).toBe(name);
+        }
+      }
   });
 
   it("answers for the inner of two zones, and knows the outer one's names above it", async () => {
