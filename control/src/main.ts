@@ -3,6 +3,7 @@
  * Control's process: `node control/src/main.ts <config file>`. Ends cleanly on SIGTERM and when its
  * standard input closes: the process that started it may have been killed, and nobody would tell us.
  */
+import { fstatSync } from "node:fs";
 import pkg from "#package.json" with { type: "json" };
 import { startControl } from "./assemble.ts";
 import { readConfigFile, resolveConfig } from "./config.ts";
@@ -33,11 +34,15 @@ const end = async (why: string) => {
 };
 process.once("SIGTERM", () => end("SIGTERM"));
 process.once("SIGINT", () => end("SIGINT"));
-process.stdin
-  .setEncoding("utf8")
-  .on("data", (text: string) => {
-    // Whoever started us watches the disk that the database is on, which we need not be able to see.
-    const said = text.trim().split("\n").at(-1);
-    if (said === "room low" || said === "room again") control.setRoom(said === "room again");
-  })
-  .once("end", () => end("standard input closed"));
+// Not of /dev/null, which a supervisor gives and which is always at its end.
+const stdin = fstatSync(0);
+if (stdin.isFIFO() || stdin.isSocket()) {
+  process.stdin
+    .setEncoding("utf8")
+    .on("data", (text: string) => {
+      // Whoever started us watches the disk that the database is on, which we need not be able to see.
+      const said = text.trim().split("\n").at(-1);
+      if (said === "room low" || said === "room again") control.setRoom(said === "room again");
+    })
+    .once("end", () => end("standard input closed"));
+}
