@@ -6,6 +6,7 @@
  */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "#drivers/driver.ts";
@@ -48,6 +49,9 @@ export class FakeKeptDriver implements KeptDriver {
     // The word by which a test asks for a start that fails.
     if (Object.values(services).some(({ image }) => image.startsWith("broken")))
       throw new DriverFault("machine.start-failed", "service broken exited with 1");
+    // And for one that takes its time, as a service that waits for others does.
+    if (Object.values(services).some(({ image }) => image.startsWith("slow")))
+      await sleep(1_500, undefined, { signal: hooks.signal });
     const starts = ++this.#starts;
     const server = createServer((request, response) => {
       response.setHeader("content-type", "application/json");

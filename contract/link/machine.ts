@@ -87,6 +87,8 @@ export const Observation = Type.Object(
     state: Type.Enum(["starting", "running", "halted", "refused", "failed", "ended"]),
     /** Of a kept machine: the start that this is about. */
     incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
+    /** Of `starting`: nothing of it runs, so it costs nothing. */
+    idle: Type.Optional(Type.Boolean()),
     /** The host cannot go on without the payload: control opens a `payload` stream. */
     wantsPayload: Type.Optional(Type.Boolean()),
     /** Dotted code for `refused`, `failed` and a failed start, from contract/errors.ts. */

@@ -80,6 +80,7 @@ export const getAccount = operation({
 export const updateAccount = operation({
   ...base,
   id: "workloads.accounts.update",
+  scope: "workloads:write",
   method: "PUT",
   path: "/api/v1/accounts/update",
   access: "either",
@@ -137,6 +138,7 @@ const keys = { ...base, tag: "API keys", errors: ["identity.unauthorized", "keys
 export const createKey = operation({
   ...keys,
   id: "workloads.api-keys.create",
+  scope: "workloads:write",
   method: "POST",
   path: "/api/v1/api-keys/create",
   access: "either",
@@ -167,6 +169,7 @@ export const listKeys = operation({
 export const updateKey = operation({
   ...keys,
   id: "workloads.api-keys.update",
+  scope: "workloads:write",
   method: "PUT",
   path: "/api/v1/api-keys/update",
   access: "either",
@@ -183,6 +186,7 @@ export const updateKey = operation({
 export const deleteKey = operation({
   ...keys,
   id: "workloads.api-keys.delete",
+  scope: "workloads:write",
   method: "POST",
   path: "/api/v1/api-keys/delete",
   access: "either",

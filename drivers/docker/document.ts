@@ -20,7 +20,7 @@ import { isEmpty, isObject, type Json, type JsonObject, objectAt, refuse, string
 import { baseOf, dependenciesOf, escapeDollars, type ReadService, readService } from "./service.ts";
 
 const DOCUMENT_BYTES_MAX = 4 * 1024 * 1024;
-const SERVICES_MAX = 100;
+const SERVICES_MAX = 16;
 const NETWORKS_MAX = 20;
 const TOP = ["services", "networks", "volumes", "configs", "secrets", "version", "name"];
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$/;

@@ -29,6 +29,8 @@ const WAIT = ["-w", "20"];
 /** Not the world: this network, private, shared, loopback, link-local, multicast and reserved addresses. */
 const NOT_THE_WORLD = [
   ...["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"],
+  // Where clouds answer with what a machine may know of itself, its keys among it.
+  ...["168.63.129.16/32", "192.0.0.0/24"],
   ...["172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"],
 ];
 

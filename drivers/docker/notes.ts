@@ -30,6 +30,8 @@ export interface MachineNote {
   diskMiB: number | null;
   publicService: string;
   publicPort: number;
+  /** The host's port that was given to it; nobody else gets it while there is this note. */
+  hostPort?: number;
 }
 
 export interface LogEntry {

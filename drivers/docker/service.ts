@@ -79,7 +79,7 @@ const CAPABILITIES = [
   ...["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE"],
   ...["SETFCAP", "SETGID", "SETPCAP", "SETUID"],
 ];
-const REPLICAS_MAX = 32;
+const REPLICAS_MAX = 2;
 /** What a service may have of its own, beside what another service of the document has. */
 const SHARED: Record<string, string[]> = { pid: [], ipc: ["none", "private", "shareable"] };
 

@@ -71,13 +71,13 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
     const wanted = document.services.filter(({ active }) => active);
     await ask.images.provide(machineId, wanted, payload.registries, tell, signal);
     tell("starting services");
-    await runCompose(ask, document, clean);
+    const hostPort = await runCompose(ask, document, clean);
     await settle(ask, document, clean);
     const { publicService, publicPort } = payload;
     const endpoint = await findEndpoint(place.engine, owner, machineId, publicService, publicPort);
     if (endpoint === null)
       throw failed(`service ${publicService} has no network by which its port can be reached`);
-    const running: MachineNote = { ...note, phase: "running" };
+    const running: MachineNote = { ...note, phase: "running", ...(hostPort === null ? {} : { hostPort }) };
     notes.write(machineId, running);
     notes.log(machineId, "running");
     return { note: running, endpoint };
@@ -122,7 +122,7 @@ async function runCompose(
   ask: StartAsk,
   document: MachineDocument,
   clean: (text: string) => string,
-): Promise<void> {
+): Promise<number | null> {
   const { place, machineId, hooks, program, socketPath } = ask;
   const { root: _, document: documentPath } = filePlaces(place.folder, machineId);
   const volumes = new Map<string, string[]>();
@@ -130,7 +130,10 @@ async function runCompose(
     if (active && !volumes.has(image.full)) volumes.set(image.full, await ask.images.volumesOf(image));
   const volumesOf = (image: ImageName) => volumes.get(image.full) ?? [];
   for (let tries = 1; ; tries++) {
-    const port = document.publicPortCanBeChosen ? await findPort(machineId) : null;
+    const port = document.publicPortCanBeChosen ? await findPort(place, machineId) : null;
+    // Written before it is used: from here on nobody else is given it.
+    const noted = place.notes.read(machineId);
+    if (port !== null && noted !== null) place.notes.write(machineId, { ...noted, hostPort: port });
     place.writePrivate(documentPath, document.write(volumesOf, port));
     const { code, stderr } = await composeUp({
       program,
@@ -143,7 +146,7 @@ async function runCompose(
       timeoutMs: UP_MS,
       signal: hooks.signal,
     }).finally(() => rmSync(documentPath, { force: true }));
-    if (code === 0) return;
+    if (code === 0) return port;
     if (/port is already allocated|address already in use/.test(stderr) && tries < PORT_TRIES) continue;
     await failWithService(ask, document, clean);
     throw failed(
@@ -164,12 +167,21 @@ function wordsOf(stderr: string, machineId: string): string {
 
 /**
  * The engine would choose a port by itself, and another one whenever it starts the container again, of
- * which the ingress would not hear. So one is looked for, always first the same for a machine.
+ * which the ingress would not hear. So one is looked for, always first the same for a machine. A port
+ * that another machine was given is not taken, also while nothing listens there: the ingress would go
+ * on bringing it the other's visitors, with what they send.
  */
-async function findPort(machineId: string): Promise<number> {
+async function findPort({ notes }: StartAsk["place"], machineId: string): Promise<number> {
   const first = numberOf(machineId, PORTS.count);
+  const others = new Set(
+    notes
+      .list()
+      .filter((id) => id !== machineId)
+      .map((id) => notes.read(id)?.hostPort),
+  );
   for (let step = 0; step < PORTS.count; step++) {
     const port = PORTS.base + ((first + step) % PORTS.count);
+    if (others.has(port)) continue;
     const free = await new Promise<boolean>((resolve) => {
       const server = createServer();
       server.once("error", () => resolve(false));
@@ -201,6 +213,7 @@ async function failWithService(
 ): Promise<void> {
   const { place, machineId } = ask;
   for (const { id, service } of await listContainers(place.engine, place.owner, machineId)) {
+    ask.hooks.signal.throwIfAborted();
     const { State, RestartCount } = await inspectAtRest(place.engine.getContainer(id));
     const awaited = document.services.find(({ name }) => name === service)?.awaitedEnd === true;
     const ended = ["exited", "dead"].includes(State.Status);

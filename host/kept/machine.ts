@@ -103,6 +103,15 @@ export class KeptMachine {
     this.#run();
   }
 
+  refuse(incarnation: number): void {
+    this.#fault = {
+      incarnation,
+      code: "machine.start-failed",
+      detail: "the host cannot take what is to run",
+    };
+    this.#run();
+  }
+
   /** The driver saw it change by itself. */
   changed(state: "running" | "halted" | "gone", detail: string): void {
     const { applied } = this.#entry;
@@ -131,7 +140,7 @@ export class KeptMachine {
     await this.#deps.driver.halt(this.id, this.#entry.record).catch((error) => {
       this.#deps.log("host.kept-halt-failed", { machineId: this.id, error: String(error) });
     });
-    this.#say(this.desired, "starting");
+    this.#say(this.desired, "starting", { idle: true });
   }
 
   #run(): void {
@@ -169,7 +178,8 @@ export class KeptMachine {
       return this.#say(goal, "halted", fault);
     }
     if (this.#payload?.incarnation !== incarnation) {
-      this.#say(goal, "starting", { wantsPayload: true });
+      // An older start may still run until this one can replace it.
+      this.#say(goal, "starting", { wantsPayload: true, ...(this.running ? {} : { idle: true }) });
       this.#askLater();
       return;
     }
@@ -241,12 +251,13 @@ export class KeptMachine {
     state: Observation["state"],
     more: Partial<Observation> = {},
   ): void {
-    const { code, detail, wantsPayload } = more;
+    const { code, detail, wantsPayload, idle } = more;
     this.#deps.report({
       ...{ machineId: this.id, generation, incarnation, state },
       ...(code === undefined ? {} : { code }),
       ...(detail === undefined ? {} : { detail: detail.slice(0, 1000) }),
       ...(wantsPayload === undefined ? {} : { wantsPayload }),
+      ...(idle === undefined ? {} : { idle }),
     });
   }
 

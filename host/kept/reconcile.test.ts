@@ -150,6 +150,20 @@ test("a host that was killed finds what runs and starts nothing twice", async ()
   expect(routes).toMatchObject([{ target: { host: "127.0.0.1" } }]);
 });
 
+test("a host that lost its record of a machine leaves its disk alone, and takes it up when it is wished for", async () => {
+  const id = await up();
+  await host.close();
+  rmSync(join(folder, "kept"), { recursive: true });
+  host = newHost();
+  await host.adopt();
+  expect(driver.disks.has(id)).toBe(true);
+  host.accept([wish(id)], true);
+  await sees(id, "starting");
+  host.give(id, 1, payload());
+  await sees(id, "running");
+  expect(driver.running.size).toBe(1);
+});
+
 test("a host that stops halts its machines, says that they will start, and the next one starts them once", async () => {
   const id = await up();
   await host.suspend();

@@ -44,7 +44,10 @@ export class KeptReconciler {
       driver.onChange((id, { state, detail }) => this.#machines.get(id)?.changed(state, detail));
   }
 
-  /** Before anything is desired: what an earlier process left is found again, what nobody knows is reaped. */
+  /**
+   * Before anything is desired: what an earlier process left is found again. What no record speaks of is
+   * left alone, with its disk: a record may have been lost, and control says what is to go (A).
+   */
   async adopt(): Promise<void> {
     for (const [id, entry] of this.#options.store.entries) {
       const deps = this.#depsOf(entry.desired.spec.isolation);
@@ -55,10 +58,6 @@ export class KeptReconciler {
       this.#machines.set(id, new KeptMachine(id, deps, entry));
     }
     await Promise.all([...this.#machines.values()].map((machine) => machine.adopt()));
-    for (const driver of this.#drivers.values()) {
-      const reaped = await driver.reap(new Set(this.#machines.keys())).catch((error) => String(error));
-      if (reaped !== 0) this.#options.log("host.reaped", { isolation: driver.isolation, reaped });
-    }
   }
 
   accept(batch: readonly Desired[], complete: boolean): void {
@@ -87,6 +86,11 @@ export class KeptReconciler {
 
   give(machineId: string, incarnation: number, payload: Payload): void {
     this.#machines.get(machineId)?.give(incarnation, payload);
+  }
+
+  /** The payload of this start can never be taken. */
+  refuse(machineId: string, incarnation: number): void {
+    this.#machines.get(machineId)?.refuse(incarnation);
   }
 
   /** Every loop ends; machines stay as they are. */

@@ -47,7 +47,13 @@ async function serve(reconciler: KeptReconciler, request: KeptRequest, stream: L
   const { driver } = found;
   switch (request.kind) {
     case "payload":
-      reconciler.give(request.machineId, request.incarnation, await payloadFrom(request, stream));
+      try {
+        reconciler.give(request.machineId, request.incarnation, await payloadFrom(request, stream));
+      } catch (error) {
+        // One that is lost is asked for again; one that can never be taken is not.
+        if (!stream.signal.aborted) reconciler.refuse(request.machineId, request.incarnation);
+        throw error;
+      }
       return {};
     case "containers":
       return driver.containers(request.machineId);

@@ -39,16 +39,19 @@ export async function once(
     });
   }
   const hash = createHash("sha256")
-    .update(canonicalize(call.body) ?? "")
+    // A dry run and the real call are two requests.
+    .update(canonicalize([call.body ?? null, call.query]) ?? "")
     .digest();
-  const claim = await claimKey(db, call.account.id, route, key, hash);
+  // The operator has no account; its keys are its own.
+  const owner = call.principal?.account?.id ?? "operator";
+  const claim = await claimKey(db, owner, route, key, hash);
   if (!claim.mine) return replay(claim, hash);
   try {
     const answer = await work();
-    await settle(db, call.account.id, route, key, answer);
+    await settle(db, owner, route, key, answer);
     return answer;
   } catch (error) {
-    await free(db, call.account.id, route, key);
+    await free(db, owner, route, key);
     throw error;
   }
 }

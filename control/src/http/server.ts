@@ -240,6 +240,13 @@ function faultOf(error: unknown, bodyLimit?: number): Fault {
   if (code === "ENOSPC" || code === "EDQUOT") return new Fault("platform.no-space", {}, { cause: error });
   if (code === "EMFILE" || code === "ENFILE" || code === "ENOMEM")
     return new Fault("platform.overloaded", {}, { cause: error });
+  // PostgreSQL's "data exception": a value that a column cannot hold, such as a NUL byte or a date that is none.
+  if (/^22/.test(code))
+    return new Fault(
+      "request.invalid",
+      { detail: "A value is not one that can be stored." },
+      { cause: error },
+    );
   const gone = unavailable(error);
   if (gone !== null) return gone;
   if (code.startsWith("FST_ERR") && statusCode !== undefined && statusCode < 500) {

@@ -21,7 +21,8 @@ const OVER = { failed: "failed", ended: "ended" } as const;
 
 const TABLE: Record<MachineState, Partial<Record<ObservedKind, MachineState>>> = {
   requested: { starting: "starting", running: "running", halted: "halted", refused: "failed", ...OVER },
-  starting: { running: "running", halted: "halted", ...OVER },
+  // Told again when it begins to cost something.
+  starting: { starting: "starting", running: "running", halted: "halted", ...OVER },
   running: { starting: "starting", halted: "halted", ...OVER },
   halted: { starting: "starting", running: "running", ...OVER },
   ended: {},

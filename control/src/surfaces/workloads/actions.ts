@@ -14,13 +14,13 @@ import type {
 } from "#contract/workloads/workloads.ts";
 import { retakeRoomClause } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { admitClauses } from "../../core/ledger/index.ts";
+import { AFTER_METER, admitClauses, stopMeterClauses } from "../../core/ledger/index.ts";
 import { endClause, haltClause, type MachineRow, startClause } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { asFault } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
-import { type Given, openGiven, requirePlan, sealGiven } from "./payload.ts";
+import { type Given, openGiven, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import { requireWorkload, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
@@ -66,6 +66,7 @@ async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Chan
     files: change.files ?? before.files,
   };
   requirePlan(given);
+  requireFits(given);
   const sealed = await sealGiven(vault, workload.id, given);
   await sql`
     update workloads set payload_sealed = ${sealed}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
@@ -138,7 +139,9 @@ export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Pr
       from locked where machine_id = locked.id and deleted_at is null returning machine_id
     ),
     ${endClause(sql`(select machine_id from gone)`, "api")},
-    ${appendClauses(about(workload, "deleted"), sql`exists (select from gone)`)}
+    -- From here on it costs nothing, also when its host is away and cannot be told.
+    ${stopMeterClauses()},
+    ${appendClauses(about(workload, "deleted"), sql`exists (select from gone) and ${AFTER_METER}`)}
     select exists (select from gone) as gone, (select to_jsonb(machine) from machine) as machine,
       (select count(*) from entry)`.execute(deps.db.run);
   if (!rows[0]!.gone) throw new Fault("workload.not-found");

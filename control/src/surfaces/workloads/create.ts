@@ -12,7 +12,7 @@ import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
-import { checkGiven, type Given, requirePlan, sealGiven } from "./payload.ts";
+import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
 import { findOffer } from "./tiers.ts";
@@ -33,6 +33,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     throw new Fault("workload.tier", { cpus, memory, disk, gpus });
   }
   const { warnings } = requirePlan(given);
+  requireFits(given);
   // Containers are given no gpu by any driver here.
   if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
 

@@ -61,6 +61,21 @@ export function requirePlan(given: Given): Extract<ComposeVerdict, { ok: true }>
   throw new Fault("workload.compose", { detail }, { issues: verdict.violations });
 }
 
+/** What a host takes at most (host/kept/streams.ts), with room for what JSON makes of odd characters. */
+const PAYLOAD_MAX = 24 * 1024 * 1024;
+/** What the container driver takes of the document, which grows by the variables in it. */
+const DOCUMENT_MAX = 4 * 1024 * 1024;
+
+/** Refuses now what no host would ever take. */
+export function requireFits(given: Given): void {
+  const payload = toPayload(given);
+  const large = payload.compose.length > DOCUMENT_MAX || JSON.stringify(payload).length > PAYLOAD_MAX;
+  if (large)
+    throw new Fault("workload.compose", {
+      detail: "with its variables and files filled in it is larger than a machine takes",
+    });
+}
+
 /** For the host: the checked document, never the client's text. */
 export function toPayload(given: Given): Payload {
   const { plan } = requirePlan(given);

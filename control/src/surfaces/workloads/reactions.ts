@@ -13,11 +13,12 @@ export const workloadReactions: KeptReactions = (observation) => {
   const stops = observation.state !== "starting" && observation.state !== "running";
   // A start that we ourselves recorded with the wish is not an event twice.
   const news = kind === "starting" ? sql`w.status <> 'starting'` : sql`true`;
-  // While it starts anew it costs nothing and keeps what was promised to it.
-  const meter =
-    observation.state === "running"
-      ? startMeterClauses({ when: AFTER_ROOM })
-      : stopMeterClauses({ when: AFTER_ROOM, released: stops ? sql`not machine.holds_compute` : sql`false` });
+  // From when anything of it may run: whoever could hold a machine in `starting` would compute for nothing.
+  const costs =
+    observation.state === "running" || (observation.state === "starting" && observation.idle !== true);
+  const meter = costs
+    ? startMeterClauses({ when: AFTER_ROOM })
+    : stopMeterClauses({ when: AFTER_ROOM, released: stops ? sql`not machine.holds_compute` : sql`false` });
   return sql`
     ${eventClauses(kind, error === undefined ? {} : { error }, news)},
     ${meter},

@@ -49,7 +49,8 @@ async function show({ vault, workloads }: Pick<Deps, "vault" | "workloads">, row
   return viewWorkload(row, dockerCompose, workloads);
 }
 
-const CURSOR = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)\|([0-9a-f-]{36})$/;
+const CURSOR =
+  /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)\|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 
 function parseCursor(cursor: string): { createdAt: string; id: string } {
   const match = CURSOR.exec(Buffer.from(cursor, "base64url").toString("latin1"));

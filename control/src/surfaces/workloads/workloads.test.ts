@@ -350,6 +350,84 @@ describe("looking at it", () => {
   });
 });
 
+describe("what was found by attack", () => {
+  it("a key that may only read neither renames, lengthens nor revokes keys, nor renames the account", async () => {
+    const me = await account();
+    const made = await me("POST", "/api/v1/api-keys/create", { name: "r", scopes: ["workloads:read"] });
+    const reader = callerOf(casemate.url, made.body.apiKey);
+    const [full] = (await me("GET", `/api/v1/api-keys/account/${me.id}`)).body;
+    for (const [method, path, body] of [
+      ["PUT", "api-keys/update", { apiKeyId: full.apiKeyId, expiresAt: null }],
+      ["POST", "api-keys/delete", { apiKeyId: full.apiKeyId }],
+      ["PUT", "accounts/update", { accountId: me.id, name: "mine" }],
+    ] as const)
+      expect([path, (await reader(method, `/api/v1/${path}`, body)).status]).toEqual([path, 401]);
+    expect((await me("GET", "/api/v1/workloads/list")).status).toBe(200);
+  });
+
+  it("NUL bytes, dates that are none and sizes beyond all bounds are the caller's fault, not ours", async () => {
+    const me = await account();
+    const cursor = (text: string) => Buffer.from(text).toString("base64url");
+    const replies = [
+      await me("GET", "/api/v1/workloads/list?status=%00"),
+      await me(
+        "GET",
+        `/api/v1/workloads/list?cursor=${cursor(`2024-01-01T00:00:00.000Z|${"-".repeat(36)}`)}`,
+      ),
+      await me(
+        "GET",
+        `/api/v1/workloads/list?cursor=${cursor("2024-02-31T00:00:00.000Z|00000000-0000-4000-8000-000000000000")}`,
+      ),
+      await me("POST", "/api/v1/workloads/create", { ...ASK, name: "a\u0000b" }),
+      await me("POST", "/api/v1/workloads/create", { ...ASK, memory: 1e15 }),
+      await me("POST", "/api/v1/api-keys/create", { name: "a\u0000" }),
+      await admin("POST", "/api/v1/accounts/create", { name: "a\u0000" }),
+    ];
+    expect(replies.map(({ status }) => status)).toEqual(replies.map(() => 400));
+  });
+
+  it("an operator's credit that is repeated with its key counts once, and a dry run is not the real call", async () => {
+    const me = await account(0);
+    const again = { "idempotency-key": `credit-${me.id}` };
+    for (let n = 0; n < 2; n++) {
+      const reply = await admin(
+        "POST",
+        "/api/v1/accounts/add-credits",
+        { accountId: me.id, credits: 5 },
+        again,
+      );
+      expect(reply.status).toBe(200);
+    }
+    expect((await me("GET", "/api/v1/accounts/me")).body.credits).toBe(5);
+    const same = { "idempotency-key": "one" };
+    expect((await me("POST", "/api/v1/workloads/create?dryRun=1", ASK, same)).status).toBe(200);
+    expect((await me("POST", "/api/v1/workloads/create", ASK, same)).status).toBe(409);
+    expect((await me("POST", "/api/v1/workloads/create", ASK)).status).toBe(201);
+    for (const { workloadId } of (await me("GET", "/api/v1/workloads/list")).body)
+      await me("POST", "/api/v1/workloads/delete", { workloadId });
+  });
+
+  it("a machine that is kept in starting is charged while it may run something, and not after its delete", async () => {
+    const me = await account();
+    const slow = { dockerCompose: "services:\n  api:\n    image: slow:1" };
+    const { body } = await me("POST", "/api/v1/workloads/create", { ...ASK, ...slow });
+    const rate = async () => (await me("GET", "/api/v1/accounts/me")).body.creditRate;
+    await expect.poll(rate).toBe(body.creditRate);
+    expect((await me("GET", `/api/v1/workloads/${body.workloadId}`)).body.status).toBe("starting");
+    await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
+    expect(await rate()).toBe(0);
+  });
+
+  it("what grows past what a host takes when its variables are filled in is refused at once", async () => {
+    const me = await account();
+    const lines = Array.from({ length: 60 }, (_, n) => `      V${n}: "$` + '{BIG}"').join("\n");
+    const dockerCompose = `services:\n  api:\n    image: caddy:2\n    environment:\n${lines}`;
+    const envVars = { BIG: "x".repeat(131_000) };
+    const reply = await me("POST", "/api/v1/workloads/create", { ...ASK, dockerCompose, envVars });
+    expect([reply.status, reply.body.kind]).toEqual([400, "DOCKER_COMPOSE"]);
+  });
+});
+
 describe("accounts and keys", () => {
   it("a key that may only read changes nothing, and a revoked one does nothing", async () => {
     const me = await account();

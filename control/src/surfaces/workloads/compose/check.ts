@@ -53,7 +53,8 @@ export type ComposeVerdict =
   | { ok: true; plan: ComposePlan; warnings: Violation[] }
   | { ok: false; violations: Violation[]; warnings: Violation[] };
 
-export const SERVICES_MAX = 64;
+/** Each container costs the host a process of its own, whatever its limits say. */
+export const SERVICES_MAX = 16;
 export const VOLUMES_MAX = 64;
 
 export function checkCompose(ask: ComposeAsk): ComposeVerdict {
@@ -288,6 +289,11 @@ function checkPublic(ask: ComposeAsk, line: number, services: Services, findings
   const profiles = inherited(services, name, "profiles");
   if (Array.isArray(profiles) && profiles.length > 0) {
     refuse("publicContainerName", "The public container's service is in a profile and would not be started.");
+  }
+  const deploy = inherited(services, name, "deploy") as { replicas?: number } | undefined;
+  if (((inherited(services, name, "scale") as number | undefined) ?? deploy?.replicas ?? 1) > 1) {
+    // Each would be given a port by Docker, and another one with every restart.
+    refuse("publicContainerName", "The public container's service can have one container only.");
   }
   if (inherited(services, name, "network_mode") === "none") {
     refuse("publicContainerName", "The public container's service has no network to be reached by.");

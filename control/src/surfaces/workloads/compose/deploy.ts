@@ -6,7 +6,8 @@
 import { type Json, type Place, type Reader, table } from "./place.ts";
 import { readDuration, readSize } from "./quantities.ts";
 
-export const REPLICAS_MAX = 20;
+/** With SERVICES_MAX (check.ts) the number of containers of one machine. */
+export const REPLICAS_MAX = 2;
 export const PIDS_MAX = 1_000_000;
 const CPUS_MAX = 1024;
 
