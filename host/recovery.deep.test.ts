@@ -48,7 +48,7 @@ describeWith([root, bubblewrap], "a host with real sandboxes", () => {
       config,
       JSON.stringify({
         stateFolder: join(folder, "host"),
-        link: { path: join(folder, "link", "control.sock") },
+        linkPath: join(folder, "link", "control.sock"),
         sandboxFolder,
         signer: { folder: join(folder, "signer"), kekPath: join(folder, "kek"), uid: 61_001 },
         ceiling: {

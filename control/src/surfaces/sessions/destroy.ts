@@ -18,8 +18,9 @@ type Needs = Pick<Deps, "db" | "converger" | "watch" | "vault" | "endTimeoutMs">
 
 export async function destroy(deps: Needs, call: Call<typeof destroySession>): Promise<Answer> {
   const { account, params } = call;
-  // Not waited for on disk: nothing is acknowledged before the end itself is.
-  const wished = await wishForEnd(deps.db.soft, account.id, params.id);
+  // Waited for on disk, although nothing is acknowledged yet: a database that dies now would forget the
+  // wish, and this call would wait for an end that nobody wants any more.
+  const wished = await wishForEnd(deps.db.run, account.id, params.id);
   if (wished === null) throw new Fault("session.not-found");
   const { session, machine } = wished;
   if (session.ended_at === null) {
