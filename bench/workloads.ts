@@ -162,8 +162,8 @@ const ROWS = `
       values ($1, $2, 'none', 'bench', '{}', now()) returning id, account_id),
     t as (insert into meters (machine_id, account_id, rate_micros_per_min, state) select id, account_id, 200, 'idle' from m),
     w as (insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
-        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, cost_micros_per_min)
-      select $3::uuid, account_id, id, 'bench', '0.0.1', 'api', 80, 1, 0, 512, 5, $4, $5::bytea, 200 from m returning id, account_id),
+        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, cost_micros_per_min)
+      select $3::uuid, account_id, id, 'bench', '0.0.1', 'api', 80, 1, 0, 512, 5, $4, $5::bytea, $5::bytea, 200 from m returning id, account_id),
     e as (insert into workload_events (workload_id, kind) select id, 'created' from w)
   insert into journal (account_id, seq, type, subject, payload, payload_hash, head)
   select account_id, $6, 'workload.created', id::text, '{}', $7::bytea, $7::bytea from w`;

@@ -69,6 +69,8 @@ create table workloads (
   domain                text not null unique,
   -- The compose file, env values, files and registry logins; vault, opened for its machine only.
   payload_sealed        bytea not null,
+  -- The compose file again, by itself: whoever only looks need not open megabytes of files.
+  compose_sealed        bytea not null,
   -- What may be shown of it.
   env_names             text[] not null default '{}',
   file_names            text[] not null default '{}',

@@ -58,7 +58,12 @@ type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefi
 
 /** The policy looks at the whole again: a variable may change what it looks at. */
 async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Change): Promise<Given> {
-  const before = await openGiven(vault, workload.id, workload.payload_sealed);
+  const { rows } = await sql<{ payload_sealed: Buffer }>`
+    select payload_sealed from workloads where id = ${workload.id}::uuid and deleted_at is null`.execute(
+    db.soft,
+  );
+  if (rows[0] === undefined) throw new Fault("workload.not-found");
+  const before = await openGiven(vault, workload.id, rows[0].payload_sealed);
   const given: Given = {
     ...before,
     dockerCompose: change.dockerCompose ?? before.dockerCompose,
@@ -69,7 +74,7 @@ async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Chan
   requireFits(given);
   const sealed = await sealGiven(vault, workload.id, given);
   await sql`
-    update workloads set payload_sealed = ${sealed}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
+    update workloads set payload_sealed = ${sealed.payload}::bytea, compose_sealed = ${sealed.compose}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
       file_names = ${Object.keys(given.files)}::text[], updated_at = now()
     where id = ${workload.id}::uuid and deleted_at is null`.execute(db.run);
   return given;
@@ -135,7 +140,7 @@ export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Pr
       select id from machines where id = ${workload.machine_id} for update
     ),
     gone as (
-      update workloads set deleted_at = now(), payload_sealed = ''
+      update workloads set deleted_at = now(), payload_sealed = '', compose_sealed = ''
       from locked where machine_id = locked.id and deleted_at is null returning machine_id
     ),
     ${endClause(sql`(select machine_id from gone)`, "api")},

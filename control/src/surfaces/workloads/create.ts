@@ -56,11 +56,11 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     ${admitClauses(admission, sql`exists (select from machine)`)},
     workload as (
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
-        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, env_names, file_names, registry_servers,
+        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
         cost_micros_per_min)
       select ${id}::uuid, ${account.id}, machine.id, ${body.name}, ${body.artifactsVersion}, ${given.publicService},
         ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
-        ${domain}, ${sealed}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
+        ${domain}, ${sealed.payload}::bytea, ${sealed.compose}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
         ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint
       from machine returning id, created_at, updated_at
     ),
@@ -79,7 +79,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const row: WorkloadRow = {
     ...{ id, account_id: account.id, machine_id: machineId, name: body.name, domain, created_at, updated_at },
     ...{ artifacts_version: body.artifactsVersion, status: "scheduled", cost_micros_per_min: rate },
-    ...{ public_service: given.publicService, public_port: given.publicPort, payload_sealed: sealed },
+    ...{ public_service: given.publicService, public_port: given.publicPort, compose_sealed: sealed.compose },
     ...{ cpus: tier.cpus, gpus: tier.gpus, memory_mb: tier.memory_mb, disk_gb: tier.disk_gb },
     env_names: Object.keys(given.envVars),
     file_names: Object.keys(given.files),

@@ -24,8 +24,20 @@ export interface Given {
 
 export const payloadIdentity = (workload: string): string => `workloads/${workload}/payload`;
 
-export const sealGiven = (vault: Vault, workload: string, given: Given): Promise<Buffer> =>
-  vault.seal(payloadIdentity(workload), Buffer.from(JSON.stringify(given)));
+export const composeIdentity = (workload: string): string => `workloads/${workload}/compose`;
+
+/** The whole for the host, and the part that its owner is shown. */
+export async function sealGiven(
+  vault: Vault,
+  workload: string,
+  given: Given,
+): Promise<{ payload: Buffer; compose: Buffer }> {
+  const [payload, compose] = await Promise.all([
+    vault.seal(payloadIdentity(workload), Buffer.from(JSON.stringify(given))),
+    vault.seal(composeIdentity(workload), Buffer.from(given.dockerCompose)),
+  ]);
+  return { payload, compose };
+}
 
 export async function openGiven(vault: Vault, workload: string, sealed: Buffer): Promise<Given> {
   return JSON.parse((await vault.open(payloadIdentity(workload), sealed)).toString());

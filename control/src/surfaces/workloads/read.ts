@@ -4,7 +4,7 @@ import { Fault } from "#contract/errors.ts";
 import type { getWorkload, listWorkloads, listWorkloadsByPost } from "#contract/workloads/workloads.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
-import { openGiven } from "./payload.ts";
+import { composeIdentity } from "./payload.ts";
 import { listWorkloadRows, requireWorkload, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
@@ -45,8 +45,8 @@ export async function list(
 }
 
 async function show({ vault, workloads }: Pick<Deps, "vault" | "workloads">, row: WorkloadRow) {
-  const { dockerCompose } = await openGiven(vault, row.id, row.payload_sealed);
-  return viewWorkload(row, dockerCompose, workloads);
+  const compose = await vault.open(composeIdentity(row.id), row.compose_sealed);
+  return viewWorkload(row, compose.toString(), workloads);
 }
 
 const CURSOR =

@@ -18,7 +18,7 @@ export interface WorkloadRow {
   memory_mb: number;
   disk_gb: number;
   domain: string;
-  payload_sealed: Buffer;
+  compose_sealed: Buffer;
   env_names: string[];
   file_names: string[];
   registry_servers: string[];
@@ -34,7 +34,9 @@ export interface WorkloadRow {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 const COLUMNS = sql`
-  w.*, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
+  w.id, w.account_id, w.machine_id, w.name, w.artifacts_version, w.public_service, w.public_port,
+  w.cpus, w.gpus, w.memory_mb, w.disk_gb, w.domain, w.compose_sealed, w.env_names, w.file_names,
+  w.registry_servers, w.cost_micros_per_min, w.status, w.created_at, w.updated_at, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id`;
 
 export async function requireWorkload(db: Db, account: string, id: string): Promise<WorkloadRow> {
