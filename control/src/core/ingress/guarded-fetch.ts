@@ -29,7 +29,7 @@ export interface GuardedResponse {
   url: string;
 }
 
-const HEADERS_BYTES_MAX = 16 * 1024;
+const HEADERS_BYTES_MAX = 8 * 1024;
 const REDIRECTS = [301, 302, 303, 307, 308];
 /** What goes to the first origin only (A). Others that a caller made up go nowhere else either. */
 const HARMLESS = ["accept", "accept-language", "user-agent"];
