@@ -43,8 +43,8 @@ async function addWorkload(host: string | null): Promise<string> {
     values (${machine}, ${account}, ${host}, '{}', 'workloads', now())`);
   await run(sql`
     insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
-      cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, cost_micros_per_min)
-    values (${id}::uuid, ${account}, ${machine}, 'w', '0.1.0', 'api', 80, 1, 0, 512, 5, ${`${id}.${zone}`}, '', 1)`);
+      cpus, gpus, memory_mb, disk_gb, domain, compose_sealed, payload_sealed, cost_micros_per_min)
+    values (${id}::uuid, ${account}, ${machine}, 'w', '0.1.0', 'api', 80, 1, 0, 512, 5, ${`${id}.${zone}`}, '', '', 1)`);
   return id;
 }
 
