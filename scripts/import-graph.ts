@@ -29,6 +29,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/fleet",
     "control/src/core/ledger",
   ],
+  "control/src/core/ingress": ["contract", "control/src/database"],
   "control/src/http": ["contract", "control/src/database", "control/src/core"],
   "control/src/surfaces/sessions": [
     "contract",
