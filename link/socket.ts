@@ -11,27 +11,23 @@ import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
+import { answerReport } from "./answer-report.ts";
 import { type Backoff, waitMs } from "./backoff.ts";
 import { Connection } from "./connection.ts";
 import { LinkFault, type Message, parseHello, parseMessage } from "./message.ts";
+import { neverOpened } from "./never-opened.ts";
+import { batchCollector, partsOf } from "./parts.ts";
 import {
   type ControlHandlers,
   type ControlLink,
-  FRAME_MAX,
   type HostHandlers,
   type HostLink,
   LINK_VERSION,
-  type LinkStream,
-  type StreamEnd,
 } from "./port.ts";
 
 const HEARTBEAT_MS = 5_000;
 /** Reports of one host waiting for control's handler; a host keeps few in flight, more is a flood. */
 const REPORTS_WAITING_MAX = 256;
-/** Machines a host takes in one desired batch put together from frames. */
-const BATCH_MAX = 100_000;
-/** Room for a list in one frame, the rest of the header aside. */
-const LIST_BYTES = FRAME_MAX / 2;
 
 export interface ListenOptions {
   path: string;
@@ -83,18 +79,7 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
       const hostId = mine!.facts.hostId;
       if (++waiting > REPORTS_WAITING_MAX) throw new LinkFault("link.malformed", "a flood of reports");
       turn = turn.then(async () => {
-        try {
-          await handlers.onObserved(hostId, observations);
-          connection.send({ t: "committed", id } as Message);
-        } catch (error) {
-          fault(error, hostId);
-          const code = (error as { code?: unknown } | null)?.code;
-          connection.send({
-            t: "rejected",
-            id,
-            code: typeof code === "string" ? code : "platform.unexpected",
-          } as Message);
-        }
+        await answerReport({ hostId, connection, handlers, onFault: fault }, id, observations);
         waiting -= 1;
       });
     };
@@ -135,7 +120,7 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
     sendDesired(hostId, batch, complete = false) {
       const connection = members.get(hostId)?.connection;
       if (!connection) return;
-      const parts = packed(batch);
+      const parts = partsOf(batch);
       parts.forEach((part, at) => {
         connection.send({ t: "desired", batch: part, complete, more: at < parts.length - 1 } as Message);
       });
@@ -180,35 +165,6 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
-/** Cuts a list so that each part fits a frame; an empty list is one empty part. */
-function packed<T>(items: T[]): T[][] {
-  const parts: T[][] = [[]];
-  let bytes = 0;
-  for (const item of items) {
-    const size = Buffer.byteLength(JSON.stringify(item)) + 1;
-    if (bytes + size > LIST_BYTES && bytes > 0) {
-      parts.push([]);
-      bytes = 0;
-    }
-    parts.at(-1)!.push(item);
-    bytes += size;
-  }
-  return parts;
-}
-
-function neverOpened(): LinkStream {
-  const end: StreamEnd = { kind: "failed", code: "host.away", detail: "the host is not connected" };
-  return {
-    write: () => Promise.reject(new LinkFault("host.away", "the host is not connected")),
-    finish() {},
-    async *chunks() {},
-    cancel() {},
-    end() {},
-    ended: Promise.resolve(end),
-    signal: AbortSignal.abort(),
-  };
-}
-
 export interface DialOptions {
   path: string;
   facts: HostFacts;
@@ -232,14 +188,10 @@ export function dialSocket(options: DialOptions): HostLink {
 
   const dial = () => {
     const socket: Socket = connect(options.path);
-    let parts: Desired[] = [];
-    const desired = (batch: Desired[], complete: boolean, more: boolean) => {
-      parts = parts.concat(batch);
-      if (parts.length > BATCH_MAX) throw new LinkFault("link.malformed", "a batch without end");
-      if (more) return;
-      const whole = parts;
-      parts = [];
-      handlers.onDesired(whole, complete);
+    const collect = batchCollector();
+    const desired = (part: Desired[], complete: boolean, more: boolean) => {
+      const batch = collect(part, more);
+      if (batch) handlers.onDesired(batch, complete);
     };
     const connection: Connection = new Connection(
       socket,
@@ -303,7 +255,7 @@ export function dialSocket(options: DialOptions): HostLink {
   dial();
   return {
     async report(observations) {
-      await Promise.all(packed(observations).map(reportPart));
+      await Promise.all(partsOf(observations).map(reportPart));
     },
     announce(changed) {
       facts = structuredClone(changed);

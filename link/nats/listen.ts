@@ -17,10 +17,11 @@
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Backoff } from "../backoff.ts";
 import { LinkFault } from "../message.ts";
-import type { ControlHandlers, ControlLink, LinkStream, StreamEnd } from "../port.ts";
+import { neverOpened } from "../never-opened.ts";
+import { partsOf } from "../parts.ts";
+import type { ControlHandlers, ControlLink } from "../port.ts";
 import { enter, type NatsAccess } from "./access.ts";
 import { stayConnected } from "./broker.ts";
-import { partsOf } from "./parts.ts";
 import { Pipe } from "./pipe.ts";
 import { Seat } from "./seat.ts";
 import { callText, downOf, EVERY_HOST, newToken, parseHere, splitSubject, upOf } from "./subjects.ts";
@@ -142,18 +143,5 @@ function meetHosts(
 
   return (reason) => {
     for (const { pipe } of [...meetings.values()]) pipe.destroy(reason);
-  };
-}
-
-function neverOpened(): LinkStream {
-  const end: StreamEnd = { kind: "failed", code: "host.away", detail: "the host is not connected" };
-  return {
-    write: () => Promise.reject(new LinkFault("host.away", "the host is not connected")),
-    finish() {},
-    async *chunks() {},
-    cancel() {},
-    end() {},
-    ended: Promise.resolve(end),
-    signal: AbortSignal.abort(),
   };
 }

@@ -11,6 +11,7 @@
  *     coming back does not buy room. Those of one connection are handled in their order.
  */
 import type { HostFacts, Observation } from "#contract/link/machine.ts";
+import { answerReport } from "../answer-report.ts";
 import type { Connection } from "../connection.ts";
 import { LinkFault, type Message, parseHello } from "../message.ts";
 import { type ControlHandlers, LINK_VERSION } from "../port.ts";
@@ -103,18 +104,8 @@ export class Seat {
   }
 
   async #observe(connection: Connection, id: number, observations: Observation[]): Promise<void> {
-    const { hostId, handlers, onFault } = this.#options;
     try {
-      await handlers.onObserved(hostId, observations);
-      connection.send({ t: "committed", id } as Message);
-    } catch (error) {
-      onFault(error, hostId);
-      const code = (error as { code?: unknown } | null)?.code;
-      connection.send({
-        t: "rejected",
-        id,
-        code: typeof code === "string" ? code : "platform.unexpected",
-      } as Message);
+      await answerReport({ ...this.#options, connection }, id, observations);
     } finally {
       this.#waiting -= 1;
     }

@@ -13,8 +13,8 @@
 import type { HostFacts, Observation } from "#contract/link/machine.ts";
 import type { Connection } from "../connection.ts";
 import { LinkFault, type Message, parseMessage } from "../message.ts";
+import { batchCollector, partsOf } from "../parts.ts";
 import { type HostHandlers, LINK_VERSION } from "../port.ts";
-import { batchCollector, partsOf } from "./parts.ts";
 import { connectionOver, type Pipe } from "./pipe.ts";
 
 export interface TalkOptions {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Lists longer than a frame, in both directions: cut here, put together by whoever receives the last part. */
 import type { Desired } from "#contract/link/machine.ts";
-import { LinkFault } from "../message.ts";
-import { FRAME_MAX } from "../port.ts";
+import { LinkFault } from "./message.ts";
+import { FRAME_MAX } from "./port.ts";
 
 /** Machines in one batch put together from frames; more is a flood. */
 const BATCH_MAX = 100_000;
