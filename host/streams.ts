@@ -25,13 +25,23 @@ export function serveStream(
     stream.end({ kind: "failed", code: "machine.not-running", detail: "the machine is not running" });
     return;
   }
-  serve(machine, request, stream).then(
+  concludeStream(serve(machine, request, stream), log, request, stream);
+}
+
+/** The terminal frame: what the work answered, a driver's own words, or only that it could not be done. */
+export function concludeStream(
+  work: Promise<unknown>,
+  log: HostLog,
+  { kind, machineId }: StreamRequest,
+  stream: LinkStream,
+): void {
+  work.then(
     (trailer) => stream.end(stream.signal.aborted ? { kind: "cancelled" } : { kind: "done", trailer }),
     (error: unknown) => {
       if (stream.signal.aborted) return stream.end({ kind: "cancelled" });
       if (error instanceof DriverFault)
         return stream.end({ kind: "failed", code: error.code, detail: error.message });
-      log("host.stream-failed", { kind: request.kind, machineId: machine.id, error: String(error) });
+      log("host.stream-failed", { kind, machineId, error: String(error) });
       stream.end({ kind: "failed", code: "platform.unexpected", detail: "the host could not do this" });
     },
   );

@@ -7,6 +7,7 @@ import { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "#drivers/driver.ts";
 import type { LinkStream } from "#link/port.ts";
 import type { HostLog } from "../machine.ts";
+import { concludeStream } from "../streams.ts";
 import type { KeptReconciler } from "./reconcile.ts";
 
 type Ask<K extends StreamRequest["kind"]> = Extract<StreamRequest, { kind: K }>;
@@ -25,20 +26,7 @@ export function serveKept(
   request: KeptRequest,
   stream: LinkStream,
 ): void {
-  serve(reconciler, request, stream).then(
-    (trailer) => stream.end(stream.signal.aborted ? { kind: "cancelled" } : { kind: "done", trailer }),
-    (error: unknown) => {
-      if (stream.signal.aborted) return stream.end({ kind: "cancelled" });
-      if (error instanceof DriverFault)
-        return stream.end({ kind: "failed", code: error.code, detail: error.message });
-      log("host.stream-failed", {
-        kind: request.kind,
-        machineId: request.machineId,
-        error: String(error),
-      });
-      stream.end({ kind: "failed", code: "platform.unexpected", detail: "the host could not do this" });
-    },
-  );
+  concludeStream(serve(reconciler, request, stream), log, request, stream);
 }
 
 async function serve(reconciler: KeptReconciler, request: KeptRequest, stream: LinkStream): Promise<unknown> {

@@ -4,6 +4,7 @@ import { Fault } from "#contract/errors.ts";
 import type { getSession, listSessions } from "#contract/sessions/read.ts";
 import { SessionStatus } from "#contract/sessions/vocabulary.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { cursorAt, parseCursor } from "../../http/cursor.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
 import { listSessionRows, requireSession, type SessionRow } from "./rows.ts";
@@ -41,11 +42,11 @@ async function waitFor(
   }
 }
 
-const CURSOR = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)\|(sess_[0-9a-f]{32})$/;
+const ID = /^sess_[0-9a-f]{32}$/;
 
 export async function list(deps: Pick<Deps, "db">, call: Call<typeof listSessions>): Promise<Answer> {
   const { limit = 50, cursor, status } = call.query;
-  const after = cursor === undefined ? null : parseCursor(cursor);
+  const after = cursor === undefined ? null : parseCursor(cursor, ID);
   const rows = await listSessionRows(deps.db.soft, {
     account: call.account.id,
     status: status ?? null,
@@ -59,19 +60,7 @@ export async function list(deps: Pick<Deps, "db">, call: Call<typeof listSession
     status: 200,
     body: {
       sessions: page.map(viewSession),
-      next_cursor: more
-        ? Buffer.from(`${last.created_at.toISOString()}|${last.id}`).toString("base64url")
-        : null,
+      next_cursor: more ? cursorAt(last) : null,
     },
   };
-}
-
-function parseCursor(cursor: string): { createdAt: string; id: string } {
-  const match = CURSOR.exec(Buffer.from(cursor, "base64url").toString("latin1"));
-  const instant = new Date(match?.[1] ?? "");
-  // Dates that only look like dates (31 February) come back as others.
-  if (!match || Number.isNaN(instant.getTime()) || instant.toISOString() !== match[1]) {
-    throw new Fault("request.invalid", { detail: "cursor is not one of ours" });
-  }
-  return { createdAt: match[1]!, id: match[2]! };
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reading workloads: one, and a page of them. */
-import { Fault } from "#contract/errors.ts";
 import type { getWorkload, listWorkloads, listWorkloadsByPost } from "#contract/workloads/workloads.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { cursorAt, parseCursor } from "../../http/cursor.ts";
 import type { Deps } from "./deps.ts";
 import { composeIdentity } from "./payload.ts";
-import { listWorkloadRows, requireWorkload, type WorkloadRow } from "./rows.ts";
+import { listWorkloadRows, requireWorkload, UUID, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "vault" | "workloads">;
@@ -28,13 +28,13 @@ export async function list(
   const rows = await listWorkloadRows(deps.db.soft, {
     account: call.account.id,
     status: status ?? null,
-    after: cursor === undefined ? null : parseCursor(cursor),
+    after: cursor === undefined ? null : parseCursor(cursor, UUID),
     limit: limit + 1,
   });
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   const more = rows.length > limit && last !== undefined;
-  const next = more ? Buffer.from(`${last.created_at.toISOString()}|${last.id}`).toString("base64url") : null;
+  const next = more ? cursorAt(last) : null;
   return {
     status: 200,
     body: await Promise.all(page.map((row) => show(deps, row))),
@@ -47,14 +47,4 @@ export async function list(
 async function show({ vault, workloads }: Pick<Deps, "vault" | "workloads">, row: WorkloadRow) {
   const compose = await vault.open(composeIdentity(row.id), row.compose_sealed);
   return viewWorkload(row, compose.toString(), workloads);
-}
-
-const CURSOR =
-  /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)\|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
-
-function parseCursor(cursor: string): { createdAt: string; id: string } {
-  const match = CURSOR.exec(Buffer.from(cursor, "base64url").toString("latin1"));
-  if (!match || Number.isNaN(Date.parse(match[1]!)))
-    throw new Fault("request.invalid", { detail: "cursor is not one of ours" });
-  return { createdAt: match[1]!, id: match[2]! };
 }

@@ -31,7 +31,7 @@ export interface WorkloadRow {
   ingress: HostFacts["ingress"] | null;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 const COLUMNS = sql`
   w.id, w.account_id, w.machine_id, w.name, w.artifacts_version, w.public_service, w.public_port,
