@@ -24,8 +24,9 @@ import { DEFAULT_CONFIG } from "#control/src/defaults.ts";
 import { readUserConfig } from "#embedded/config.ts";
 import { readHostConfig } from "#host/config.ts";
 import { cloneDatabase } from "#testing/clone-database.ts";
+import { freePort } from "#testing/free-port.ts";
 import { bubblewrap, describeWith, type Requirement, root } from "#testing/requirements.ts";
-import { freePort, startCasemate } from "#testing/running-casemate.ts";
+import { startCasemate } from "#testing/running-casemate.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const UNITS = ["casemate.service", "casemate-control.service", "casemate-host.service"];

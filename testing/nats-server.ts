@@ -4,14 +4,16 @@
  * with the test process, also when that is killed. `kill` is the loss of power; `start` comes back on
  * the same port with the same users, as a service does.
  */
+
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { newNkey } from "#link/nats/access.ts";
 import { natsConfig } from "#link/nats/config.ts";
 import { replaceNatsConfig } from "#link/nats/reload.ts";
+import { freePort } from "./free-port.ts";
 import type { Requirement } from "./requirements.ts";
 
 const READY_MS = 10_000;
@@ -109,15 +111,6 @@ export async function startNatsServer(hostIds: string[], choices: NatsChoices = 
     start,
     stop,
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 function answers(port: number): Promise<boolean> {

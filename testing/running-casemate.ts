@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `./casemate up` as a person starts it, on a state folder of its own. */
+
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import { freePort } from "./free-port.ts";
 import { type Caller, callerOf } from "./installation.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
@@ -82,12 +82,4 @@ async function ready(child: ChildProcess, output: () => string, url: string): Pr
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -8,9 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { freePort } from "#testing/free-port.ts";
 import { commandLine, findProcesses } from "#testing/process-status.ts";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
-import { freePort, startCasemate } from "#testing/running-casemate.ts";
+import { startCasemate } from "#testing/running-casemate.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 

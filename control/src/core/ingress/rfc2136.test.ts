@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Updates against BIND, the server that most operators run, and signatures against `nsupdate`'s. */
+
 import { execFile, spawn } from "node:child_process";
 import { createHmac, randomBytes, randomInt } from "node:crypto";
 import { once } from "node:events";
@@ -9,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, test } from "vitest";
+import { freePort } from "#testing/free-port.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { openZoneUpdater, type ZoneUpdaterOptions } from "./rfc2136.ts";
 import { bind, dig, dnsutils, framed, later, linesOf, statusOf } from "./testing.ts";
@@ -74,14 +76,6 @@ async function tryBind(port: number): Promise<boolean> {
     await sleep(50);
   }
   throw new Error(`named did not start: ${said.slice(-2000)}`);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 const open = (port: number, changes: Partial<ZoneUpdaterOptions> = {}) =>

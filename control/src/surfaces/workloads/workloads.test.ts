@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The road of a workload over HTTP, with a fake engine below the real host, link and ingress. */
+
 import { Resolver } from "node:dns/promises";
 import { request } from "node:https";
-import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
+import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 
 let casemate: Installation;
@@ -270,14 +271,6 @@ describe("what a stranger and a broken request get", () => {
   });
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 describe("its name", () => {
   it("is answered by our name server with its host's address, and is no name any more when it is deleted", async () => {
     const me = await account();
@@ -420,7 +413,7 @@ describe("what was found by attack", () => {
 
   it("what grows past what a host takes when its variables are filled in is refused at once", async () => {
     const me = await account();
-    const lines = Array.from({ length: 60 }, (_, n) => `      V${n}: "$` + '{BIG}"').join("\n");
+    const lines = Array.from({ length: 60 }, (_, n) => `      V${n}: "\${BIG}"`).join("\n");
     const dockerCompose = `services:\n  api:\n    image: caddy:2\n    environment:\n${lines}`;
     const envVars = { BIG: "x".repeat(131_000) };
     const reply = await me("POST", "/api/v1/workloads/create", { ...ASK, dockerCompose, envVars });
