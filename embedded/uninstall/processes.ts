@@ -3,8 +3,9 @@
  * Finding processes by what they are and not by a number that was written down: numbers are given away
  * again. Whoever is found is looked at once more, with its start time, in the moment before it is killed.
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { listPids, tryRead } from "#drivers/sandbox/process-table.ts";
 
 const LOOK_MS = 50;
 
@@ -17,9 +18,7 @@ export interface FoundProcess {
 
 /** Every process for which `belongs` holds, zombies and this one left out. */
 export function findProcesses(belongs: (pid: number) => boolean): FoundProcess[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
+  return listPids()
     .filter((pid) => pid !== process.pid && belongs(pid))
     .flatMap((pid) => look(pid) ?? []);
 }
@@ -81,14 +80,6 @@ function identity(path: string): string | null {
   try {
     const { dev, ino } = statSync(path);
     return `${dev}:${ino}`;
-  } catch {
-    return null;
-  }
-}
-
-export function tryRead(path: string): string | null {
-  try {
-    return readFileSync(path, "latin1");
   } catch {
     return null;
   }
