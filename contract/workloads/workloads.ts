@@ -74,6 +74,7 @@ export const createWorkload = operation({
     "artifact.not-found",
     "ledger.not-enough",
     "fleet.no-capacity",
+    "host.not-ready",
   ],
   idempotent: true,
   example: {

@@ -15,6 +15,8 @@ export interface Fleet {
   place(isolation: Isolation): string;
   /** Hosts connected here that can run the isolation class now. */
   able(isolation: Isolation): string[];
+  /** What the hosts here lack for the isolation class, in their own words; null when one can run it, or says nothing. */
+  missing(isolation: Isolation): string | null;
   holds(hostId: string): boolean;
   held(): string[];
   facts(): HostFacts[];
@@ -41,6 +43,11 @@ export function openFleet(link: () => ControlLink): Fleet {
       return hostIds[Math.floor(Math.random() * hostIds.length)]!;
     },
     able,
+    missing: (isolation) => {
+      if (able(isolation).length > 0) return null;
+      const drivers = [...hosts.values()].flatMap((facts) => facts.drivers);
+      return drivers.find((driver) => driver.isolation === isolation)?.missing ?? null;
+    },
     holds: (hostId) => hosts.has(hostId),
     held: () => [...hosts.keys()],
     facts: () => [...hosts.values()],

@@ -37,6 +37,9 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   // Containers are given no gpu by any driver here.
   if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
 
+  const missing = deps.fleet.missing("container");
+  if (missing !== null) throw new Fault("host.not-ready", { detail: missing });
+
   const id = randomUUID();
   const machineId = makeId("mach");
   const domain = `${id}.${deps.workloads.zone}`;

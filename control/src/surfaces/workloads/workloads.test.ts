@@ -287,6 +287,18 @@ describe("its name", () => {
   });
 });
 
+it("a host without an engine is told of, with what is missing and how to get it", async () => {
+  const lacking = Object.assign(new FakeKeptDriver(), {
+    probe: async () => ({ ready: false, missing: "no engine: apt-get install -y an-engine" }),
+  });
+  await using bare = await startInstallation({ kept: lacking });
+  const operator = callerOf(bare.url, bare.adminKey);
+  const made = await operator("POST", "/api/v1/accounts/create", { name: "a", credits: 100 });
+  const reply = await callerOf(bare.url, made.body.apiToken)("POST", "/api/v1/workloads/create", ASK);
+  expect([reply.status, reply.body.kind]).toEqual([503, "NOT_ENOUGH_RESOURCES"]);
+  expect(reply.body.error).toContain("apt-get install -y an-engine");
+});
+
 describe("looking at it", () => {
   it("dry run says what would be refused and what it would cost, and creates nothing", async () => {
     const me = await account();
