@@ -38,7 +38,8 @@ export const DOCUMENTS: readonly ApiDocument[] = [
     path: "/platform/v1/openapi.json",
     file: "platform.json",
     title: "Casemate platform",
-    description: "What the operator of an installation does with it.",
+    description:
+      "What the operator of an installation does with it, and what happens to an account on any surface.",
     operations: PLATFORM,
     error: ErrorBody,
   },

@@ -8,10 +8,10 @@ import type { ErrorCode } from "./errors.ts";
 
 export type Surface = "sessions" | "workloads" | "platform";
 /**
- * Who may call it: `key` is a key of this surface, `admin` the operator's, `either` one of the two,
- * `public` anyone (limited by address).
+ * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
+ * `admin` the operator's, `either` `key` or `admin`, `public` anyone (limited by address).
  */
-export type Access = "public" | "key" | "admin" | "either" | "signed";
+export type Access = "public" | "key" | "account" | "admin" | "either" | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";
 
 export interface Operation {

@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/core/identity": ["contract", "control/src/database"],
   "control/src/core/vault": ["contract", "control/src/database"],
   "control/src/core/journal": ["contract", "control/src/database"],
+  "control/src/core/events": ["contract", "control/src/database", "control/src/core/journal"],
   "control/src/core/ledger": ["contract", "control/src/database", "control/src/core/identity"],
   "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
   "control/src/core/fleet": ["contract", "link", "control/src/database"],

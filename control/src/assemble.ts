@@ -133,7 +133,7 @@ export async function startControl({
     });
     const zoneNames = await startNames(db, config, log);
     if (zoneNames !== null) undo.push(() => zoneNames.close());
-    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring })];
+    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring, feed })];
     let room = true;
     const app = await createServer({
       hasRoom: () => room,

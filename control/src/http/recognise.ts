@@ -48,17 +48,20 @@ export async function recognise(
     return { principal, account: null, now };
   }
   // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
-  if (principal.surface !== operation.surface || principal.account === null)
+  const { surface, account } = principal;
+  if (account === null || !(operation.access === "account" || surface === operation.surface))
     throw new Fault("identity.unauthorized");
-  if (!covers(principal.scopes, operation)) throw new Fault("identity.unauthorized");
-  const rpm = rpmOf(operation.surface, principal.account.tier);
+  // What is the account's concerns all its surfaces: a key that was narrowed within one must not widen there.
+  const wide = operation.access !== "account" || principal.scopes.includes(`${surface}:*`);
+  if (!wide || !covers(principal.scopes, operation)) throw new Fault("identity.unauthorized");
+  const rpm = rpmOf(surface as Surface, account.tier);
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
-  return { principal, account: principal.account, now };
+  return { principal, account, now };
 }
 
 /** Clients of the workloads surface send their key in a field of its own, or as everybody does. */
-function keyOf({ surface }: Operation, { headers }: FastifyRequest): string | undefined {
-  const own = surface === "workloads" ? headers["x-api-key"] : undefined;
+function keyOf({ surface, access }: Operation, { headers }: FastifyRequest): string | undefined {
+  const own = surface === "workloads" || access === "account" ? headers["x-api-key"] : undefined;
   if (typeof own === "string") return own.trim();
   return /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
 }

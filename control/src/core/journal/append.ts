@@ -26,6 +26,7 @@ export interface JournalEntry {
 export type ComputedEntry = Omit<JournalEntry, "account" | "type" | "subject"> &
   Record<"account" | "type" | "subject", RawBuilder<unknown>>;
 
+/** Says `account subject` of each entry: a hint, which may be lost. */
 export const JOURNAL_CHANNEL = "casemate_journal";
 
 /** Appends and returns the sequence number. Takes the account's lock: call it late in the transaction. */
@@ -55,6 +56,6 @@ export function appendClauses(
       insert into journal (account_id, seq, type, subject, payload, salt, payload_hash, head)
       select ${entry.account}, journal_seq, ${entry.type}, ${entry.subject}, ${text}::json, ${salt}::bytea, ${payloadHash}::bytea, journal_head
       from numbered
-      returning seq, pg_notify(${JOURNAL_CHANNEL}, ${entry.subject})
+      returning seq, pg_notify(${JOURNAL_CHANNEL}, account_id || ' ' || subject)
     )`;
 }

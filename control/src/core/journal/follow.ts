@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Reading the journal of one subject, and waiting for more of it. */
+/** Reading the journal of one subject or one account, and waiting for more of it. */
 import type { Database } from "../../database/open.ts";
 import { JOURNAL_CHANNEL } from "./append.ts";
 
@@ -13,14 +13,14 @@ export interface JournalRow {
 export interface JournalFeed {
   /** Entries of the subject after `seq`, in order. */
   after(account: string, subject: string, seq: number, limit: number): Promise<JournalRow[]>;
-  /** Resolves when something may have been appended to the subject, or after `timeoutMs`. */
-  wait(subject: string, timeoutMs: number, signal: AbortSignal): Promise<void>;
+  /** Resolves when something may have been appended to this subject or account, or after `timeoutMs`. */
+  wait(about: string, timeoutMs: number, signal: AbortSignal): Promise<void>;
 }
 
 export async function openFeed(db: Database): Promise<JournalFeed> {
   const waiting = new Map<string, Set<() => void>>();
-  await db.listen(JOURNAL_CHANNEL, (subject) => {
-    for (const wake of waiting.get(subject) ?? []) wake();
+  await db.listen(JOURNAL_CHANNEL, (payload) => {
+    for (const about of payload.split(" ")) for (const wake of waiting.get(about) ?? []) wake();
   });
   return {
     after: (account, subject, seq, limit) =>
@@ -33,15 +33,15 @@ export async function openFeed(db: Database): Promise<JournalFeed> {
         .orderBy("seq")
         .limit(limit)
         .execute(),
-    wait: (subject, timeoutMs, signal) =>
+    wait: (about, timeoutMs, signal) =>
       new Promise((resolve) => {
-        const set = waiting.get(subject) ?? new Set();
-        waiting.set(subject, set);
+        const set = waiting.get(about) ?? new Set();
+        waiting.set(about, set);
         const done = () => {
           clearTimeout(timer);
           signal.removeEventListener("abort", done);
           set.delete(done);
-          if (set.size === 0) waiting.delete(subject);
+          if (set.size === 0) waiting.delete(about);
           resolve();
         };
         // A notification may be lost while the listener reconnects, so nobody waits on it alone.

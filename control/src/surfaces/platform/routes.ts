@@ -1,29 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The operator's own operations. */
+/** The operator's own operations, and what concerns an account as a whole. */
+import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import { listIssuers as findIssuers } from "../../core/proofs/index.ts";
-import type { KeyRing, Vault } from "../../core/vault/index.ts";
-import type { Database } from "../../database/open.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
-
-export interface PlatformDeps {
-  db: Database;
-  vault: Vault;
-  ring: KeyRing;
-}
+import type { PlatformDeps } from "./deps.ts";
+import * as events from "./events.ts";
 
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
+  route(listEvents, (call) => events.list(deps, call)),
+  route(streamEvents, (call) => events.stream(deps, call)),
+  route(getEvent, (call) => events.read(deps, call)),
 ];
 
-async function issuers({ db }: PlatformDeps): Promise<Answer> {
+async function issuers({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
   return { status: 200, body: await findIssuers(db.soft) };
 }
 
 /** The new key is on disk before anything is wrapped under it; a crash in between leaves both usable. */
-async function rotate({ vault, ring }: PlatformDeps): Promise<Answer> {
+async function rotate({ vault, ring }: Pick<PlatformDeps, "vault" | "ring">): Promise<Answer> {
   await ring.add();
   const rewrapped = await vault.rewrap();
   return { status: 200, body: { key_id: ring.newest().id, rewrapped } };

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Events in the journal. They are readable for 30 days, however long the journal itself is kept. */
+import { type RawBuilder, sql } from "kysely";
+import { EVENT_TYPES, type EventType } from "#contract/platform/vocabulary.ts";
+import type { Db, Tx } from "../../database/open.ts";
+import { type EventRow, journalTypesOf } from "./project.ts";
+
+const READABLE = sql`payload is not null and at > now() - interval '30 days'`;
+const COLUMNS = sql.raw("seq, at, type, subject, payload");
+
+const rowsOf = async (db: Db | Tx, query: RawBuilder<EventRow>): Promise<EventRow[]> =>
+  (await query.execute(db)).rows;
+
+/** Newest first, before `before`. */
+export const listEventRows = (
+  db: Db,
+  account: string,
+  { types, before, limit }: { types: readonly EventType[]; before: number | null; limit: number },
+): Promise<EventRow[]> =>
+  rowsOf(
+    db,
+    sql`
+      select ${COLUMNS} from journal
+      where account_id = ${account} and type = any(${journalTypesOf(types)}) and ${READABLE}
+        and (${before}::bigint is null or seq < ${before}::bigint)
+      order by seq desc limit ${limit}`,
+  );
+
+/** In order, after `seq`. */
+export const eventRowsAfter = (
+  db: Db | Tx,
+  account: string,
+  { types, seq, limit }: { types: readonly EventType[]; seq: number; limit: number },
+): Promise<EventRow[]> =>
+  rowsOf(
+    db,
+    sql`
+      select ${COLUMNS} from journal
+      where account_id = ${account} and type = any(${journalTypesOf(types)}) and ${READABLE} and seq > ${seq}
+      order by seq limit ${limit}`,
+  );
+
+export async function findEventRow(db: Db | Tx, account: string, seq: number): Promise<EventRow | null> {
+  const found = await rowsOf(
+    db,
+    sql`
+      select ${COLUMNS} from journal
+      where account_id = ${account} and seq = ${seq} and type = any(${journalTypesOf(EVENT_TYPES)}) and ${READABLE}`,
+  );
+  return found[0] ?? null;
+}
+
+export interface Readable {
+  /** The newest entry's number. */
+  newest: number;
+  /** True when an event after `seq` can be read no more. */
+  pruned: boolean;
+}
+
+/** Whether somebody who has read up to `seq` has missed something. */
+export async function readableAfter(db: Db, account: string, seq: number): Promise<Readable> {
+  const { rows } = await sql<Readable>`
+    select journal_seq as newest,
+      exists (select from journal j where j.account_id = a.id and j.seq > ${seq}
+        and j.type = any(${journalTypesOf(EVENT_TYPES)}) and not (${READABLE}))
+      or exists (select from journal_checkpoints c where c.account_id = a.id and c.seq > ${seq}) as pruned
+    from accounts a where id = ${account}`.execute(db);
+  return rows[0]!;
+}

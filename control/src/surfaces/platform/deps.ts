@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
+import type { JournalFeed } from "../../core/journal/index.ts";
+import type { KeyRing, Vault } from "../../core/vault/index.ts";
+import type { Database } from "../../database/open.ts";
+
+export interface PlatformDeps {
+  db: Database;
+  vault: Vault;
+  ring: KeyRing;
+  feed: JournalFeed;
+}
