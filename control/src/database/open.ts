@@ -4,12 +4,15 @@
  *
  *  A. Inside `write` only the transaction's handle exists; no remote call happens in there.
  *  B. `soft` commits asynchronously: for what a crash may forget (rate windows, who executes now).
- *     Everything acknowledged to a client goes through `write` or `run`, which wait for the disk.
+ *     Everything acknowledged to a client goes through `write` or `run`, which wait for the disk, or
+ *     is written softly and followed by `settled`: rows that many want are then not locked while the
+ *     disk is waited for, and one wait serves all who wait.
  *  C. A lost connection surfaces as an error of the statement that met it, never as a crash.
  */
 import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import pg from "pg";
 import { Fault } from "#contract/errors.ts";
+import { gather } from "./gather.ts";
 import { migrate } from "./migrate.ts";
 import { isStalePlan, prepareStatements } from "./prepared.ts";
 import type { Tables } from "./tables.ts";
@@ -24,6 +27,8 @@ export interface Database {
   write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** As `run`, with asynchronous commit (B). */
   soft: Db;
+  /** Everything that was committed before the call, softly too and by whomever, is on disk when this resolves. */
+  settled(): Promise<void>;
   /** Calls back on a NOTIFY on the channel; the listener's connection is renewed when it drops. */
   listen(channel: string, heard: (payload: string) => void): Promise<void>;
   ping(): Promise<boolean>;
@@ -75,9 +80,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await Promise.all([run.destroy(), soft.destroy()]);
     throw error;
   }
+  const settle = gather(async (asks: null[]) => {
+    // The log is flushed up to this message, and so with everything before it. It has to be a message
+    // of a transaction: a commit that wrote nothing waits for nothing.
+    await sql`select pg_logical_emit_message(true, 'casemate', '')`.execute(run);
+    return asks;
+  });
   return {
     run,
     soft,
+    settled: () => settle(null).then(() => {}),
     write: (work) => run.transaction().execute(work),
     listen: (channel, heard) => listener.listen(channel, heard),
     ping: () =>

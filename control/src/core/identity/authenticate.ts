@@ -8,7 +8,8 @@
  * nothing and keeps that true if the lookup ever changes.
  */
 import { timingSafeEqual } from "node:crypto";
-import { type RawBuilder, sql } from "kysely";
+import { sql } from "kysely";
+import { gatherFor } from "../../database/gather.ts";
 import type { Db } from "../../database/open.ts";
 import { hashKey } from "./keys.ts";
 
@@ -43,16 +44,8 @@ const KEY_FORM = /^[A-Za-z0-9_-]{16,128}$/;
 export async function authenticate(db: Db, presented: string): Promise<Recognised | null> {
   if (!KEY_FORM.test(presented)) return null;
   const hash = hashKey(presented);
-  const counting = sql`
-    insert into rate_windows (subject, window_start, used)
-    select 'key:' || id, date_trunc('minute', now()), 1 from found
-    on conflict (subject, window_start) do update set used = rate_windows.used + 1
-    returning used, window_start`;
-  const row = await find(db, hash, counting).catch((error) => {
-    if (!isFull(error)) throw error;
-    return find(db, hash, sql`select 0 as used, date_trunc('minute', now()) as window_start`);
-  });
-  if (row === undefined || !timingSafeEqual(row.hash, hash)) return null;
+  const row = await find(db, hash);
+  if (row === null || !timingSafeEqual(row.hash, hash)) return null;
   return {
     principal: {
       keyId: row.key_id,
@@ -82,16 +75,51 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
  */
 const isFull = (error: unknown): boolean => (error as { code?: string }).code === "53100";
 
-async function find(db: Db, hash: Buffer, counting: RawBuilder<unknown>): Promise<Row | undefined> {
+/** Calls that come at once are looked up at once, and each is told its own place in its key's count. */
+const find = gatherFor(async (db: Db, hashes: Buffer[]): Promise<(Row | null)[]> => {
+  const calls = new Map<string, number>();
+  for (const hash of hashes) calls.set(name(hash), (calls.get(name(hash)) ?? 0) + 1);
+  const rows = await findAll(db, calls, true).catch((error) => {
+    if (!isFull(error)) throw error;
+    return findAll(db, calls, false);
+  });
+  const found = new Map(rows.map((row) => [name(row.hash), row]));
+  const later = new Map(calls);
+  return hashes.map((hash) => {
+    const row = found.get(name(hash));
+    if (row === undefined) return null;
+    const left = later.get(name(hash))! - 1;
+    later.set(name(hash), left);
+    return { ...row, used: row.used - left };
+  });
+});
+
+const name = (hash: Buffer): string => hash.toString("latin1");
+
+/** In the order of the keys' ids, so that two processes that count the same keys take turns. */
+const COUNTING = sql`
+  insert into rate_windows (subject, window_start, used)
+  select 'key:' || id, date_trunc('minute', now()), calls from found order by id
+  on conflict (subject, window_start) do update set used = rate_windows.used + excluded.used
+  returning subject, used, window_start`;
+const NOT_COUNTING = sql`
+  select 'key:' || id as subject, 0 as used, date_trunc('minute', now()) as window_start from found`;
+
+async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boolean): Promise<Row[]> {
+  const hashes = [...calls.keys()].map((each) => Buffer.from(each, "latin1"));
   const { rows } = await sql<Row>`
-    with found as (
-      select id, account_id, surface, prefix, hash, scopes from api_keys
-      where hash = ${hash} and revoked_at is null and (expires_at is null or expires_at > now())
-    ), counted as (${counting})
+    with asked as (
+      select * from unnest(${hashes}::bytea[], ${[...calls.values()]}::int[]) as asked (asked_hash, calls)
+    ), found as (
+      select id, account_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
+      where revoked_at is null and (expires_at is null or expires_at > now())
+    ), counted as (${counts ? COUNTING : NOT_COUNTING})
     select f.id as key_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
            a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
-    from found f cross join counted c left join accounts a on a.id = f.account_id`.execute(db);
-  return rows[0];
+    from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`.execute(
+    db,
+  );
+  return rows;
 }
 
 interface Row {

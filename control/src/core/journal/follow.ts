@@ -23,8 +23,8 @@ export async function openFeed(db: Database): Promise<JournalFeed> {
     for (const about of payload.split(" ")) for (const wake of waiting.get(about) ?? []) wake();
   });
   return {
-    after: (account, subject, seq, limit) =>
-      db.run
+    after: async (account, subject, seq, limit) => {
+      const rows = await db.run
         .selectFrom("journal")
         .select(["seq", "at", "type", "payload"])
         .where("account_id", "=", account)
@@ -32,7 +32,12 @@ export async function openFeed(db: Database): Promise<JournalFeed> {
         .where("seq", ">", seq)
         .orderBy("seq")
         .limit(limit)
-        .execute(),
+        .execute();
+      // A number that a crash of the database takes back would be given to something else, which a
+      // reader who has seen it never would.
+      if (rows.length > 0) await db.settled();
+      return rows;
+    },
     wait: (about, timeoutMs, signal) =>
       new Promise((resolve) => {
         const set = waiting.get(about) ?? new Set();

@@ -10,7 +10,7 @@
  *     NIST SP 800-38D for random nonces.
  *  C. Rotation adds a new key-encryption key and wraps every data key again; no value is rewritten.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import type { Db } from "../../database/open.ts";
 import type { KeyRing } from "./key-ring.ts";
@@ -31,15 +31,18 @@ export interface Vault {
 }
 
 export function openVault(db: Db, ring: KeyRing): Vault {
-  const keys = new Map<number, Buffer>();
+  // Ready for use: making one of raw bytes costs more than opening a small value.
+  const keys = new Map<number, KeyObject>();
   let current: { id: number; seals: number } | null = null;
 
-  const dataKey = async (id: number): Promise<Buffer> => {
+  const dataKey = async (id: number): Promise<KeyObject> => {
     const held = keys.get(id);
     if (held) return held;
     const row = await db.selectFrom("vault_data_keys").selectAll().where("id", "=", id).executeTakeFirst();
     if (row === undefined) throw new Error(`data key ${id} is not in the database`);
-    const key = openWith(ring.require(row.kek_id), "vault_data_keys", row.wrapped);
+    const raw = openWith(ring.require(row.kek_id), "vault_data_keys", row.wrapped);
+    const key = createSecretKey(raw);
+    raw.fill(0);
     keys.set(id, key);
     return key;
   };
@@ -49,7 +52,8 @@ export function openVault(db: Db, ring: KeyRing): Vault {
     const { rows } = await sql<{ id: number }>`
       insert into vault_data_keys (kek_id, wrapped)
       values (${kek.id}, ${sealWith(kek.key, "vault_data_keys", key)}) returning id`.execute(db);
-    keys.set(rows[0]!.id, key);
+    keys.set(rows[0]!.id, createSecretKey(key));
+    key.fill(0);
     return rows[0]!.id;
   };
   let making: Promise<number> | null = null;
@@ -97,13 +101,13 @@ export function openVault(db: Db, ring: KeyRing): Vault {
   };
 }
 
-function sealWith(key: Buffer, identity: string, value: Uint8Array): Buffer {
+function sealWith(key: Buffer | KeyObject, identity: string, value: Uint8Array): Buffer {
   const nonce = randomBytes(NONCE);
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(identity));
   return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
 }
 
-function openWith(key: Buffer, identity: string, sealed: Buffer): Buffer {
+function openWith(key: Buffer | KeyObject, identity: string, sealed: Buffer): Buffer {
   const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, NONCE), { authTagLength: TAG });
   decipher.setAAD(Buffer.from(identity)).setAuthTag(sealed.subarray(sealed.length - TAG));
   return Buffer.concat([decipher.update(sealed.subarray(NONCE, sealed.length - TAG)), decipher.final()]);

@@ -72,10 +72,12 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
       (select to_jsonb(machine) from machine) as machine,
       (select created_at from workload) as created_at, (select updated_at from workload) as updated_at`
-    .execute(deps.db.run)
+    .execute(deps.db.soft)
     .catch((error: unknown) => {
       throw asFault(error);
     });
+  // The host's row, which every create wants, is free while the disk is waited for.
+  await deps.db.settled();
   const { machine, created_at, updated_at } = rows[0]!;
   deps.converger.send(machine, call.now);
   const facts = deps.fleet.facts().find(({ hostId }) => hostId === machine.host_id);

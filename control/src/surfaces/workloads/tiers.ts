@@ -4,7 +4,8 @@ import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { createTier, deleteTier, listTiers, updateTier } from "#contract/workloads/catalogue.ts";
 import { MICROS_PER_USD, toMicros, toUnits } from "../../core/ledger/index.ts";
-import type { Database } from "../../database/open.ts";
+import { gatherFor } from "../../database/gather.ts";
+import type { Database, Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { requireSemver } from "./artifacts.ts";
 import type { Deps, WorkloadsConfig } from "./deps.ts";
@@ -58,19 +59,35 @@ export async function remove({ db }: Needs, call: Call<typeof deleteTier>): Prom
   return { status: 200, body: {} };
 }
 
-/** Whether the artifact is offered, and the tier of exactly this size, in one question. */
-export async function findOffer(
-  db: Database,
-  version: string,
-  size: { cpus: number; memory: number; disk: number; gpus: number },
-): Promise<{ known: boolean; tier: TierRow | null }> {
-  requireSemver(version);
-  const { rows } = await sql<{ known: boolean; tier: TierRow | null }>`
-    select exists (select from artifacts where version = ${version} and enabled) as known,
-      (select to_jsonb(t) from workload_tiers t where cpus = ${size.cpus} and memory_mb = ${size.memory}
-        and disk_gb = ${size.disk} and gpus = ${size.gpus}) as tier`.execute(db.soft);
-  return rows[0]!;
+interface Size {
+  cpus: number;
+  memory: number;
+  disk: number;
+  gpus: number;
 }
+
+interface Offer {
+  known: boolean;
+  tier: TierRow | null;
+}
+
+/** Whether the artifact is offered, and the tier of exactly this size, in one question. */
+export async function findOffer(db: Database, version: string, size: Size): Promise<Offer> {
+  requireSemver(version);
+  return find(db.soft, { version, ...size });
+}
+
+const find = gatherFor(async (db: Db, asks: (Size & { version: string })[]): Promise<Offer[]> => {
+  const each = <K extends keyof (typeof asks)[0]>(member: K) => asks.map((ask) => ask[member]);
+  const { rows } = await sql<Offer>`
+    select exists (select from artifacts a where a.version = ask.version and enabled) as known,
+      (select to_jsonb(t) from workload_tiers t where t.cpus = ask.cpus and memory_mb = memory
+        and disk_gb = disk and t.gpus = ask.gpus) as tier
+    from unnest(${each("version")}::text[], ${each("cpus")}::int[], ${each("memory")}::int[], ${each("disk")}::int[],
+      ${each("gpus")}::int[]) with ordinality as ask (version, cpus, memory, disk, gpus, place)
+    order by place`.execute(db);
+  return rows;
+});
 
 function microsOf(credits: number, { microsPerCredit }: WorkloadsConfig): number {
   const micros = toMicros(credits, microsPerCredit);
