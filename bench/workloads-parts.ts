@@ -14,13 +14,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import Fastify from "fastify";
-import { startIngress } from "#host/ingress/ingress.ts";
+import { startIngressProcess } from "#host/ingress/process.ts";
 
 export type PartAsk =
   | { kind: "bare"; json: unknown }
   | { kind: "target" }
   | { kind: "ingress"; port: number };
 export const DOMAIN = "bench.localhost";
+const INGRESS_UID = 63_914;
 
 async function serve(ask: PartAsk): Promise<number> {
   if (ask.kind === "bare") {
@@ -38,12 +39,12 @@ async function serve(ask: PartAsk): Promise<number> {
   }
   const folder = mkdtempSync(join(tmpdir(), "casemate-bench-ingress-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-  const ingress = await startIngress({
-    ...{ folder, host: "127.0.0.1", httpPort: 0, httpsPort: 0, log: () => {} },
-    attester: (_route, _request, response) => void response.end(),
+  const ingress = await startIngressProcess({
+    ...{ folder, uid: INGRESS_UID, host: "127.0.0.1", httpPort: 0, httpsPort: 0, log: () => {} },
+    attester: () => ({ status: 200, contentType: "text/plain", body: "" }),
   });
   const target = { host: "127.0.0.1", port: ask.port };
-  ingress.setRoutes([{ domain: DOMAIN, machineId: `mach_${"0".repeat(32)}`, target }]);
+  await ingress.setRoutes([{ domain: DOMAIN, machineId: `mach_${"0".repeat(32)}`, target }]);
   return ingress.httpPort;
 }
 

@@ -172,6 +172,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
         uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
       },
       proberUid: layout.owners?.prober ?? null,
+      ingressUid: layout.owners?.ingress ?? null,
       traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },
       // Limits are bounds, not reservations: most sandboxes stay far below theirs, so memory is offered
       // sixteen times over. Whoever wants no overcommitment sets memoryTotalMiB to the machine's memory.

@@ -23,6 +23,8 @@ const HostConfig = closed({
   signer: closed({ folder: Path, kekPath: Path, uid: Uid }),
   /** Null: the driver's own choice. */
   proberUid: Type.Union([Uid, Type.Null()]),
+  /** Of the ingress process; null: our own choice. */
+  ingressUid: Type.Union([Uid, Type.Null()]),
   /** Host uids for machines; null: the driver's own choice. */
   uids: Type.Union([closed({ base: Uid, count: AtLeastOne }), Type.Null()]),
   /** Root templates by name. */
@@ -59,6 +61,7 @@ export type HostConfig = Static<typeof HostConfig>;
 
 const DEFAULTS = {
   proberUid: null,
+  ingressUid: null,
   uids: null,
   templates: {},
   traces: { folders: [], logs: [] },

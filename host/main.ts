@@ -17,6 +17,9 @@ import type { HostLog } from "./machine.ts";
 
 closeInherited();
 
+/** When the configuration names none: above the ranges that distributions hand out, and no other part's. */
+const INGRESS_UID = 63_014;
+
 const log: HostLog = (event, facts) => {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...facts })}\n`);
 };
@@ -29,7 +32,7 @@ if (path === undefined) {
   process.exit(2);
 }
 
-const { sandboxFolder, proberUid, uids, templates, traces, kept, linkPath, nats, ...config } =
+const { sandboxFolder, proberUid, ingressUid, uids, templates, traces, kept, linkPath, nats, ...config } =
   readHostConfig(path);
 mkdirSync(config.stateFolder, { recursive: true, mode: 0o700 });
 const stop = new Promise<string>((resolve) => {
@@ -46,7 +49,11 @@ const host = await startHost({
   ...config,
   link: meetingOf(linkPath, natsAccess(nats)),
   ...(kept !== null && {
-    kept: { ...kept, drivers: [new DockerDriver({ ...kept.docker, owner })] },
+    kept: {
+      ...kept,
+      ingressUid: ingressUid ?? INGRESS_UID,
+      drivers: [new DockerDriver({ ...kept.docker, owner })],
+    },
   }),
   drivers: [
     new SandboxDriver({

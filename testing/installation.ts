@@ -121,6 +121,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
               drivers: [options.kept],
               ceiling: { cpuMillis: 16_000, memoryMiB: 32_768, diskMiB: 1_048_576 },
               ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+              ingressUid: 63_914,
               haltOnStop: false,
             },
           }),

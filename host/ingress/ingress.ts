@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where strangers come in: HTTP and HTTPS to the public port of the machines of this host.
+ * Where strangers come in: HTTP and HTTPS to the public port of the machines of this host. This runs in
+ * a process of its own (main.ts), which the host starts and answers (process.ts).
  *
- *   listen -> (TLS by server name: leaves.ts) -> admission.ts -> the attester
- *                                                             -> a refusal (refusal.ts)
- *                                                             -> exchange.ts | tunnel.ts -> machine
+ *   listen -> (TLS by server name: contexts.ts) -> admission.ts -> the attester
+ *                                                               -> a refusal (refusal.ts)
+ *                                                               -> exchange.ts | tunnel.ts -> machine
  *
  *  A. Nothing is served for a name without a route: no certificate, no answer but one and the same 404.
  *  B. A request belongs to the route it found at its head. `setRoutes` replaces the table in one step;
@@ -17,43 +18,36 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { admit } from "./admission.ts";
-import { openAuthority } from "./authority.ts";
 import { Connections } from "./connections.ts";
+import { Contexts, TLS } from "./contexts.ts";
 import { carry, type ExchangeDeps } from "./exchange.ts";
-import { Leaves, TLS } from "./leaves.ts";
-import { LIMITS, type Limits } from "./limits.ts";
+import type { Limits } from "./limits.ts";
+import type { AttesterAnswer, AttesterAsk, IngressEvent, ServedLeaf } from "./messages.ts";
 import { Pools } from "./pools.ts";
 import { letContinue, refuse } from "./refusal.ts";
 import { domainOf, type IngressRoute, RouteTable } from "./routes.ts";
 import { lastAnswer, tunnel } from "./tunnel.ts";
 
-export type { IngressRoute } from "./routes.ts";
-
 export interface IngressOptions {
-  /** Folder (0700) for the authority's key and certificate. */
-  folder: string;
   /** Address to bind to. */
   host: string;
   /** 0: any free one; of httpsPort too. */
   httpPort: number;
   httpsPort: number;
-  log(event: string, facts: Record<string, unknown>): void;
-  /**
-   * Answers `/nilcc/*` for a domain, in whatever state its machine is. `request.url` is the path as
-   * resolved, so that there is one spelling to look for.
-   */
-  attester(route: IngressRoute, request: IncomingMessage, response: ServerResponse): void;
+  log(event: IngressEvent, facts: Record<string, string>): void;
+  /** Asked only for domains with a route; null when there is no certificate for one. */
+  findLeaf(domain: string): Promise<ServedLeaf | null>;
+  /** Answers `/nilcc/*` for a domain, in whatever state its machine is. */
+  attester(ask: AttesterAsk): Promise<AttesterAnswer>;
+  /** Known before the first connection is taken. */
+  routes: readonly IngressRoute[];
   now?: () => Date;
-  limits?: Partial<Limits>;
+  limits: Limits;
 }
 
 export interface Ingress {
   readonly httpPort: number;
   readonly httpsPort: number;
-  /** PEM of our own authority, for download. */
-  readonly caPem: string;
-  /** SHA-256 of the SPKI of the certificate served for a domain, hex; null for a domain without a route. */
-  spkiSha256(domain: string): Promise<string | null>;
   /** Throws, and changes nothing, when a domain is malformed or comes twice. */
   setRoutes(routes: readonly IngressRoute[]): void;
   close(): Promise<void>;
@@ -63,15 +57,12 @@ export interface Ingress {
 const UNREACHABLE_LOGGED_MS = 60_000;
 
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
-  const now = options.now ?? (() => new Date());
-  const limits = { ...LIMITS, ...options.limits };
-  const { authority, made } = await openAuthority(options.folder, now());
-  if (made) options.log("ingress.authority-made", { folder: options.folder });
-
+  const { limits, findLeaf, now = () => new Date() } = options;
   const table = new RouteTable();
+  table.replace(options.routes);
   const pools = new Pools(limits);
   const isServed = (domain: string) => table.find(domain) !== undefined;
-  const leaves = new Leaves({ authority, isServed, now, log: options.log });
+  const contexts = new Contexts({ findLeaf, isServed, now });
   const door = new Door(options, table, {
     limits,
     pools,
@@ -100,8 +91,8 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     handshakeTimeout: limits.handshakeMs,
     // There is no certificate but by name: a handshake without one, or with a stranger's, finds none.
     SNICallback: (name, done) => {
-      leaves.find(domainOf(name) ?? "").then(
-        (leaf) => done(null, leaf?.context),
+      contexts.find(domainOf(name) ?? "").then(
+        (context) => done(null, context ?? undefined),
         () => done(null),
       );
     },
@@ -139,11 +130,9 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   return {
     httpPort: (plain.address() as AddressInfo).port,
     httpsPort: (secure.address() as AddressInfo).port,
-    caPem: authority.caPem,
-    spkiSha256: async (domain) => (await leaves.find(domain))?.key.spkiSha256 ?? null,
     setRoutes(routes) {
       table.replace(routes);
-      leaves.prune();
+      contexts.prune();
       pools.keepOnly(table.all());
     },
     close,
@@ -201,17 +190,26 @@ class Door {
     response.on("close", () => this.#leave(admission.route.domain));
     if (admission.to === "machine") return carry(this.#deps, request, response, admission);
     letContinue(request, response);
-    request.url = admission.url;
-    this.#attest(admission.route, request, response);
+    this.#attest(admission.route, admission.url, request, response);
   }
 
-  #attest(route: IngressRoute, request: IncomingMessage, response: ServerResponse): void {
+  #attest(
+    { domain, machineId }: IngressRoute,
+    url: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ) {
     request.on("error", () => {});
-    Promise.try(() => this.#options.attester(route, request, response)).catch((error: unknown) => {
-      this.#options.log("ingress.attester-failed", { machineId: route.machineId, error: String(error) });
-      if (response.headersSent) request.socket.destroy();
-      else refuse(request, response, "attester-failed");
-    });
+    Promise.try(() => this.#options.attester({ domain, method: request.method!, url })).then(
+      ({ status, contentType, body }) =>
+        response
+          .writeHead(status, { "Content-Type": contentType, "Content-Length": Buffer.byteLength(body) })
+          .end(body),
+      (error: unknown) => {
+        this.#options.log("ingress.attester-failed", { machineId, error: String(error) });
+        refuse(request, response, "attester-failed");
+      },
+    );
   }
 
   #upgrade(request: IncomingMessage, duplex: Duplex, head: Buffer) {

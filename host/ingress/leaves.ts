@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The certificates we serve, made when first asked for and kept in memory.
+ * The certificates that are served, made in the host when the ingress first asks for them, and kept in
+ * memory. The authority's key stays here; the ingress is given a leaf's.
  *
  *  A. Only a domain with a route has one. A stranger who asks for names of their own making has us
  *     neither sign nor remember anything.
@@ -9,23 +10,23 @@
  *     a key that changed under open connections would make honest reports look false.
  *  D. The old one serves while the next is signed; only an expired one is waited for.
  */
-import { constants } from "node:crypto";
-import { createSecureContext, type SecureContext } from "node:tls";
 import { type Authority, type LeafKey, newLeafKey } from "./authority.ts";
+import type { ServedLeaf } from "./messages.ts";
 
 const RENEW_BEFORE_MS = 10 * 24 * 60 * 60 * 1000;
 
-export const TLS = {
-  minVersion: "TLSv1.2",
-  // TLS 1.2 lets a client ask for one handshake after another on a connection: it costs us far more than them.
-  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-} as const;
-
 interface Leaf {
   key: LeafKey;
-  context: SecureContext;
+  certificatePem: string;
   notAfter: Date;
 }
+
+export const served = ({ key, certificatePem, notAfter }: Leaf): ServedLeaf => ({
+  keyPem: key.keyPem,
+  certificatePem,
+  notAfterMs: notAfter.getTime(),
+  freshUntilMs: notAfter.getTime() - RENEW_BEFORE_MS,
+});
 
 export interface LeavesOptions {
   authority: Authority;
@@ -73,8 +74,7 @@ export class Leaves {
     try {
       const key = old?.key ?? (await newLeafKey());
       const { certificatePem, notAfter } = await authority.sign(domain, key, now());
-      const context = createSecureContext({ ...TLS, key: key.keyPem, cert: certificatePem });
-      const leaf: Leaf = { key, context, notAfter };
+      const leaf: Leaf = { key, certificatePem, notAfter };
       if (isServed(domain)) this.#kept.set(domain, leaf);
       log("ingress.certificate-made", {
         domain,

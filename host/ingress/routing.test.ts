@@ -67,9 +67,9 @@ describe.each(["http", "https"] as const)("over %s", (scheme) => {
 
   test("the attester answers for a stopped machine too, and its fault is not the client's wait", async () => {
     const gate = await ingress({
-      attester: async (_route, asked, response) => {
-        if (asked.url === "/nilcc/late") throw new Error("secret");
-        response.end("report");
+      attester: async ({ url }) => {
+        if (url === "/nilcc/late") throw new Error("secret");
+        return { status: 200, contentType: "text/plain", body: "report" };
       },
     });
     gate.setRoutes([route(null)]);

@@ -16,7 +16,12 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { afterEach } from "vitest";
-import { type Ingress, type IngressOptions, type IngressRoute, startIngress } from "./ingress.ts";
+import { openAuthority } from "./authority.ts";
+import { type IngressOptions, startIngress } from "./ingress.ts";
+import { Leaves, served } from "./leaves.ts";
+import { LIMITS, type Limits } from "./limits.ts";
+import type { IngressProcess } from "./process.ts";
+import type { IngressRoute } from "./routes.ts";
 
 export const DOMAIN = "a.workloads.test";
 export const MACHINE = "mach_a";
@@ -25,6 +30,8 @@ const undo: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
+
+export const undoLater = (step: () => Promise<unknown> | unknown) => void undo.push(step);
 
 export function scratch(): string {
   const folder = mkdtempSync(join(tmpdir(), "casemate-ingress-"));
@@ -37,23 +44,49 @@ export interface Logged {
   facts: Record<string, unknown>;
 }
 
-export async function ingress(
-  changes: Partial<IngressOptions> = {},
-): Promise<Ingress & { logged: Logged[]; folder: string }> {
+/** What the tests see of an ingress, in this process or in its own. */
+export type Gate = Pick<IngressProcess, "httpPort" | "httpsPort" | "caPem">;
+
+type Changes = Partial<Omit<IngressOptions, "limits">> & { folder?: string; limits?: Partial<Limits> };
+
+/** The ingress and the host's part in one process, so that a clock and an attester can be given. */
+export async function ingress(changes: Changes = {}) {
   const logged: Logged[] = [];
-  const folder = changes.folder ?? join(scratch(), "ca");
+  const log = (event: string, facts: Record<string, unknown>) => void logged.push({ event, facts });
+  const { folder = join(scratch(), "ca"), now = () => new Date() } = changes;
+  const { authority, made } = await openAuthority(folder, now());
+  if (made) log("ingress.authority-made", {});
+  let domains = new Set<string>();
+  const leaves = new Leaves({ authority, isServed: (domain) => domains.has(domain), now, log });
   const started = await startIngress({
-    folder,
     host: "127.0.0.1",
     httpPort: 0,
     httpsPort: 0,
-    log: (event, facts) => logged.push({ event, facts }),
-    attester: (route, asked, response) => response.end(`attester of ${route.domain} at ${asked.url}`),
+    log,
+    routes: [],
+    findLeaf: async (domain) => {
+      const leaf = await leaves.find(domain);
+      return leaf && served(leaf);
+    },
+    attester: async ({ domain, url }) => ({
+      status: 200,
+      contentType: "text/plain",
+      body: `attester of ${domain} at ${url}`,
+    }),
     ...changes,
-    limits: { closeMs: 100, ...changes.limits },
+    limits: { ...LIMITS, closeMs: 100, ...changes.limits },
   });
   undo.push(() => started.close());
-  return Object.assign(started, { logged, folder });
+  return {
+    ...started,
+    ...{ logged, folder, caPem: authority.caPem },
+    spkiSha256: async (domain: string) => (await leaves.find(domain))?.key.spkiSha256 ?? null,
+    setRoutes(routes: readonly IngressRoute[]) {
+      started.setRoutes(routes);
+      domains = new Set(routes.map(({ domain }) => domain));
+      leaves.prune();
+    },
+  };
 }
 
 export function route(target: { port: number } | null, changes: Partial<IngressRoute> = {}): IngressRoute {
@@ -140,7 +173,7 @@ export interface Ask {
 }
 
 /** One request on a connection of its own; a client that trusts our authority alone. */
-export function ask(to: Ingress, scheme: "http" | "https", what: Ask = {}): Promise<Answer> {
+export function ask(to: Gate, scheme: "http" | "https", what: Ask = {}): Promise<Answer> {
   const host = what.host ?? DOMAIN;
   const options = {
     host: "127.0.0.1",
@@ -169,11 +202,7 @@ export async function answerTo(outgoing: ReturnType<typeof request>): Promise<An
 }
 
 /** A connection to write on by hand, through either port. */
-export async function dial(
-  to: Ingress,
-  scheme: "http" | "https",
-  localAddress = "127.0.0.1",
-): Promise<Socket> {
+export async function dial(to: Gate, scheme: "http" | "https", localAddress = "127.0.0.1"): Promise<Socket> {
   const socket =
     scheme === "http"
       ? connect({ host: "127.0.0.1", port: to.httpPort, localAddress, allowHalfOpen: true })

@@ -9,18 +9,17 @@ import { text } from "node:stream/consumers";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { expect, test } from "vitest";
 import { describeWith } from "#testing/requirements.ts";
-import type { Ingress } from "./ingress.ts";
-import { ask, DOMAIN, dial, ingress, machine, route, scratch, textOf } from "./testing.ts";
+import { ask, DOMAIN, dial, type Gate, ingress, machine, route, scratch, textOf } from "./testing.ts";
 
 const DAY_MS = 86_400_000;
 
-async function handshake(to: Ingress, options: ConnectionOptions): Promise<TLSSocket> {
+async function handshake(to: Gate, options: ConnectionOptions): Promise<TLSSocket> {
   const socket = connect({ host: "127.0.0.1", port: to.httpsPort, ca: to.caPem, ...options });
   await once(socket, "secureConnect");
   return socket;
 }
 
-async function certificateOf(to: Ingress, name = DOMAIN): Promise<X509Certificate> {
+async function certificateOf(to: Gate, name = DOMAIN): Promise<X509Certificate> {
   const socket = await handshake(to, { servername: name });
   const certificate = socket.getPeerX509Certificate()!;
   socket.destroy();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Puts the kept half of a host together: drivers, their reconciler, and the ingress in front. */
-import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { Desired, HostFacts } from "#contract/link/machine.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
-import { type IngressRoute, startIngress } from "../ingress/ingress.ts";
+import type { AttesterAnswer } from "../ingress/messages.ts";
+import { startIngressProcess } from "../ingress/process.ts";
+import type { IngressRoute } from "../ingress/routes.ts";
 import type { HostLog } from "../machine.ts";
 import type { Reports } from "../report.ts";
 import { KeptReconciler } from "./reconcile.ts";
@@ -16,6 +17,8 @@ export interface KeptHostOptions {
   ceiling: { cpuMillis: number; memoryMiB: number; diskMiB: number };
   /** Where strangers come in; ports 0 for any that is free. */
   ingress: { host: string; httpPort: number; httpsPort: number };
+  /** The ingress process's own, when this one is root. */
+  ingressUid: number;
   /** Halts them when the host stops; they come up again with the next start. Otherwise they run on. */
   haltOnStop: boolean;
 }
@@ -35,12 +38,13 @@ export async function startKept(
   reports: Pick<Reports, "add">,
   log: HostLog,
 ): Promise<Kept> {
-  const { drivers, ceiling, ingress: where, haltOnStop } = options;
-  const ingress = await startIngress({
+  const { drivers, ceiling, ingress: where, ingressUid, haltOnStop } = options;
+  const ingress = await startIngressProcess({
     ...where,
+    uid: ingressUid,
     folder: join(stateFolder, "ingress"),
     log,
-    attester: (route, _request, response) => answerUnattested(route, response),
+    attester: unattested,
   });
   const reconciler = new KeptReconciler({
     store: new KeptStore(join(stateFolder, "kept")),
@@ -97,7 +101,7 @@ function refusal(
 }
 
 /** A container has no evidence of its own: the operator of this host sees into it, and the answer says so. */
-function answerUnattested(route: IngressRoute, response: ServerResponse): void {
+function unattested(route: IngressRoute): AttesterAnswer {
   const body = JSON.stringify({
     platform: "container",
     hardware: false,
@@ -107,5 +111,5 @@ function answerUnattested(route: IngressRoute, response: ServerResponse): void {
     note: "This workload runs in containers on its host. Nothing keeps the host's operator out of it.",
     domain: route.domain,
   });
-  response.writeHead(200, { "content-type": "application/json; charset=utf-8" }).end(body);
+  return { status: 200, contentType: "application/json; charset=utf-8", body };
 }

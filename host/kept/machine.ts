@@ -29,8 +29,8 @@ export interface KeptDeps {
   store: KeptStore;
   driver: KeptDriver;
   report(observation: Observation): void;
-  /** The endpoint or the domains of a machine changed. */
-  onRoute(): void;
+  /** The endpoint or the domains of a machine changed. Resolves when strangers are led by it. */
+  onRoute(): void | Promise<void>;
   onGone(machineId: string): void;
   log: HostLog;
 }
@@ -197,7 +197,7 @@ export class KeptMachine {
       this.#fault = null;
       await this.#store({ record, applied: { incarnation, state: "running" } });
       this.#payload = null; // E
-      this.#deps.onRoute();
+      await this.#deps.onRoute();
       this.#say(goal, "running");
     } catch (error) {
       this.#endpoint = null;
@@ -225,14 +225,14 @@ export class KeptMachine {
     this.#payload = null;
     this.#endpoint = null;
     await this.#store({ applied: { incarnation, state: "halted" } });
-    this.#deps.onRoute();
+    await this.#deps.onRoute();
     await this.#deps.driver.halt(this.id, this.#entry.record);
   }
 
   async #remove(goal: Desired): Promise<void> {
     this.#payload = null;
     this.#endpoint = null;
-    this.#deps.onRoute();
+    await this.#deps.onRoute();
     await this.#deps.driver.remove(this.id, this.#entry.record);
     this.#deps.store.drop(this.id);
     this.#closed = true;

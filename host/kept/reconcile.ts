@@ -25,7 +25,8 @@ export interface KeptOptions {
   store: KeptStore;
   drivers: KeptDriver[];
   report(observation: Observation): void;
-  onRoutes(routes: KeptRoute[]): void;
+  /** Resolves when the ingress goes by them. */
+  onRoutes(routes: KeptRoute[]): void | Promise<void>;
   log: HostLog;
   /** Why a wish for a machine to be up is above what the host's operator allows; undefined when it fits. */
   refusal(desired: Desired, others: Desired[]): string | undefined;

@@ -48,6 +48,7 @@ function hostAt(
       drivers: [driver],
       ceiling: { cpuMillis: 32_000, memoryMiB: 65_536, diskMiB: 1_048_576 },
       ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+      ingressUid: 63_914,
       haltOnStop: false,
     },
   });
