@@ -2,6 +2,8 @@
 /** The API documents: which operations each holds, where it is served and the file it is committed as. */
 import type { Operation } from "./operation.ts";
 import { PLATFORM } from "./platform/index.ts";
+import { REGISTRY } from "./registry/index.ts";
+import { ErrorBody as RegistryErrorBody } from "./registry/vocabulary.ts";
 import { SESSIONS } from "./sessions/index.ts";
 import { ErrorBody } from "./sessions/vocabulary.ts";
 import { WORKLOADS } from "./workloads/index.ts";
@@ -33,6 +35,15 @@ export const DOCUMENTS: readonly ApiDocument[] = [
       "Docker-compose files on hosts, behind TLS, paid by the minute. Keys go into `x-api-key` or `Authorization: Bearer`.",
     operations: WORKLOADS,
     error: WorkloadsErrorBody,
+  },
+  {
+    path: "/registry/openapi.json",
+    file: "registry.json",
+    title: "Casemate registry",
+    description:
+      "Images for workloads, after the OCI Distribution Specification 1.1. The password is a key of the workloads surface, the user's name anything.",
+    operations: REGISTRY,
+    error: RegistryErrorBody,
   },
   {
     path: "/platform/v1/openapi.json",

@@ -6,7 +6,7 @@
 import type { Static, TObject, TSchema } from "typebox";
 import type { ErrorCode } from "./errors.ts";
 
-export type Surface = "sessions" | "workloads" | "platform";
+export type Surface = "sessions" | "workloads" | "platform" | "registry";
 /**
  * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
  * `admin` the operator's, `either` `key` or `admin`, `public` anyone (limited by address).
@@ -17,8 +17,8 @@ export type BodyKind = "json" | "bytes" | "none" | "raw";
 export interface Operation {
   id: string;
   surface: Surface;
-  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-  /** With `:name` parameters; a last `*` takes the rest of the path. */
+  method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** With `:name` parameters; a last `*` takes the rest of the path. On the registry surface `:name` spans slashes. */
   path: string;
   access: Access;
   /** The scope a key needs; a key made for the surface has all of that surface's scopes unless narrowed. */

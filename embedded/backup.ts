@@ -4,7 +4,8 @@
  * while casemate runs, by PostgreSQL's own online backup (pg_backup_start/stop), and while it does not.
  *
  *  A. Keys are copied after the database: a key ring only grows, so the later copy opens everything
- *     that the earlier one holds.
+ *     that the earlier one holds. So are blobs: what the database names is kept for a day after nothing
+ *     names it any more (registry.collectAfterMs).
  *  B. The file holds every key of the installation; it is written 0600 and is as secret as the folder.
  *  C. A restore goes into a folder that is not there yet. Sessions that lived at backup time are ended
  *     by the host's recovery at the next start, with a proof that says so.
@@ -26,7 +27,7 @@ import { dirname, join, resolve } from "node:path";
 import pg from "pg";
 import { lockFolder } from "./lock.ts";
 
-const KEPT = ["control", "host", "signer", "keys", "config", "admin.key", "version"];
+const KEPT = ["control", "blobs", "host", "signer", "keys", "config", "admin.key", "version"];
 
 export async function backup(state: string, target: string): Promise<void> {
   if (!existsSync(join(state, "version"))) throw new Error(`${state} is not a state folder`);

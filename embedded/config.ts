@@ -155,6 +155,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
         databaseSocket === null ? {} : { socket: databaseSocket, user: CONTROL_ROLE, name: "casemate" },
       link: { socket },
       folder: layout.path("control"),
+      blobs: { folder: layout.path("blobs") },
       instance: admin.instance,
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
     },

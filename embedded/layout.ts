@@ -8,6 +8,7 @@
  *             lock
  *             postgres/            the database                       uid database
  *             control/             control's key ring                 uid control
+ *             blobs/               what clients store                 uid control
  *             run/                 control's link socket              uid control
  *             config/              what control is told               the caller; files: uid control
  *             host/                the host's records and its key     the caller
@@ -56,6 +57,7 @@ export function prepareLayout(folder: string): Layout {
     if (owner !== null) chownSync(path(name), owner.uid, owner.gid);
   };
   make("control", 0o700, owners?.control ?? null);
+  make("blobs", 0o700, owners?.control ?? null);
   make("run", 0o700, owners?.control ?? null);
   make("logs", 0o750, null);
   make("host", 0o700, null);

@@ -193,7 +193,7 @@ function startControl(
                 readable: [ROOT, layout.path("config"), ...(databaseSocket === null ? [] : [databaseSocket])],
                 // The default state folder lies inside the program's.
                 hidden: [layout.state],
-                writable: [layout.path("control"), layout.path("run")],
+                writable: [layout.path("control"), layout.path("blobs"), layout.path("run")],
                 ownProcesses: true,
               },
         stdio: ["pipe", "pipe", "pipe"],

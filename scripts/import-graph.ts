@@ -30,6 +30,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/fleet",
     "control/src/core/ledger",
   ],
+  "control/src/blobs": ["contract", "control/src/database"],
   "control/src/core/ingress": ["contract", "control/src/database"],
   "control/src/http": ["contract", "control/src/database", "control/src/core"],
   "control/src/surfaces/sessions": [
@@ -43,6 +44,13 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/surfaces/workloads": [
     "contract",
     "link",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
+  "control/src/surfaces/registry": [
+    "contract",
+    "control/src/blobs",
     "control/src/core",
     "control/src/database",
     "control/src/http",

@@ -88,6 +88,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     },
     link: { socket: join(folder, "link.sock"), nats: NO_NATS },
     folder,
+    blobs: { folder: join(folder, "blobs") },
     operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
     replica: options.replica ?? "test-1",
     log: { level: (process.env.CASEMATE_TEST_LOG ?? "error") as ControlConfig["log"]["level"] },

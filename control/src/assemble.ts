@@ -10,6 +10,8 @@ import { listenNats } from "#link/nats/listen.ts";
 import type { ControlHandlers, ControlLink } from "#link/port.ts";
 import { several } from "#link/several.ts";
 import { listenSocket } from "#link/socket.ts";
+import { collectStrays } from "./blobs/collect.ts";
+import { openFileStore } from "./blobs/file-store.ts";
 import type { ControlConfig } from "./config.ts";
 import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
@@ -24,6 +26,10 @@ import { openMetrics } from "./http/metrics.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
+import { collect } from "./surfaces/registry/collect.ts";
+import { dressError as dressRegistryError } from "./surfaces/registry/errors.ts";
+import { registryRoutes } from "./surfaces/registry/routes.ts";
+import { takeBackUploads } from "./surfaces/registry/upload-rows.ts";
 import { openPayments, type Payments } from "./surfaces/sessions/billing.ts";
 import { dressError } from "./surfaces/sessions/errors.ts";
 import { sessionReactions } from "./surfaces/sessions/reactions.ts";
@@ -38,6 +44,7 @@ import { workloadRoutes } from "./surfaces/workloads/routes.ts";
 
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
 const METER_MS = 1_000;
+const COLLECT_MS = 60_000;
 /** A host that was not heard of for two minutes gets no machine. */
 const SEEN_MS = 20_000;
 
@@ -78,6 +85,7 @@ export async function startControl({
     if (keyHash !== null) await installOperatorKey(db.run, Buffer.from(keyHash, "hex"), keyPrefix);
     const ring = await openKeyRing(`${config.folder}/kek`);
     const vault = openVault(db.run, ring);
+    const store = await openFileStore(config.blobs.folder);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
     const reactions = { proven: sessionReactions(vault), kept: workloadReactions };
@@ -133,14 +141,23 @@ export async function startControl({
     });
     const zoneNames = await startNames(db, config, log);
     if (zoneNames !== null) undo.push(() => zoneNames.close());
-    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring, feed })];
+    const { registry, replica } = config;
+    const images = registryRoutes({ db, store, log, registry, replica });
+    await takeBackUploads({ db, replica });
+    undo.push(startCollecting({ db, store, registry }, onError));
+    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring, feed }), ...images];
     let room = true;
     const app = await createServer({
       hasRoom: () => room,
       ...{ db, routes, log, metrics, checkAnswers },
-      dress: { sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
+      dress: {
+        ...{ sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
+        registry: dressRegistryError,
+      },
       rpmOf: (surface, tier) =>
-        surface === "workloads" ? workloads.requestsPerMinute : tierOf(tiers, tier).rpm,
+        surface === "workloads" || surface === "registry"
+          ? workloads.requestsPerMinute
+          : tierOf(tiers, tier).rpm,
       trustedProxies: config.http.trustedProxies,
       pages: (server) =>
         addPages(server, {
@@ -169,6 +186,17 @@ export async function startControl({
 
 async function unwind(undo: (() => Promise<void>)[]): Promise<void> {
   for (const step of undo.splice(0).reverse()) await step();
+}
+
+/** Files without a row come from a restore, so they are looked for once; the rest goes on for ever. */
+function startCollecting(deps: Parameters<typeof collect>[0], onError: (error: unknown) => void) {
+  let strays = true;
+  const turn = async () => {
+    await collect(deps);
+    if (strays) await collectStrays(deps);
+    strays = false;
+  };
+  return every(COLLECT_MS, turn, onError);
 }
 
 function connectionOf({ database }: ControlConfig) {

@@ -72,6 +72,19 @@ export const ControlConfig = closed({
     lowMs: Type.Integer({ minimum: 0 }),
     graceMs: Type.Integer({ minimum: 0 }),
   }),
+  /** Where bytes that clients store are kept. */
+  blobs: closed({ folder: Type.String() }),
+  /** The registry of images below `/v2/`. */
+  registry: closed({
+    /** The name by which images say that they are here, `host` or `host:port`; null: the address that is listened on. */
+    host: nullable(Type.String({ pattern: "^[a-z0-9.-]+(:[0-9]{1,5})?$" })),
+    /** Bytes an account may store. */
+    bytesPerAccount: limit,
+    /** How long what nothing points at is kept: longer than anybody pushes one image. */
+    collectAfterMs: Type.Integer({ minimum: 0 }),
+    /** How long an upload waits for its next piece. */
+    uploadMs: Type.Integer({ minimum: 1000 }),
+  }),
   /** The name server of `workloads.zone`; needs nothing when that is below `localhost`. */
   names: closed({
     /** Null: no name server. */

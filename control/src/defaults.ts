@@ -21,6 +21,13 @@ export const DEFAULT_CONFIG: ControlConfig = {
     lowMs: 3_600_000,
     graceMs: 300_000,
   },
+  blobs: { folder: "blobs" },
+  registry: {
+    host: null,
+    bytesPerAccount: 20 * 1024 ** 3,
+    collectAfterMs: 86_400_000,
+    uploadMs: 3_600_000,
+  },
   names: {
     host: null,
     port: 5353,

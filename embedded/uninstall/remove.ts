@@ -20,7 +20,18 @@ const END_MS = 20_000;
 const UMOUNT_MS = 20_000;
 
 /** What a backup holds, and the notes on workloads that are halted. */
-const DATA = ["postgres", "control", "host", "signer", "docker", "config", "admin.key", "keys", "version"];
+const DATA = [
+  "postgres",
+  "control",
+  "blobs",
+  "host",
+  "signer",
+  "docker",
+  "config",
+  "admin.key",
+  "keys",
+  "version",
+];
 const REST = [
   "run",
   "logs",

@@ -49,18 +49,29 @@ export async function recognise(
   }
   // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
   const { surface, account } = principal;
-  if (account === null || !(operation.access === "account" || surface === operation.surface))
+  if (account === null || !(operation.access === "account" || opens(surface, operation.surface)))
     throw new Fault("identity.unauthorized");
   // What is the account's concerns all its surfaces: a key that was narrowed within one must not widen there.
   const wide = operation.access !== "account" || principal.scopes.includes(`${surface}:*`);
-  if (!wide || !covers(principal.scopes, operation)) throw new Fault("identity.unauthorized");
+  if (!wide || !covers(principal.scopes, operation))
+    // A registry's clients would ask for another password after a 401.
+    throw new Fault(operation.surface === "registry" ? "identity.forbidden" : "identity.unauthorized");
   const rpm = rpmOf(surface as Surface, account.tier);
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
   return { principal, account, now };
 }
 
+/** Images are what workloads run: their keys push and pull. What a host is lent to pull opens nothing else. */
+const opens = (made: string, surface: Surface): boolean =>
+  made === surface || (surface === "registry" && made === "workloads");
+
 /** Clients of the workloads surface send their key in a field of its own, or as everybody does. */
 function keyOf({ surface, access }: Operation, { headers }: FastifyRequest): string | undefined {
+  const basic =
+    surface === "registry" ? /^Basic +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1] : undefined;
+  // The user's name says nothing here: the password is the key.
+  if (basic !== undefined)
+    return Buffer.from(basic, "base64").toString("latin1").split(":").slice(1).join(":");
   const own = surface === "workloads" || access === "account" ? headers["x-api-key"] : undefined;
   if (typeof own === "string") return own.trim();
   return /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
@@ -68,7 +79,8 @@ function keyOf({ surface, access }: Operation, { headers }: FastifyRequest): str
 
 /** `surface:*` covers everything, a narrowed key what its scope says and what asks for none. */
 function covers(scopes: readonly string[], { surface, scope }: Operation): boolean {
-  return scope === undefined || scopes.includes(`${surface}:*`) || scopes.includes(scope);
+  const all = `${surface === "registry" ? "workloads" : surface}:*`;
+  return scope === undefined || scopes.includes(all) || scopes.includes(scope);
 }
 
 /** RateLimit fields in the form of the IETF draft, on every limited answer. */

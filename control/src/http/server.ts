@@ -10,7 +10,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
@@ -20,6 +20,7 @@ import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
 import type { Call, Route } from "./call.ts";
+import { deepPaths } from "./deep-paths.ts";
 import { once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Caller, recognise } from "./recognise.ts";
@@ -77,16 +78,17 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
     reply.header("x-request-id", request.id);
   });
   app.addHook("onResponse", async (request, reply) => {
+    const operation = (request as Recognised).operation?.id;
     options.metrics.answered(
-      request.routeOptions.config as { operation?: string },
+      operation === undefined ? {} : { operation },
       reply.statusCode,
       reply.elapsedTime,
     );
   });
   const budget = new BodyBudget(BODIES_MAX);
   app.addHook("preParsing", async (request, reply, payload) => {
-    const config = request.routeOptions?.config as { streamed?: boolean } | undefined;
-    return config?.streamed ? payload : budget.meter(request, reply, payload);
+    const streamed = (request as Recognised).operation?.bodyKind === "bytes";
+    return streamed ? payload : budget.meter(request, reply, payload);
   });
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
   app.setNotFoundHandler((request, reply) => {
@@ -97,14 +99,17 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
     return answerError(options, fault, request, reply);
   });
 
-  const streams = options.routes.filter(({ operation }) => operation.bodyKind === "bytes");
-  for (const each of options.routes.filter((one) => !streams.includes(one))) bind(app, options, each);
+  const deep = options.routes.filter(({ operation }) => operation.surface === "registry");
+  const plain = options.routes.filter((one) => !deep.includes(one));
+  const streams = plain.filter(({ operation }) => operation.bodyKind === "bytes");
+  for (const each of plain.filter((one) => !streams.includes(one))) bind(app, options, each);
   app.register(async (inner) => {
     inner.removeAllContentTypeParsers();
     inner.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
     for (const each of streams) bind(inner, options, each);
+    bindDeep(inner, options, deep);
   });
-  refuseOtherMethods(app, options);
+  refuseOtherMethods(app, plain);
   options.pages(app);
   return app;
 }
@@ -116,15 +121,8 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
     url: operation.path,
     // A raw stream is bounded by its handler; Fastify's limit still refuses a larger Content-Length.
     bodyLimit: operation.bodyLimit,
-    config: {
-      ...{ operation: operation.id, surface: operation.surface },
-      streamed: operation.bodyKind === "bytes",
-    },
-    onRequest: async (request, reply) => {
-      (request as Recognised).caller = await recognise(options, operation, request, reply);
-      if (adds(operation) && !options.hasRoom())
-        throw new Fault("platform.no-space", {}, { retryAfterSeconds: NO_ROOM_RETRY_S });
-    },
+    config: { operation: operation.id, surface: operation.surface },
+    onRequest: (request, reply) => admit(options, operation, request as Recognised, reply),
     handler: async (request, reply) => {
       const call = callOf(operation, checks, request as Recognised, reply);
       const work = () => handle(call);
@@ -135,9 +133,60 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
   });
 }
 
+async function admit(
+  options: HttpOptions,
+  operation: Operation,
+  request: Recognised,
+  reply: FastifyReply,
+): Promise<void> {
+  request.operation = operation;
+  request.caller = await recognise(options, operation, request, reply);
+  if (adds(operation) && !options.hasRoom())
+    throw new Fault("platform.no-space", {}, { retryAfterSeconds: NO_ROOM_RETRY_S });
+}
+
+/** All methods of all paths below `/v2`, to the operation that the tables have for them. */
+function bindDeep(app: FastifyInstance, options: HttpOptions, routes: readonly Route[]): void {
+  const find = deepPaths(routes);
+  const checks = new Map(routes.map(({ operation }) => [operation, compileChecks(operation)]));
+  for (const url of ["/v2", "/v2/*"])
+    app.route({
+      method: [...METHODS],
+      url,
+      bodyLimit: Number.MAX_SAFE_INTEGER,
+      config: { surface: "registry" },
+      onRequest: async (request, reply) => {
+        reply.header("docker-distribution-api-version", "registry/2.0");
+        const { route, params } = find(request.method, request.raw.url ?? "");
+        Object.assign(request, { deep: route, params });
+        await admit(options, route.operation, request as Recognised, reply);
+      },
+      handler: async (request, reply) => {
+        const { operation, handle } = (request as Recognised & { deep: Route }).deep;
+        const its = checks.get(operation)!;
+        const call = callOf(operation, its, request as Recognised, reply);
+        if (operation.bodyKind === "raw") call.raw = await readWhole(call.stream, operation.bodyLimit);
+        const answer = await handle(call);
+        if (options.checkAnswers && "body" in answer) its.response(answer.status, answer.body);
+        return send(reply, answer, options.log);
+      },
+    });
+}
+
+async function readWhole(stream: Readable, limit: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of stream) {
+    parts.push(part as Buffer);
+    size += (part as Buffer).length;
+    if (size > limit) throw new Fault("request.too-large", { limit });
+  }
+  return Buffer.concat(parts);
+}
+
 /** Ending and reading go on without room: they are what an operator and a customer need most then. */
 const adds = ({ method, storesNothing }: Operation): boolean =>
-  method !== "GET" && method !== "DELETE" && storesNothing !== true;
+  method !== "GET" && method !== "HEAD" && method !== "DELETE" && storesNothing !== true;
 
 /** What never became a request: not HTTP, or too slow. Written by hand, since there is no reply to use. */
 const newRequestId = (): string => `req_${randomUUID().replaceAll("-", "")}`;
@@ -155,7 +204,7 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
   );
 }
 
-type Recognised = FastifyRequest & { caller: Caller };
+type Recognised = FastifyRequest & { caller: Caller; operation?: Operation };
 
 function callOf(operation: Operation, checks: Checks, request: Recognised, reply: FastifyReply): Call {
   const { caller } = request;
@@ -180,8 +229,7 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
     query: query as never,
     body: body as never,
     raw,
-    stream:
-      operation.bodyKind === "bytes" ? ((request.body as Readable | undefined) ?? request.raw) : request.raw,
+    stream: request.body instanceof Readable ? request.body : request.raw,
     headers: request.headers,
     address: request.ip,
     now: caller.now,
@@ -189,8 +237,8 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
   };
 }
 
-function refuseOtherMethods(app: FastifyInstance, options: HttpOptions): void {
-  const byPath = Map.groupBy(options.routes, ({ operation }) => operation.path);
+function refuseOtherMethods(app: FastifyInstance, plain: readonly Route[]): void {
+  const byPath = Map.groupBy(plain, ({ operation }) => operation.path);
   for (const [path, routes] of byPath) {
     const allowed: string[] = routes.map(({ operation }) => operation.method);
     const others = METHODS.filter((method) => !allowed.includes(method));
@@ -217,9 +265,11 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
   const { status } = fault.kind;
   const retry = fault.retryAfterSeconds ?? (status === 429 || status === 503 ? 1 : undefined);
   if (retry !== undefined) reply.header("retry-after", String(retry));
-  if (status === 401) reply.header("www-authenticate", "Bearer");
   const surface =
     (request.routeOptions?.config as { surface?: Surface } | undefined)?.surface ?? surfaceOf(request.url);
+  // Docker asks nobody else for a token when it is told this.
+  if (status === 401)
+    reply.header("www-authenticate", surface === "registry" ? 'Basic realm="casemate"' : "Bearer");
   reply.header("x-request-id", request.id);
   return reply
     .code(status)
@@ -228,7 +278,8 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
 }
 
 /** Whose clients ask for a path that is not there. */
-const surfaceOf = (path: string): Surface => (path.startsWith("/api/") ? "workloads" : "sessions");
+const surfaceOf = (path: string): Surface =>
+  path.startsWith("/api/") ? "workloads" : path.startsWith("/v2/") ? "registry" : "sessions";
 
 /** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */
 function faultOf(error: unknown, bodyLimit?: number): Fault {
