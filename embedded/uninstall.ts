@@ -11,7 +11,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { lockFolder } from "./lock.ts";
 import { findInstallation, type Installation } from "./uninstall/installation.ts";
-import { dropOurs, dropStatements, findOurs } from "./uninstall/own-server.ts";
+import { dropOurs, dropStatements, findOurs, type OurObjects } from "./uninstall/own-server.ts";
 import {
   engineIsAway,
   removeFiles,
@@ -116,14 +116,14 @@ async function ownServer(installation: Installation, options: UninstallOptions):
   if (databaseUrlFile === null || options.keepData) return nothing;
   const url = readFileSync(databaseUrlFile, "utf8").trim();
   if (options.dropTables) {
-    const { tables, functions } = await findOurs(url);
+    const named = ({ tables, functions, schemas }: OurObjects) =>
+      [...tables, ...functions, ...schemas].join(", ") || "nothing";
+    const found = await findOurs(url);
     return {
-      before: [`  in your PostgreSQL ${[...tables, ...functions].join(", ") || "nothing"}`],
+      before: [`  in your PostgreSQL ${named(found)}`],
       drop: async () => {
         const dropped = await dropOurs(url);
-        return [
-          `dropped in your PostgreSQL: ${[...dropped.tables, ...dropped.functions].join(", ") || "nothing"}`,
-        ];
+        return [`dropped in your PostgreSQL: ${named(dropped)}`];
       },
     };
   }

@@ -2,11 +2,13 @@
 /**
  * Casemate's tables in a PostgreSQL that belongs to somebody else. What is ours is read from the
  * migrations of this release and looked for in the schema that holds our `migrations`; nothing is dropped
- * by CASCADE, so that a view the owner made on our tables stops us and is not lost.
+ * by CASCADE, so that a view the owner made on our tables stops us and is not lost. The job queue's schema is
+ * emptied of what the queue says it made, and goes when nothing else is in it.
  */
 import { globSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import pg from "pg";
+import { getUninstallPlans } from "pg-boss";
 
 const MIGRATIONS = new URL("../../control/src/database/migrations/", import.meta.url).pathname;
 const CONNECT_MS = 10_000;
@@ -15,6 +17,7 @@ const STATEMENT_MS = 60_000;
 export interface OurObjects {
   tables: string[];
   functions: string[];
+  schemas: string[];
 }
 
 /** What is there of ours; throws when the server does not answer or its `migrations` are not ours. */
@@ -27,21 +30,21 @@ export async function dropOurs(url: string): Promise<OurObjects> {
   return withClient(url, async (client) => {
     await client.query("begin");
     const found = await ours(client);
-    if (found.tables.length > 0) await client.query(`drop table ${found.tables.join(", ")}`);
-    if (found.functions.length > 0) await client.query(`drop function ${found.functions.join(", ")}`);
+    for (const statement of dropStatements(found)) await client.query(statement);
     await client.query("commit");
     return found;
   });
 }
 
 /** For whoever would rather do it themselves. */
-export const dropStatements = ({ tables, functions }: OurObjects): string[] => [
+export const dropStatements = ({ tables, functions, schemas }: OurObjects): string[] => [
   ...(tables.length > 0 ? [`drop table ${tables.join(", ")};`] : []),
   ...(functions.length > 0 ? [`drop function ${functions.join(", ")};`] : []),
+  ...schemas.flatMap((schema) => [...getUninstallPlans(schema).split("\n"), `drop schema ${schema};`]),
 ];
 
 async function ours(client: pg.Client): Promise<OurObjects> {
-  const none = { tables: [], functions: [] };
+  const none = { tables: [], functions: [], schemas: [] };
   const { rows: at } = await client.query<{ oid: string | null }>(
     "select to_regclass('migrations')::oid::text oid",
   );
@@ -65,7 +68,12 @@ async function ours(client: pg.Client): Promise<OurObjects> {
      where p.proname = any($1) and p.pronamespace = (select relnamespace from pg_class where oid = $2::oid) order by 1`,
     [named(/^create (?:or replace )?function (\w+)/gm), at[0]!.oid],
   );
-  return { tables: tables.map(({ name }) => name), functions: functions.map(({ name }) => name) };
+  const { rows: schemas } = await client.query<{ name: string }>(
+    "select nspname as name from pg_namespace where nspname = any($1) order by 1",
+    [named(/^ *create schema (\w+)/gm)],
+  );
+  const listed = (rows: { name: string }[]) => rows.map(({ name }) => name);
+  return { tables: listed(tables), functions: listed(functions), schemas: listed(schemas) };
 }
 
 async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {

@@ -29,6 +29,8 @@ export interface Database {
   soft: Db;
   /** Everything that was committed before the call, softly too and by whomever, is on disk when this resolves. */
   settled(): Promise<void>;
+  /** What another library has written, on a connection of `run`; may be several statements when there are no values. */
+  foreign(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
   /** Calls back on a NOTIFY on the channel; the listener's connection is renewed when it drops. */
   listen(channel: string, heard: (payload: string) => void): Promise<void>;
   ping(): Promise<boolean>;
@@ -91,6 +93,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     soft,
     settled: () => settle(null).then(() => {}),
     write: (work) => run.transaction().execute(work),
+    foreign: async (text, values) => {
+      // Of several statements the driver answers a list.
+      const results = [await durable.query(text, values)].flat();
+      return { rows: results.flatMap(({ rows }) => rows) };
+    },
     listen: (channel, heard) => listener.listen(channel, heard),
     ping: () =>
       sql`select 1`.execute(soft).then(
