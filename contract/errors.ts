@@ -66,6 +66,7 @@ export const ERRORS = {
   "event.pruned": kind(410, "never", "caller", "Events after {after} were pruned; begin anew."),
   "webhook.not-found": kind(404, "never", "caller", "There is no such webhook."),
   "webhook.limit": kind(409, "never", "account", "An account has at most {most} webhooks. Delete one first."),
+  "webhook.changed": kind(409, "later", "caller", "The webhook was changed or deleted meanwhile."),
   "webhook.disabled": kind(409, "never", "caller", "The webhook is disabled."),
   "delivery.not-found": kind(404, "never", "caller", "There is no such delivery."),
   "keys.not-found": kind(404, "never", "caller", "Key not found"),

@@ -4,5 +4,21 @@ import type { Operation } from "../operation.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { listIssuers } from "./issuers.ts";
 import { rotateKeys } from "./rotate-keys.ts";
+import * as webhooks from "./webhooks.ts";
 
-export const PLATFORM: readonly Operation[] = [listIssuers, rotateKeys, listEvents, streamEvents, getEvent];
+export const PLATFORM: readonly Operation[] = [
+  listIssuers,
+  rotateKeys,
+  listEvents,
+  streamEvents,
+  getEvent,
+  webhooks.createWebhook,
+  webhooks.listWebhooks,
+  webhooks.getWebhook,
+  webhooks.updateWebhook,
+  webhooks.deleteWebhook,
+  webhooks.rotateSecret,
+  webhooks.testWebhook,
+  webhooks.listDeliveries,
+  webhooks.replayDelivery,
+];

@@ -20,6 +20,7 @@ import { openFeed } from "./core/journal/index.ts";
 import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
+import { startWebhooks } from "./core/webhooks/index.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { openMetrics } from "./http/metrics.ts";
@@ -145,7 +146,10 @@ export async function startControl({
     const images = registryRoutes({ db, store, log, registry, replica });
     await takeBackUploads({ db, replica });
     undo.push(startCollecting({ db, store, registry }, onError));
-    const routes = [...sessions, ...kept, ...platformRoutes({ db, vault, ring, feed }), ...images];
+    const webhooks = await startWebhooks({ db, vault, config: config.webhooks, onError });
+    undo.push(() => webhooks.stop());
+    const platform = platformRoutes({ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks });
+    const routes = [...sessions, ...kept, ...platform, ...images];
     let room = true;
     const app = await createServer({
       hasRoom: () => room,

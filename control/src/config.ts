@@ -97,6 +97,20 @@ export const ControlConfig = closed({
     ttlSeconds: Type.Integer({ minimum: 1 }),
     negativeTtlSeconds: Type.Integer({ minimum: 1 }),
   }),
+  webhooks: closed({
+    /** Plain http besides https. */
+    allowHttp: Type.Boolean(),
+    /** Addresses and blocks that receivers may have though they are not public. */
+    allowNetworks: Type.Array(Type.String()),
+    /** Name servers that are asked for receivers, `address` or `address:port`; none: as the system resolves. */
+    resolvers: Type.Array(Type.String()),
+    /** Of one account. */
+    endpointsMax: Type.Integer({ minimum: 0, maximum: 100 }),
+    /** For one try: name, connection, answer. */
+    timeoutMs: Type.Integer({ minimum: 100, maximum: 60_000 }),
+    /** Pause before the second try; later ones grow. */
+    retryFirstMs: Type.Integer({ minimum: 1 }),
+  }),
   payments: closed({
     secretKeyFile: nullable(Type.String()),
     webhookSecretFile: nullable(Type.String()),
@@ -172,6 +186,7 @@ function fromText(schema: TSchema, text: string): unknown {
   const kinds = JSON.stringify(schema);
   if (kinds.includes('"array"')) return text.split(",").map((part) => part.trim());
   if (kinds.includes('"null"') && text === "null") return null;
+  if (kinds.includes('"boolean"') && (text === "true" || text === "false")) return text === "true";
   return kinds.includes('"integer"') ? Number(text) : text;
 }
 

@@ -36,6 +36,10 @@ export const DEFAULT_CONFIG: ControlConfig = {
     ttlSeconds: 60,
     negativeTtlSeconds: 30,
   },
+  webhooks: {
+    ...{ allowHttp: false, allowNetworks: [], resolvers: [] },
+    ...{ endpointsMax: 10, timeoutMs: 15_000, retryFirstMs: 5_000 },
+  },
   payments: {
     secretKeyFile: null,
     webhookSecretFile: null,

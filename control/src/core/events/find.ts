@@ -1,53 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Events in the journal. They are readable for 30 days, however long the journal itself is kept. */
-import { type RawBuilder, sql } from "kysely";
+import { sql } from "kysely";
 import { EVENT_TYPES, type EventType } from "#contract/platform/vocabulary.ts";
-import type { Db, Tx } from "../../database/open.ts";
+import type { Database, Db } from "../../database/open.ts";
 import { type EventRow, journalTypesOf } from "./project.ts";
 
 const READABLE = sql`payload is not null and at > now() - interval '30 days'`;
 const COLUMNS = sql.raw("seq, at, type, subject, payload");
 
-const rowsOf = async (db: Db | Tx, query: RawBuilder<EventRow>): Promise<EventRow[]> =>
-  (await query.execute(db)).rows;
+/** Ids are made of numbers, and a number that is shown must not be given again after a crash of the database. */
+async function shown(db: Database, { rows }: { rows: EventRow[] }): Promise<EventRow[]> {
+  if (rows.length > 0) await db.settled();
+  return rows;
+}
 
 /** Newest first, before `before`. */
-export const listEventRows = (
-  db: Db,
+export const listEventRows = async (
+  db: Database,
   account: string,
   { types, before, limit }: { types: readonly EventType[]; before: number | null; limit: number },
 ): Promise<EventRow[]> =>
-  rowsOf(
+  shown(
     db,
-    sql`
+    await sql<EventRow>`
       select ${COLUMNS} from journal
       where account_id = ${account} and type = any(${journalTypesOf(types)}) and ${READABLE}
         and (${before}::bigint is null or seq < ${before}::bigint)
-      order by seq desc limit ${limit}`,
+      order by seq desc limit ${limit}`.execute(db.soft),
   );
 
 /** In order, after `seq`. */
-export const eventRowsAfter = (
-  db: Db | Tx,
+export const eventRowsAfter = async (
+  db: Database,
   account: string,
   { types, seq, limit }: { types: readonly EventType[]; seq: number; limit: number },
 ): Promise<EventRow[]> =>
-  rowsOf(
+  shown(
     db,
-    sql`
+    await sql<EventRow>`
       select ${COLUMNS} from journal
       where account_id = ${account} and type = any(${journalTypesOf(types)}) and ${READABLE} and seq > ${seq}
-      order by seq limit ${limit}`,
+      order by seq limit ${limit}`.execute(db.soft),
   );
 
-export async function findEventRow(db: Db | Tx, account: string, seq: number): Promise<EventRow | null> {
-  const found = await rowsOf(
+export async function findEventRow(db: Db, account: string, seq: number): Promise<EventRow | null> {
+  const { rows } = await sql<EventRow>`
+    select ${COLUMNS} from journal
+    where account_id = ${account} and seq = ${seq} and type = any(${journalTypesOf(EVENT_TYPES)}) and ${READABLE}`.execute(
     db,
-    sql`
-      select ${COLUMNS} from journal
-      where account_id = ${account} and seq = ${seq} and type = any(${journalTypesOf(EVENT_TYPES)}) and ${READABLE}`,
   );
-  return found[0] ?? null;
+  return rows[0] ?? null;
 }
 
 export interface Readable {

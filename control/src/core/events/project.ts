@@ -53,6 +53,8 @@ const PROJECTIONS: Record<string, Projection> = {
 export const journalTypesOf = (types: readonly EventType[]): string[] =>
   Object.entries(PROJECTIONS).flatMap(([journalled, { type }]) => (types.includes(type) ? [journalled] : []));
 
+export const eventTypeOf = (journalled: string): EventType | null => PROJECTIONS[journalled]?.type ?? null;
+
 export function showEvent(account: string, row: EventRow): Static<typeof Event> {
   const projection = PROJECTIONS[row.type]!;
   const payload = row.payload as Record<string, unknown>;
@@ -75,7 +77,7 @@ const SEQ_DIGITS = 12;
  * The number within the account's journal and a digest of both: one of its kind in the whole
  * installation, found without a column or an index of its own, and no other account's.
  */
-function eventIdOf(account: string, seq: number): string {
+export function eventIdOf(account: string, seq: number): string {
   const digest = createHash("sha256").update(`${account} ${seq}`).digest("hex").slice(0, 20);
   return `evt_${seq.toString(16).padStart(SEQ_DIGITS, "0")}${digest}`;
 }

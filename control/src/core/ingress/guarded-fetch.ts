@@ -18,6 +18,8 @@ export interface GuardedRequest {
   /** For everything. */
   timeoutMs: number;
   bodyBytesMax: number;
+  /** `cut`: what is more than `bodyBytesMax` is not read, and no fault. For who asks only whether it was taken. */
+  excess?: "refuse" | "cut";
   redirectsMax?: number;
 }
 
@@ -89,7 +91,7 @@ async function exchange(
     return {
       status: response.statusCode!,
       headers: response.headers,
-      body: await bodyOf(response, ask.bodyBytesMax),
+      body: await bodyOf(response, ask),
     };
   } catch (error) {
     if (error instanceof Obstructed) throw error;
@@ -128,12 +130,14 @@ const headOf = (url: URL, ask: Hop, socket: Awaited<ReturnType<typeof guardedCon
     sent.end(ask.body);
   });
 
-async function bodyOf(response: IncomingMessage, bytesMax: number): Promise<Buffer> {
+async function bodyOf(response: IncomingMessage, { bodyBytesMax, excess }: Hop): Promise<Buffer> {
   const parts: Buffer[] = [];
   let length = 0;
   for await (const part of response) {
     length += part.length;
-    if (length > bytesMax) throw new Obstructed("too-large", `the answer is larger than ${bytesMax} bytes`);
+    if (length > bodyBytesMax && excess === "cut") break;
+    if (length > bodyBytesMax)
+      throw new Obstructed("too-large", `the answer is larger than ${bodyBytesMax} bytes`);
     parts.push(part);
   }
   return Buffer.concat(parts);

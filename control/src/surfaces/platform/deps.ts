@@ -2,6 +2,7 @@
 /** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
 import type { JournalFeed } from "../../core/journal/index.ts";
 import type { KeyRing, Vault } from "../../core/vault/index.ts";
+import type { Webhooks, WebhooksConfig } from "../../core/webhooks/index.ts";
 import type { Database } from "../../database/open.ts";
 
 export interface PlatformDeps {
@@ -9,4 +10,6 @@ export interface PlatformDeps {
   vault: Vault;
   ring: KeyRing;
   feed: JournalFeed;
+  webhooks: Pick<Webhooks, "queue">;
+  webhooksConfig: WebhooksConfig;
 }

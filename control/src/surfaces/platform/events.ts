@@ -19,7 +19,7 @@ import type { PlatformDeps } from "./deps.ts";
 export async function list({ db }: Pick<PlatformDeps, "db">, call: Call<typeof listEvents>): Promise<Answer> {
   const { limit = 50, cursor, type = "*" } = call.query;
   const before = cursor === undefined ? null : Number(parseCursor(cursor, /^\d{1,15}$/).id);
-  const rows = await listEventRows(db.soft, call.account.id, {
+  const rows = await listEventRows(db, call.account.id, {
     ...{ types: typesMatching([type]), before },
     limit: limit + 1,
   });
@@ -56,7 +56,7 @@ export async function stream(
   const end = performance.now() + STREAM_MS;
   const events = followEvents(
     {
-      read: (seq, limit) => eventRowsAfter(db.soft, account, { types, seq, limit }),
+      read: (seq, limit) => eventRowsAfter(db, account, { types, seq, limit }),
       more: (timeoutMs, signal) => feed.wait(account, timeoutMs, signal),
       show: (row) => {
         const event = showEvent(account, row);

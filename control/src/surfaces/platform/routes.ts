@@ -3,10 +3,15 @@
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
+import * as webhooksContract from "#contract/platform/webhooks.ts";
 import { listIssuers as findIssuers } from "../../core/proofs/index.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
+import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
+import * as webhooks from "./webhooks.ts";
+
+const w = webhooksContract;
 
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
@@ -14,6 +19,15 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listEvents, (call) => events.list(deps, call)),
   route(streamEvents, (call) => events.stream(deps, call)),
   route(getEvent, (call) => events.read(deps, call)),
+  route(w.createWebhook, (call) => webhooks.create(deps, call)),
+  route(w.listWebhooks, (call) => webhooks.list(deps, call)),
+  route(w.getWebhook, (call) => webhooks.read(deps, call)),
+  route(w.updateWebhook, (call) => webhooks.update(deps, call)),
+  route(w.deleteWebhook, (call) => webhooks.remove(deps, call)),
+  route(w.rotateSecret, (call) => webhooks.rotate(deps, call)),
+  route(w.testWebhook, (call) => webhooks.test(deps, call)),
+  route(w.listDeliveries, (call) => deliveries.list(deps, call)),
+  route(w.replayDelivery, (call) => deliveries.replay(deps, call)),
 ];
 
 async function issuers({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
