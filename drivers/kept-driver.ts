@@ -14,6 +14,10 @@
  *  D. Nothing of the payload's secrets is left on a disk once `start` has resolved or rejected.
  *  E. From inside a machine the host's own addresses, other machines and link-local metadata addresses
  *     cannot be reached.
+ *  F. From a start (or a `find` that said running) on, what becomes of the machine by itself is told
+ *     until somebody ends it. An engine that does not answer is no news of any machine: what became of
+ *     them is told when it is back. A start that meets such an engine rejects with `host.not-ready`,
+ *     and of A only this is left: what may run is replaced by the next start.
  */
 import type { ContainerFacts, MachineStats } from "#contract/link/kept.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
@@ -29,6 +33,19 @@ export interface KeptProbe {
 
 export type KeptState = "running" | "halted" | "gone";
 
+/**
+ * `running`: with words about a part that is not the public service; with an endpoint when the public
+ * service is back. `restarting`: the public service is down and is being brought back by what runs the
+ * machine. `interrupted`: ended from outside, as by a restart of the engine; it is to be started anew.
+ * `halted`: ended by itself, for good.
+ */
+export interface KeptChange {
+  state: "running" | "restarting" | "interrupted" | "halted";
+  /** Public words. */
+  detail: string;
+  endpoint?: Endpoint;
+}
+
 /** What a driver must remember to find the machine again. Plain JSON, no secret. */
 export type KeptRecord = Record<string, unknown>;
 
@@ -37,7 +54,17 @@ export interface KeptStart {
   onRecord(record: KeptRecord): Promise<void>;
   /** Progress in public words (`pulling caddy:2`), in order. */
   onProgress(text: string): void;
+  /** Of a service, before anything of it runs: the exact image that its reference means now. */
+  onImage(image: ResolvedImage): void;
   signal: AbortSignal;
+}
+
+export interface ResolvedImage {
+  service: string;
+  /** As the payload has it. */
+  reference: string;
+  /** `name@sha256:…` of a registry, or the bare id of an image that came from none. */
+  digest: string;
 }
 
 /** Where the host's ingress reaches the payload's public port. */
@@ -77,8 +104,12 @@ export interface KeptDriver {
   containers(machineId: string): Promise<ContainerFacts[]>;
   logs(machineId: string, ask: LogsAsk): AsyncIterable<string>;
   stats(machineId: string): Promise<MachineStats>;
-  /** Called when a running machine's state changes by itself, with public words about it. */
-  onChange(listener: (machineId: string, change: { state: KeptState; detail: string }) => void): void;
+  /** F. */
+  onChange(listener: (machineId: string, change: KeptChange) => void): void;
+  /** Whether what runs machines answers, so that a start could be tried. Cheap, and never rejects. */
+  answers(): Promise<boolean>;
+  /** Ids of machines of which this installation, and certainly no other, left anything. */
+  list(): Promise<Set<string>>;
   /** Removes every machine of this driver that is not in `keep` (found by its marks). Returns how many. */
   reap(keep: ReadonlySet<string>): Promise<number>;
   close(): Promise<void>;

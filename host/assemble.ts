@@ -101,6 +101,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     const finals = new Finals();
     const reports = new Reports((observation) => {
       if (observation.incarnation === undefined) reconciler.acknowledged(observation);
+      else kept?.reconciler.acknowledged(observation);
     }, backoff);
     undo.push(() => reports.close());
     const expiry = new Expiry(options.expiryGraceMs ?? 2_000, (id) => reconciler.end(id, "ttl"));

@@ -68,7 +68,8 @@ export interface TestDocker {
   stop(): Promise<void>;
 }
 
-export async function startDocker(): Promise<TestDocker> {
+/** `liveRestore`: containers outlive a restart of the engine. */
+export async function startDocker({ liveRestore = false } = {}): Promise<TestDocker> {
   const slot = await takeSlot();
   const folder = mkdtempSync(join(tmpdir(), "casemate-docker-"));
   const range = `10.213.${slot.number}`;
@@ -84,6 +85,7 @@ export async function startDocker(): Promise<TestDocker> {
   const socketPath = join(folder, "docker.sock");
   const engine = new Docker({ socketPath });
   try {
+    writeFileSync(join(folder, "daemon.json"), JSON.stringify({ "live-restore": liveRestore }));
     child = await startEngine(folder, socketPath, range, slot.number);
     await Promise.all([
       addImage(engine, folder, "caddy:2", ["caddy"], ['CMD ["caddy", "run"]', "WORKDIR /srv"]),
@@ -101,7 +103,8 @@ export async function startDocker(): Promise<TestDocker> {
     slot: slot.number,
     forward: (name) => writeFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, "1"),
     restart: async (signal) => {
-      await endEngine(child, folder, signal);
+      if (liveRestore) await endChild(child, signal);
+      else await endEngine(child, folder, signal);
       // The engine would wait for a containerd that nobody has reaped yet.
       rmSync(join(folder, "exec/containerd/containerd.pid"), { force: true });
       child = await startEngine(folder, socketPath, range, slot.number);
@@ -125,7 +128,6 @@ async function takeSlot(): Promise<{ number: number; lock: Server }> {
 
 async function startEngine(folder: string, socketPath: string, range: string, slot: number) {
   const config = join(folder, "daemon.json");
-  writeFileSync(config, "{}");
   const log = openSync(join(folder, "dockerd.log"), "a");
   const child = spawn(
     "setpriv",
@@ -164,13 +166,7 @@ async function endEngine(
   folder: string,
   signal: "SIGTERM" | "SIGKILL" = "SIGTERM",
 ): Promise<void> {
-  if (child !== null && child.exitCode === null && child.signalCode === null) {
-    const exited = new Promise((resolve) => child.once("exit", resolve));
-    child.kill(signal);
-    const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
-    await exited;
-    clearTimeout(late);
-  }
+  await endChild(child, signal);
   // Its containerd and the shims of containers name the folder on their command line; what runs in a
   // container has its root below it, and is left alone by an engine that was killed.
   const until = Date.now() + STOP_MS;
@@ -184,6 +180,19 @@ async function endEngine(
       } catch {}
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function endChild(
+  child: ChildProcess | null,
+  signal: "SIGTERM" | "SIGKILL" = "SIGTERM",
+): Promise<void> {
+  if (child !== null && child.exitCode === null && child.signalCode === null) {
+    const exited = new Promise((resolve) => child.once("exit", resolve));
+    child.kill(signal);
+    const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
+    await exited;
+    clearTimeout(late);
   }
 }
 

@@ -13,6 +13,7 @@ import { DriverFault } from "#drivers/driver.ts";
 import type {
   ContainerFacts,
   Endpoint,
+  KeptChange,
   KeptDriver,
   KeptRecord,
   KeptStart,
@@ -33,19 +34,28 @@ export class FakeKeptDriver implements KeptDriver {
   readonly running = new Map<string, Running>();
   /** Machines that were halted, whose disk is still there. */
   readonly disks = new Set<string>();
-  #onChange: (machineId: string, change: { state: KeptState; detail: string }) => void = () => {};
+  /** An engine that is away: nothing can be started, ended or found. */
+  away = false;
+  #onChange: (machineId: string, change: KeptChange) => void = () => {};
   #starts = 0;
 
   async probe() {
     return { ready: true, missing: null };
   }
 
+  async answers() {
+    return !this.away;
+  }
+
   async start(machineId: string, spec: MachineSpec, payload: Payload, hooks: KeptStart) {
+    this.#requireEngine();
     await this.#end(machineId);
     const record: KeptRecord = { fake: true };
     await hooks.onRecord(record);
     hooks.onProgress("starting");
     const { services } = JSON.parse(payload.compose) as { services: Record<string, { image: string }> };
+    for (const [service, { image }] of Object.entries(services))
+      hooks.onImage({ service, reference: image, digest: `${image.split(":")[0]}@sha256:${"0".repeat(64)}` });
     // The word by which a test asks for a start that fails.
     if (Object.values(services).some(({ image }) => image.startsWith("broken")))
       throw new DriverFault("machine.start-failed", "service broken exited with 1");
@@ -64,6 +74,7 @@ export class FakeKeptDriver implements KeptDriver {
   }
 
   async halt(machineId: string): Promise<void> {
+    this.#requireEngine();
     await this.#end(machineId);
   }
 
@@ -73,6 +84,7 @@ export class FakeKeptDriver implements KeptDriver {
   }
 
   async find(machineId: string): Promise<{ state: KeptState; endpoint: Endpoint | null }> {
+    this.#requireEngine();
     const running = this.running.get(machineId);
     if (running) return { state: "running", endpoint: this.#endpoint(running.server) };
     return { state: this.disks.has(machineId) ? "halted" : "gone", endpoint: null };
@@ -107,7 +119,7 @@ export class FakeKeptDriver implements KeptDriver {
     };
   }
 
-  onChange(listener: (machineId: string, change: { state: KeptState; detail: string }) => void): void {
+  onChange(listener: (machineId: string, change: KeptChange) => void): void {
     this.#onChange = listener;
   }
 
@@ -117,6 +129,48 @@ export class FakeKeptDriver implements KeptDriver {
     this.#onChange(machineId, { state: "halted", detail });
   }
 
+  /** Its public service ends for good, and the rest of it runs on. */
+  end(machineId: string, detail: string): void {
+    this.#onChange(machineId, { state: "halted", detail });
+  }
+
+  /** The public service is down, and whoever restarts it has not yet. */
+  async fall(machineId: string, detail: string): Promise<void> {
+    await new Promise((resolve) => {
+      this.#require(machineId).server.close(resolve);
+      this.#require(machineId).server.closeAllConnections();
+    });
+    this.#onChange(machineId, { state: "restarting", detail });
+  }
+
+  /** It is back, at another port. */
+  async rise(machineId: string): Promise<void> {
+    const { server } = this.#require(machineId);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    this.#onChange(machineId, { state: "running", detail: "back", endpoint: this.#endpoint(server) });
+  }
+
+  /** A part of it died that is not the public service. */
+  lose(machineId: string, detail: string): void {
+    this.#onChange(machineId, { state: "running", detail });
+  }
+
+  /** The engine goes, and takes every machine with it; `back` is when it answers again. */
+  async crash(): Promise<void> {
+    this.away = true;
+    for (const id of [...this.running.keys()]) await this.#end(id);
+  }
+
+  back(machines: readonly string[]): void {
+    this.away = false;
+    for (const id of machines) this.#onChange(id, { state: "interrupted", detail: "ended with the engine" });
+  }
+
+  async list(): Promise<Set<string>> {
+    this.#requireEngine();
+    return new Set(this.disks);
+  }
+
   async reap(keep: ReadonlySet<string>): Promise<number> {
     const strangers = [...this.disks].filter((id) => !keep.has(id));
     for (const id of strangers) await this.remove(id);
@@ -124,6 +178,10 @@ export class FakeKeptDriver implements KeptDriver {
   }
 
   async close(): Promise<void> {}
+
+  #requireEngine(): void {
+    if (this.away) throw new DriverFault("host.not-ready", "the engine does not answer");
+  }
 
   #require(machineId: string): Running {
     const running = this.running.get(machineId);

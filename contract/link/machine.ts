@@ -75,6 +75,17 @@ export const Desired = Type.Object(
   { additionalProperties: false },
 );
 
+/** `warning`: somebody should look. `image`: which reference became which digest. */
+export const Notice = Type.Object(
+  {
+    id: Type.String({ pattern: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" }),
+    kind: Type.Enum(["warning", "image"]),
+    message: Type.String({ minLength: 1, maxLength: 1000 }),
+  },
+  { additionalProperties: false },
+);
+export const NOTICES_MAX = 32;
+
 /**
  * What the host saw. Reports are repeated until control acknowledges them; control drops what is
  * about an older generation, so a late report about an old incarnation changes nothing.
@@ -89,6 +100,10 @@ export const Observation = Type.Object(
     incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
     /** Of `starting`: nothing of it runs, so it costs nothing. */
     idle: Type.Optional(Type.Boolean()),
+    /** Of `starting`: it ran, and what ran has ended without anybody's wish. */
+    restarted: Type.Optional(Type.Boolean()),
+    /** What happened beside the state. Said again until control has it, and told apart by its id. */
+    notices: Type.Optional(Type.Array(Notice, { maxItems: NOTICES_MAX })),
     /** The host cannot go on without the payload: control opens a `payload` stream. */
     wantsPayload: Type.Optional(Type.Boolean()),
     /** Dotted code for `refused`, `failed` and a failed start, from contract/errors.ts. */
@@ -247,6 +262,7 @@ export type Isolation = Static<typeof Isolation>;
 export type EndProof = Static<typeof EndProof>;
 export type MachineSpec = Static<typeof MachineSpec>;
 export type Desired = Static<typeof Desired>;
+export type Notice = Static<typeof Notice>;
 export type Observation = Static<typeof Observation>;
 export type StreamRequest = Static<typeof StreamRequest>;
 export type ExecResult = Static<typeof ExecResult>;

@@ -39,6 +39,7 @@ import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
+import { keepNotices } from "./surfaces/workloads/notices.ts";
 import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
 import { workloadRoutes } from "./surfaces/workloads/routes.ts";
@@ -106,6 +107,7 @@ export async function startControl({
       onObserved: async (hostId, observations) => {
         await Promise.all(
           observations.map(async (observation) => {
+            await keepNotices(db, hostId, observation);
             const observed = await observe(db, reactions, hostId, observation);
             if (observed !== null) watch.tell(observed);
             // Not waited for: the report is committed, and a host that gets nothing asks again.

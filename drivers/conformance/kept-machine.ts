@@ -6,7 +6,7 @@
  */
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
-import type { Endpoint, KeptDriver, LogsAsk } from "../kept-driver.ts";
+import type { Endpoint, KeptChange, KeptDriver, LogsAsk } from "../kept-driver.ts";
 
 export const KEPT_SPEC: MachineSpec = {
   isolation: "container",
@@ -99,6 +99,7 @@ export async function startKept(
   return driver.start(machineId, spec, payload, {
     onRecord: async () => {},
     onProgress: (text) => void progress.push(text),
+    onImage: () => {},
     signal,
   });
 }
@@ -126,10 +127,10 @@ export async function linesOf(
 
 /** The first change that fits, from the moment of the call on. */
 export function nextChange(
-  changes: { machineId: string; state: string; detail: string }[],
+  changes: ({ machineId: string } & KeptChange)[],
   machineId: string,
   fits: RegExp,
-): Promise<{ state: string; detail: string }> {
+): Promise<KeptChange> {
   const until = Date.now() + 20_000;
   return new Promise((resolve, reject) => {
     const look = () => {

@@ -8,7 +8,7 @@ import { createServer, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
-import type { Endpoint, KeptDriver } from "../kept-driver.ts";
+import type { Endpoint, KeptChange, KeptDriver } from "../kept-driver.ts";
 import { ask, KEPT_SPEC, linesOf, nextChange, payloadOf, reachable, startKept } from "./kept-machine.ts";
 import { newMachineId } from "./machine.ts";
 
@@ -44,7 +44,7 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
     let subject: KeptSubject;
     let driver: KeptDriver;
     // A start waits more than it works: what concerns one machine only runs side by side.
-    const changes: { machineId: string; state: string; detail: string }[] = [];
+    const changes: ({ machineId: string } & KeptChange)[] = [];
     const machines = new Set<string>();
     const newMachine = () => {
       const id = newMachineId();
@@ -92,15 +92,18 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
         files: { "note.txt": "a note", "more.env": "MORE=from a file\n" },
       });
       const records: string[] = [];
+      const images: string[] = [];
       const { endpoint, record } = await driver.start(id, KEPT_SPEC, payload, {
         onRecord: async (each) => {
           records.push(JSON.stringify(each));
           expect(await subject.traces(id)).toEqual([]);
         },
         onProgress: () => {},
+        onImage: ({ service, reference }) => void images.push(`${service} ${reference}`),
         signal: new AbortController().signal,
       });
       expect(records).toHaveLength(1);
+      expect(images.sort()).toEqual([`once ${subject.image}`, `web ${subject.image}`]);
       expect(JSON.stringify(record)).not.toMatch(/token-value|quoted/);
       const said = await ask(
         endpoint,
@@ -260,6 +263,54 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
       await driver.remove(short, null);
     });
 
+    test.concurrent("F: tells that the public service is down while it is brought back, and where it is then", async () => {
+      const id = newMachine();
+      // Its second life begins after a while, so that there is something to be seen.
+      const web = {
+        restart: "always",
+        command: [
+          "sh",
+          "-c",
+          "[ -e /tmp/a ] && sleep 1; touch /tmp/a; httpd -p 80 -h /www; nc -l -p 9; exit 4",
+        ],
+      };
+      const other = { command: ["sleep", "1000"] };
+      const { endpoint } = await startKept(
+        driver,
+        id,
+        payloadOf({ image: subject.image, web, services: { other } }),
+      );
+      await ask(endpoint, "nc -w 1 127.0.0.1 9 </dev/null").catch(() => {});
+      expect(await nextChange(changes, id, /web exited with code 4/)).toMatchObject({ state: "restarting" });
+      const back = await nextChange(changes, id, /back/);
+      expect(back).toMatchObject({ state: "running", endpoint: { host: "127.0.0.1" } });
+      await expect
+        .poll(() => ask(back.endpoint!, "echo well").catch(() => ""), { timeout: 10_000 })
+        .toBe("well");
+      await driver.remove(id, null);
+    });
+
+    test.concurrent("F: a machine whose public service is gone is halted, also when others of it run", async () => {
+      const id = newMachine();
+      const web = { command: ["sh", "-c", "httpd -p 80 -h /www; nc -l -p 9; exit 3"] };
+      const payload = payloadOf({
+        image: subject.image,
+        web,
+        services: { other: { command: ["sleep", "1000"] } },
+      });
+      const { endpoint, record } = await startKept(driver, id, payload);
+      await ask(endpoint, "nc -w 1 127.0.0.1 9 </dev/null").catch(() => {});
+      expect(await nextChange(changes, id, /web exited with code 3/)).toMatchObject({ state: "halted" });
+      const other = subject.open();
+      try {
+        expect(await other.find(id, record)).toEqual({ state: "halted", endpoint: null });
+        expect(await subject.running(id)).toEqual([]);
+      } finally {
+        await other.close();
+      }
+      await driver.remove(id, null);
+    });
+
     test.concurrent("a service that exits at once makes the start fail with its name, code and last words", async () => {
       const id = newMachine();
       const before = await startKept(driver, id, payloadOf({ image: subject.image }));
@@ -308,7 +359,10 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
       await outcome;
       expect(await subject.running(id)).toEqual([]);
 
-      const full = { onRecord: () => Promise.reject(new Error("disk full")), onProgress: () => {} };
+      const full = {
+        onRecord: () => Promise.reject(new Error("disk full")),
+        ...{ onProgress: () => {}, onImage: () => {} },
+      };
       const { signal } = new AbortController();
       await expect(driver.start(id, KEPT_SPEC, payload, { ...full, signal })).rejects.toThrow();
       expect(await subject.running(id)).toEqual([]);
@@ -412,6 +466,11 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
         } finally {
           await other.close();
         }
+      });
+
+      test("list names every machine of which there is anything", async () => {
+        expect([...(await driver.list())]).toEqual(expect.arrayContaining(ids));
+        expect(await driver.list()).not.toContain(newMachineId());
       });
 
       test("reap removes the one that is not to be kept", async () => {

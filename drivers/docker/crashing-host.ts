@@ -7,5 +7,6 @@ const { options, machineId, spec, payload } = JSON.parse(await text(process.stdi
 await new DockerDriver(options).start(machineId, spec, payload, {
   onRecord: async () => {},
   onProgress: (line) => void process.stdout.write(`${line}\n`),
+  onImage: () => {},
   signal: new AbortController().signal,
 });

@@ -8,6 +8,7 @@ const ID = `mach_${"0".repeat(32)}`;
 const CONTEXT = {
   machineId: ID,
   owner: "own",
+  installation: "0f",
   labels: { "casemate.machine": "forged", account: "a" },
   cpuMillis: 1500,
   pidsMax: 100,
@@ -118,6 +119,7 @@ describe("a document for an engine that many machines share", () => {
     expect(document.services.api.labels).toEqual({
       account: "a",
       "casemate.owner": "own",
+      "casemate.installation": "0f",
       "casemate.machine": ID,
       "casemate.level": "0",
     });

@@ -14,7 +14,7 @@
 import { createHash } from "node:crypto";
 import type { Payload } from "#contract/link/payload.ts";
 import type { ImageName } from "./image-name.ts";
-import { bridgeOf, LABEL_LEVEL, LABEL_MACHINE, LABEL_OWNER } from "./marks.ts";
+import { bridgeOf, LABEL_INSTALLATION, LABEL_LEVEL, LABEL_MACHINE, LABEL_OWNER } from "./marks.ts";
 import { FILES_ROOT, madeName, type Source } from "./mounts.ts";
 import { isEmpty, isObject, type Json, type JsonObject, objectAt, refuse, stringAt } from "./refuse.ts";
 import { baseOf, dependenciesOf, escapeDollars, type ReadService, readService } from "./service.ts";
@@ -28,6 +28,7 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$/;
 export interface DocumentContext {
   machineId: string;
   owner: string;
+  installation: string;
   labels: Record<string, string>;
   cpuMillis: number;
   pidsMax: number;
@@ -66,7 +67,12 @@ export function readDocument(payload: Payload, context: DocumentContext): Machin
   for (const name of names) if (!NAME.test(name)) refuse("services", "has a name that is not possible");
   if (!Object.hasOwn(given, payload.publicService)) refuse("services", "has no public service of that name");
 
-  const ownLabels = { ...context.labels, [LABEL_OWNER]: context.owner, [LABEL_MACHINE]: context.machineId };
+  const ownLabels = {
+    ...context.labels,
+    [LABEL_OWNER]: context.owner,
+    [LABEL_INSTALLATION]: context.installation,
+    [LABEL_MACHINE]: context.machineId,
+  };
   const networks = networksOf(document.networks, context, ownLabels);
   const volumes = volumesOf(document.volumes, ownLabels);
   const made = new Map<string, string>();

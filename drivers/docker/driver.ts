@@ -29,6 +29,7 @@ import { DriverFault } from "../driver.ts";
 import type {
   ContainerFacts,
   Endpoint,
+  KeptChange,
   KeptDriver,
   KeptProbe,
   KeptRecord,
@@ -37,19 +38,22 @@ import type {
   LogsAsk,
   MachineStats,
 } from "../kept-driver.ts";
-import { type Change, Changes } from "./changes.ts";
+import { Changes } from "./changes.ts";
 import { type ComposeProgram, findCompose } from "./compose.ts";
 import { findTraces, haltMachine, type Place, removeMachine, writePrivate } from "./end.ts";
-import { findEndpoint, listContainers } from "./engine.ts";
+import { findEndpoint, listContainers, listStrangers } from "./engine.ts";
 import { containerFacts, machineStats } from "./facts.ts";
 import { filePlaces, hasFiles } from "./files.ts";
 import { Firewall } from "./firewall.ts";
 import { Images } from "./images.ts";
+import { installationOf } from "./installation.ts";
 import { containerLines, machineLines } from "./logs.ts";
 import { MACHINE_ID, OWNER } from "./marks.ts";
 import { Notes } from "./notes.ts";
 import { engineFacts, probeDocker } from "./probe.ts";
-import { startMachine } from "./start.ts";
+import { type StartAsk, startMachine } from "./start.ts";
+
+const ANSWER_MS = 5_000;
 
 export interface DockerOptions {
   socketPath: string;
@@ -89,7 +93,7 @@ export class DockerDriver implements KeptDriver {
     this.#firewall = new Firewall(owner);
     const registriesInside = new Set(options.registriesInside);
     this.#images = new Images({ engine: this.#engine, folder, registriesInside });
-    this.#changes = new Changes(this.#engine, owner);
+    this.#changes = new Changes(this.#engine, owner, this.#notes);
   }
 
   probe(): Promise<KeptProbe> {
@@ -112,24 +116,30 @@ export class DockerDriver implements KeptDriver {
         const { socketPath, folder, composeCommand } = this.#options;
         this.#program ??= await findCompose(folder, composeCommand);
         if (this.#program === null)
-          throw new DriverFault("host.not-ready", "compose is missing on this host");
-        const { note, endpoint } = await startMachine({
-          place: await this.#placed(),
-          images: this.#images,
-          program: this.#program,
-          socketPath,
-          machineId,
-          spec,
-          payload,
-          hooks: { ...hooks, signal: AbortSignal.any([hooks.signal, own.signal, this.#end.signal]) },
-        });
-        this.#changes.watch(machineId);
-        return { record: { ...note, driver: "docker", owner: this.#options.owner }, endpoint };
+          throw new DriverFault("machine.start-failed", "compose is missing on this host");
+        const signal = AbortSignal.any([hooks.signal, own.signal, this.#end.signal]);
+        const ask = { images: this.#images, program: this.#program, socketPath, machineId, spec, payload };
+        try {
+          const place = await this.#placed();
+          return await this.#startWatched({ ...ask, place, hooks: { ...hooks, signal } });
+        } catch (error) {
+          // Whatever it failed with, an engine that is away is the reason, and not the payload.
+          throw signal.aborted || (await this.answers()) ? error : away(error);
+        }
       });
     } finally {
       others.delete(own);
       if (others.size === 0) this.#starts.delete(machineId);
     }
+  }
+
+  async #startWatched(ask: StartAsk): Promise<{ record: KeptRecord; endpoint: Endpoint }> {
+    const { note, endpoint } = await startMachine(ask);
+    if (await this.#changes.watch(ask.machineId))
+      return { record: { ...note, driver: "docker", owner: this.#options.owner }, endpoint };
+    await haltMachine(ask.place, ask.machineId);
+    const detail = `service ${note.publicService} ended as soon as it was started`;
+    throw new DriverFault("machine.start-failed", detail);
   }
 
   async halt(machineId: string, _record: KeptRecord | null): Promise<void> {
@@ -152,7 +162,8 @@ export class DockerDriver implements KeptDriver {
 
   /**
    * Half a start is ended here: nobody knows what of it runs. So is what the engine started again by
-   * itself without the files of the machine, after the host had restarted.
+   * itself without the files of the machine, after the host had restarted, and what is left of a machine
+   * whose public service is gone: its name would be carried to nobody.
    */
   async find(
     machineId: string,
@@ -163,14 +174,20 @@ export class DockerDriver implements KeptDriver {
       const { owner, folder } = this.#options;
       const note = this.#notes.read(machineId);
       const containers = await listContainers(this.#engine, owner, machineId);
-      const runs = containers.some(({ info }) => ["running", "restarting", "paused"].includes(info.State));
+      const runs = containers.some(
+        ({ service, info }) =>
+          service === note?.publicService && ["running", "restarting", "paused"].includes(info.State),
+      );
       if (note === null && containers.length === 0) return { state: "gone", endpoint: null };
       if (note?.phase !== "running" || !runs || !hasFiles(filePlaces(folder, machineId))) {
         if (note?.phase !== "halted" || containers.length > 0) await haltMachine(place, machineId);
         return { state: note === null ? "gone" : "halted", endpoint: null };
       }
       await this.#firewall.protect(machineId, note.bridges);
-      this.#changes.watch(machineId);
+      if (!(await this.#changes.watch(machineId))) {
+        await haltMachine(place, machineId);
+        return { state: "halted", endpoint: null };
+      }
       const { publicService, publicPort } = note;
       return {
         state: "running",
@@ -200,11 +217,26 @@ export class DockerDriver implements KeptDriver {
     return machineStats({ engine: this.#engine, owner: this.#options.owner, kind }, machineId, note);
   }
 
-  onChange(listener: (machineId: string, change: Change) => void): void {
-    this.#changes.listen((machineId, change) => {
-      if (this.#notes.read(machineId) !== null) this.#notes.log(machineId, change.detail);
-      listener(machineId, change);
-    });
+  onChange(listener: (machineId: string, change: KeptChange) => void): void {
+    this.#changes.listen(listener);
+  }
+
+  async answers(): Promise<boolean> {
+    // Its type knows no options.
+    const engine = this.#engine as unknown as { ping(ask: { abortSignal: AbortSignal }): Promise<unknown> };
+    try {
+      await engine.ping({ abortSignal: AbortSignal.timeout(ANSWER_MS) });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async list(): Promise<Set<string>> {
+    const place = await this.#placed();
+    const found = await findTraces(place);
+    for (const id of await listStrangers(this.#engine, place.owner, place.installation)) found.delete(id);
+    return found;
   }
 
   async reap(keep: ReadonlySet<string>): Promise<number> {
@@ -227,6 +259,7 @@ export class DockerDriver implements KeptDriver {
         engine: this.#engine,
         owner: this.#options.owner,
         folder: this.#options.folder,
+        installation: installationOf(this.#options.folder),
         kind,
         notes: this.#notes,
         firewall: this.#firewall,
@@ -234,7 +267,7 @@ export class DockerDriver implements KeptDriver {
       }))
       .catch((error) => {
         this.#place = null;
-        throw new DriverFault("host.not-ready", "the Docker engine does not answer", { cause: error });
+        throw away(error);
       });
     return this.#place;
   }
@@ -256,6 +289,9 @@ export class DockerDriver implements KeptDriver {
     return turn;
   }
 }
+
+const away = (cause: unknown) =>
+  new DriverFault("host.not-ready", "the Docker engine does not answer", { cause });
 
 /** Ids become parts of paths, labels and rules. */
 function checkId(machineId: string): void {

@@ -18,6 +18,8 @@ export interface Place {
   engine: Docker;
   owner: string;
   folder: string;
+  /** The folder's own number (installation.ts). */
+  installation: string;
   kind: CgroupKind;
   notes: Notes;
   firewall: Firewall;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is this engine's own, beside the suite that every driver of kept machines passes. */
 import { existsSync, readFileSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { dockerd } from "#testing/docker.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { ask, KEPT_SPEC, linesOf, nextChange, payloadOf, startKept } from "../conformance/kept-machine.ts";
 import { newMachineId } from "../conformance/machine.ts";
+import type { KeptChange, ResolvedImage } from "../kept-driver.ts";
 import { DockerDriver } from "./driver.ts";
 import { listContainers } from "./engine.ts";
 import { type FakeRegistry, fakeRegistry } from "./fake-registry.ts";
@@ -20,7 +22,7 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
   });
 
   let driver: DockerDriver;
-  const changes: { machineId: string; state: string; detail: string }[] = [];
+  const changes: ({ machineId: string } & KeptChange)[] = [];
   const machines: string[] = [];
   const newMachine = () => {
     machines.push(newMachineId());
@@ -202,15 +204,33 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     await driver.remove(id, null);
   });
 
-  test("a crash of the engine is survived by what restarts, and told of what does not", async () => {
-    const [stays, ends] = [newMachine(), newMachine()];
+  test("a crash of the engine is survived by what restarts, and what does not is to be started anew", async () => {
+    const [stays, ends, half] = [newMachine(), newMachine(), newMachine()];
     const restarts = payloadOf({ image: subject.image, web: { restart: "always" } });
     const [{ endpoint }] = await Promise.all([
       startKept(driver, stays, restarts),
       startKept(driver, ends, payloadOf({ image: subject.image })),
+      // Its public service comes back with the engine, the other does not.
+      startKept(
+        driver,
+        half,
+        payloadOf({
+          image: subject.image,
+          web: { restart: "always" },
+          services: { db: { command: ["sleep", "1000"] } },
+        }),
+      ),
     ]);
     await subject.docker.restart("SIGKILL");
-    expect(await nextChange(changes, ends, /./)).toMatchObject({ state: "halted" });
+    expect(await nextChange(changes, ends, /./)).toMatchObject({ state: "interrupted" });
+    expect(await nextChange(changes, half, /./)).toMatchObject({
+      state: "interrupted",
+      detail: expect.stringMatching(/^db was ended/),
+    });
+    expect(await nextChange(changes, stays, /restarted with the Docker engine/)).toMatchObject({
+      state: "restarting",
+    });
+    expect(await nextChange(changes, stays, /is back/)).toMatchObject({ state: "running", endpoint });
     // The same port: the ingress was not told of another.
     for (let tries = 0; ; tries++) {
       const said = await ask(endpoint, "echo back").catch(() => "");
@@ -221,7 +241,45 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     expect(await linesOf(driver, ends, null)).toContain(
       changes.find(({ machineId }) => machineId === ends)!.detail,
     );
-    for (const id of [stays, ends]) await driver.remove(id, null);
+    for (const id of [stays, ends, half]) await driver.remove(id, null);
+  });
+
+  test("a start that loses the engine on the way says so, and not that the payload is at fault", async () => {
+    const socketPath = join(subject.docker.folder, "between.sock");
+    const sockets = new Set<Socket>();
+    const between = createServer((near) => {
+      const far = connect(subject.docker.socketPath);
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        sockets.add(one);
+        one.on("error", () => other.destroy()).pipe(other);
+      }
+    });
+    await new Promise<void>((resolve) => between.listen(socketPath, resolve));
+    const cut = () => {
+      between.close();
+      for (const socket of sockets) socket.destroy();
+    };
+    const own = new DockerDriver({ ...subject.options, socketPath });
+    const id = newMachine();
+    try {
+      const start = own.start(id, KEPT_SPEC, payloadOf({ image: subject.image }), {
+        onRecord: async () => {},
+        onProgress: (text) => {
+          if (text === "starting services") setTimeout(cut, 300);
+        },
+        onImage: () => {},
+        signal: new AbortController().signal,
+      });
+      await expect(start).rejects.toMatchObject({ code: "host.not-ready" });
+    } finally {
+      cut();
+      await own.close();
+    }
+    await driver.remove(id, null);
+    expect(await subject.traces(id)).toEqual([]);
   });
 
   describe("with a registry that wants a login", () => {
@@ -248,11 +306,13 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
         message: expect.stringMatching(/^image 127\.0\.0\.1:\d+\/team\/app:v1 cannot be pulled/),
       });
       const progress: string[] = [];
+      const images: ResolvedImage[] = [];
       const payload = withApp("word-for-the-registry-81c2");
       const during: string[] = [];
       await registryDriver.start(id, KEPT_SPEC, payload, {
         onRecord: async () => {},
         onProgress: (text) => void progress.push(text),
+        onImage: (image) => void images.push(image),
         signal: new AbortController().signal,
       });
       during.push(...(await subject.filesWith("word-for-the-registry-81c2")));
@@ -262,6 +322,13 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
         "starting services",
       ]);
       expect(during).toEqual([]);
+      expect(images).toContainEqual({
+        service: "app",
+        reference: registry.image,
+        digest: `${registry.server}/team/app@${registry.digest}`,
+      });
+      const { Id } = await subject.docker.engine.getImage(subject.image).inspect();
+      expect(images).toContainEqual({ service: "web", reference: subject.image, digest: Id });
       expect(
         (await registryDriver.containers(id)).map(({ names, state }) => [names[0], state]),
       ).toContainEqual(["app", "running"]);

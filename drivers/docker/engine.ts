@@ -2,7 +2,7 @@
 /** The engine's side of a machine: finding what is there by its labels, stopping it and removing it. */
 import type Docker from "dockerode";
 import type { Endpoint } from "../kept-driver.ts";
-import { LABEL_LEVEL, LABEL_MACHINE, LABEL_OWNER, LABEL_SERVICE } from "./marks.ts";
+import { LABEL_INSTALLATION, LABEL_LEVEL, LABEL_MACHINE, LABEL_OWNER, LABEL_SERVICE } from "./marks.ts";
 
 /** A client may ask for hours; a host that stops has not got them. */
 const GRACE_SECONDS_MAX = 60;
@@ -91,14 +91,30 @@ export async function listVolumes(engine: Docker, owner: string, machineId: stri
 
 /** Ids of all machines that the engine has anything of. */
 export async function listMachines(engine: Docker, owner: string): Promise<Set<string>> {
+  return idsOf(await listLabels(engine, owner));
+}
+
+/** Those of them that another installation left something of, or one of which nobody knows. */
+export async function listStrangers(
+  engine: Docker,
+  owner: string,
+  installation: string,
+): Promise<Set<string>> {
+  const labels = await listLabels(engine, owner);
+  return idsOf(labels.filter((each) => each[LABEL_INSTALLATION] !== installation));
+}
+
+const idsOf = (labels: readonly Record<string, string>[]) =>
+  new Set(labels.map((each) => each[LABEL_MACHINE]).filter((id) => id !== undefined));
+
+async function listLabels(engine: Docker, owner: string): Promise<Record<string, string>[]> {
   const filters = filtersOf(owner);
   const [containers, networks, { Volumes }] = await Promise.all([
     engine.listContainers({ all: true, filters, abortSignal: AbortSignal.timeout(CALL_MS) }),
     engine.listNetworks({ filters: filters as never }),
     engine.listVolumes({ filters: filters as never }),
   ]);
-  const labels = [...containers, ...networks, ...(Volumes ?? [])].map((each) => each.Labels?.[LABEL_MACHINE]);
-  return new Set(labels.filter((id) => id !== undefined));
+  return [...containers, ...networks, ...(Volumes ?? [])].map((each) => each.Labels ?? {});
 }
 
 /** Where the host reaches the public port, as the engine says. */

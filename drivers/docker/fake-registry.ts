@@ -10,6 +10,7 @@ export interface FakeRegistry {
   /** `host:port`, and the only image there is. */
   server: string;
   image: string;
+  digest: string;
   /** `METHOD path status` of every request. */
   requests: string[];
   close(): Promise<void>;
@@ -69,6 +70,7 @@ export async function fakeRegistry(username: string, password: string): Promise<
   return {
     server: address,
     image: `${address}/team/app:v1`,
+    digest: digestOf(manifest),
     requests,
     close: () => new Promise((resolve) => void server.close(() => resolve()).closeAllConnections()),
   };

@@ -19,6 +19,7 @@ import { join } from "node:path";
 import type Docker from "dockerode";
 import type { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "../driver.ts";
+import type { ResolvedImage } from "../kept-driver.ts";
 import { statusCodeOf } from "./engine.ts";
 import { type ImageName, registryKey } from "./image-name.ts";
 
@@ -27,6 +28,7 @@ const SILENCE_MS = 120_000;
 const NAMES_MAX = 10_000;
 
 export interface WantedImage {
+  name: string;
   image: ImageName;
   pullPolicy: string;
 }
@@ -47,13 +49,14 @@ export class Images {
     this.#path = join(options.folder, "images-with-login.json");
   }
 
+  /** Answers with what each service's reference means now. */
   async provide(
     machineId: string,
     wanted: readonly WantedImage[],
     registries: Payload["registries"],
     onProgress: (text: string) => void,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<ResolvedImage[]> {
     const done = new Set<string>();
     for (const { image, pullPolicy } of wanted) {
       if (done.has(image.full)) continue;
@@ -71,6 +74,22 @@ export class Images {
       }
       done.add(image.full);
     }
+    const resolved: ResolvedImage[] = [];
+    for (const { name, image } of wanted)
+      resolved.push({ service: name, reference: image.short, digest: await this.#digestOf(image) });
+    return resolved;
+  }
+
+  /** As its registry calls it, or, of one that came from none, as the engine does. */
+  async #digestOf(image: ImageName): Promise<string> {
+    const { Id, RepoDigests } = await this.#options.engine.getImage(image.full).inspect();
+    // The engine leaves out what it thinks goes without saying.
+    const names = ["", "docker.io/", "docker.io/library/"]
+      .filter((part) => image.repository.startsWith(part))
+      .map((part) => image.repository.slice(part.length));
+    const own = (RepoDigests ?? []).filter((each) => names.includes(each.split("@")[0]!));
+    const asked = own.find((each) => image.full.endsWith(`@${each.split("@")[1]}`)) ?? own[0];
+    return asked === undefined ? Id : `${names.at(-1)}@${asked.split("@")[1]}`;
   }
 
   /** The folders that an image declares as volumes. */

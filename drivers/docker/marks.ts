@@ -7,6 +7,8 @@
 import { createHash } from "node:crypto";
 
 export const LABEL_OWNER = "casemate.owner";
+/** A random number of the driver's folder: what a lost folder left is another's, though the owner is the same. */
+export const LABEL_INSTALLATION = "casemate.installation";
 export const LABEL_MACHINE = "casemate.machine";
 /** How deep a service stands on others; containers with the highest are stopped first. */
 export const LABEL_LEVEL = "casemate.level";

@@ -69,7 +69,11 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
     await firewall.protect(machineId, document.bridges);
     await writeFiles(places, payload, document.made);
     const wanted = document.services.filter(({ active }) => active);
-    await ask.images.provide(machineId, wanted, payload.registries, tell, signal);
+    const images = await ask.images.provide(machineId, wanted, payload.registries, tell, signal);
+    for (const resolved of images) {
+      notes.log(machineId, clean(`service ${resolved.service} runs ${resolved.digest}`));
+      ask.hooks.onImage(resolved);
+    }
     tell("starting services");
     const hostPort = await runCompose(ask, document, clean);
     await settle(ask, document, clean);
@@ -84,8 +88,11 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
   } catch (error) {
     // Also what ran of an older payload, when the new one could not even be read (rule A of the port).
     const fault = signal.aborted ? failed("the start was called off") : asFault(error);
-    await haltMachine(place, machineId);
-    if (notes.read(machineId) !== null) notes.log(machineId, clean(fault.message));
+    try {
+      await haltMachine(place, machineId);
+    } finally {
+      if (notes.read(machineId) !== null) notes.log(machineId, clean(fault.message));
+    }
     throw fault;
   }
 }
@@ -98,6 +105,7 @@ function plan({ place, machineId, spec, payload }: StartAsk): {
   const document = readDocument(payload, {
     machineId,
     owner: place.owner,
+    installation: place.installation,
     labels: spec.kept?.labels ?? {},
     cpuMillis: spec.cpuMillis,
     pidsMax: spec.pidsMax,

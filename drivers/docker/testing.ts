@@ -23,13 +23,16 @@ export interface DockerSubject extends KeptSubject {
   options: DockerOptions;
 }
 
-export async function dockerSubject(more: Partial<DockerOptions> = {}): Promise<DockerSubject> {
-  const docker = await startDocker();
+export async function dockerSubject(
+  more: Partial<DockerOptions> & { liveRestore?: boolean } = {},
+): Promise<DockerSubject> {
+  const { liveRestore = false, ...changed } = more;
+  const docker = await startDocker({ liveRestore });
   const options = {
     socketPath: docker.socketPath,
     folder: join(docker.folder, "driver"),
     owner: `test-${process.pid}-${docker.slot}`,
-    ...more,
+    ...changed,
   };
   const { owner, folder } = options;
   const { engine } = docker;

@@ -4,6 +4,7 @@
  * first.
  *
  *   none ─▶ starting ─▶ running ─▶ halted ─▶ starting …        anything ─▶ ended
+ *               ▲──────────┘  its public service is down, or what ran has ended with the engine
  *
  * Invariants:
  *  A. One loop at a time. A wish that comes meanwhile is taken up by it at the next turn, and a start
@@ -14,16 +15,24 @@
  *  D. What is said is about the wish that was acted on, even when another has come meanwhile: room and
  *     money are given back for the start that a report names.
  *  E. The payload is asked for when it is needed, and is gone from memory when the start is through.
+ *  F. It is running only while its public service is: what answers nobody is not said to run. One that
+ *     falls again and again is believed later each time (falls.ts).
+ *  G. An engine that does not answer is no fault of a machine's: what is wished waits for it.
  */
 import type { Desired, Observation } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "#drivers/driver.ts";
-import type { Endpoint, KeptDriver } from "#drivers/kept-driver.ts";
+import type { Endpoint, KeptChange, KeptDriver, ResolvedImage } from "#drivers/kept-driver.ts";
 import type { HostLog } from "../machine.ts";
+import { Falls } from "./falls.ts";
+import { Notices } from "./notices.ts";
 import type { KeptEntry, KeptStore } from "./store.ts";
 
 /** A payload that was asked for and did not come is asked for again. */
 const ASK_AGAIN_MS = 2_000;
+/** A first fall of the public service that is over so soon is a warning, and no change of state. */
+const BLINK_MS = 1_000;
+const CHANGES_MAX = 64;
 
 export interface KeptDeps {
   store: KeptStore;
@@ -33,6 +42,17 @@ export interface KeptDeps {
   onRoute(): void | Promise<void>;
   onGone(machineId: string): void;
   log: HostLog;
+  /** Monotonic, in milliseconds. */
+  clock(): number;
+}
+
+/** F. Of a machine that was brought up: how its public service does. */
+interface Health {
+  up: boolean;
+  sinceMs: number;
+  /** What control was told last. */
+  said: "running" | "starting";
+  detail: string;
 }
 
 export class KeptMachine {
@@ -47,6 +67,18 @@ export class KeptMachine {
   #attempt: AbortController | null = null;
   #askAgain: NodeJS.Timeout | undefined;
   #closed = false;
+  /** What the driver said and the loop has not taken up. */
+  #changes: KeptChange[] = [];
+  #health: Health | null = null;
+  readonly #falls = new Falls();
+  readonly #notices = new Notices();
+  /** Why it has to be brought up again without anybody's wish; null when nothing of the kind happened. */
+  #interrupted: { detail: string; atMs: number } | null = null;
+  /** Something of it may run that is not known: it is ended before it is said that nothing does. */
+  #stale = false;
+  /** It ran when the host's last process ended, and has not been looked for yet. */
+  #unfound = false;
+  #engineMissed = false;
 
   constructor(id: string, deps: KeptDeps, entry: KeptEntry) {
     this.id = id;
@@ -64,21 +96,30 @@ export class KeptMachine {
 
   /** Where the ingress finds it; null while it does not run. */
   get endpoint(): Endpoint | null {
-    return this.running ? this.#endpoint : null;
+    return this.running && this.#health?.up === true ? this.#endpoint : null;
   }
 
   /** Takes up what an earlier process left. */
   async adopt(): Promise<void> {
     const { applied, record } = this.#entry;
     if (applied?.state !== "running" || record === null) return;
-    const found = await this.#deps.driver.find(this.id, record).catch((error) => {
+    this.#unfound = true;
+    await this.#find().catch(async (error) => {
+      // G: looked for again when something is wished of it.
       this.#deps.log("host.kept-unfindable", { machineId: this.id, error: String(error) });
-      return { state: "halted" as const, endpoint: null };
+      await this.#deps.onRoute();
     });
+  }
+
+  async #find(): Promise<void> {
+    const { record } = this.#entry;
+    const found = await this.#deps.driver.find(this.id, record ?? {});
+    this.#unfound = false;
     this.#endpoint = found.endpoint;
+    if (found.state === "running" && found.endpoint !== null) this.#isUp();
     // Halted by whatever halted the host: it is brought up again as the incarnation it was.
-    if (found.state !== "running" || found.endpoint === null) this.#entry = { ...this.#entry, applied: null };
-    this.#deps.onRoute();
+    else this.#entry = { ...this.#entry, applied: null };
+    await this.#deps.onRoute();
   }
 
   /** `refused`: why it is not to come up, whatever is wished. */
@@ -113,13 +154,14 @@ export class KeptMachine {
   }
 
   /** The driver saw it change by itself. */
-  changed(state: "running" | "halted" | "gone", detail: string): void {
-    const { applied } = this.#entry;
-    if (this.#loop !== null || applied?.state !== "running" || state === "running") return;
-    this.#fault = { incarnation: applied.incarnation, code: "machine.exited", detail };
-    this.#entry = { ...this.#entry, applied: { ...applied, state: "halted" } };
-    this.#deps.onRoute();
+  changed(change: KeptChange): void {
+    this.#changes = [...this.#changes, change].slice(-CHANGES_MAX);
     this.#run();
+  }
+
+  /** Control has committed a report of this machine. */
+  acknowledged({ notices }: Observation): void {
+    if (notices !== undefined) this.#notices.taken(notices);
   }
 
   /** Resolves when nothing is being done any more. */
@@ -163,20 +205,63 @@ export class KeptMachine {
       clearTimeout(this.#askAgain);
       const goal = this.desired;
       if (goal.want === "down") return this.#remove(goal);
+      for (const change of this.#changes.splice(0)) await this.#takeUp(change);
       if (goal.want === "halted") await this.#halt(goal);
       else await this.#bringUp(goal);
     }
   }
 
+  /** F */
+  async #takeUp({ state, detail, endpoint }: KeptChange): Promise<void> {
+    const { applied } = this.#entry;
+    const health = this.#health;
+    if (applied?.state !== "running" || health === null) return;
+    const nowMs = this.#deps.clock();
+    switch (state) {
+      case "running":
+        if (health.up) {
+          this.#notices.warn(detail, nowMs);
+          return;
+        }
+        if (endpoint !== undefined) this.#endpoint = endpoint;
+        if (health.said === "running") this.#notices.warn(health.detail, nowMs);
+        this.#health = { ...health, up: true, sinceMs: nowMs };
+        break;
+      case "restarting":
+        if (!health.up) return;
+        this.#falls.add(nowMs);
+        this.#health = { ...health, up: false, sinceMs: nowMs, detail };
+        break;
+      case "interrupted":
+        this.#falls.add(nowMs);
+        this.#interrupted = { detail, atMs: nowMs };
+        this.#stale = true;
+        this.#health = null;
+        this.#endpoint = null;
+        this.#entry = { ...this.#entry, applied: null };
+        break;
+      case "halted":
+        this.#fault = { incarnation: applied.incarnation, code: "machine.exited", detail };
+        this.#health = null;
+        break;
+    }
+    await this.#deps.onRoute();
+  }
+
   async #bringUp(goal: Desired): Promise<void> {
     const incarnation = goal.incarnation ?? 1;
-    if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#say(goal, "running");
+    if (this.#unfound) {
+      if (!(await this.#engineAnswers(goal))) return;
+      await this.#find();
+    }
     const fault = this.#fault;
     if (fault?.incarnation === incarnation) {
-      // C. What runs is an older start of it, which nobody wishes for any more.
+      // C. What runs is an older start of it, or what its end has left.
       if (this.running) await this.#end(goal);
       return this.#say(goal, "halted", fault);
     }
+    if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#sayHealth(goal);
+    if (!(await this.#isReadyToStart(goal))) return;
     if (this.#payload?.incarnation !== incarnation) {
       // An older start may still run until this one can replace it.
       this.#say(goal, "starting", { wantsPayload: true, ...(this.running ? {} : { idle: true }) });
@@ -191,28 +276,108 @@ export class KeptMachine {
       const { record, endpoint } = await this.#deps.driver.start(this.id, goal.spec, payload, {
         onRecord: (early) => this.#store({ record: early }),
         onProgress: (detail) => this.#say(goal, "starting", { detail }),
+        onImage: (image) => this.#tellImage(image),
         signal: this.#attempt.signal,
       });
+      // Whatever was said of it before is about what this start replaced.
+      this.#changes = [];
       this.#endpoint = endpoint;
       this.#fault = null;
+      this.#interrupted = null;
+      this.#isUp();
       await this.#store({ record, applied: { incarnation, state: "running" } });
       this.#payload = null; // E
       await this.#deps.onRoute();
       this.#say(goal, "running");
     } catch (error) {
       this.#endpoint = null;
+      this.#health = null;
       if (this.#attempt.signal.aborted) {
         this.#dirty = true;
         return;
       }
+      this.#deps.log("host.kept-start-failed", { machineId: this.id, error: String(error) });
+      await this.#deps.onRoute();
+      if (error instanceof DriverFault && error.code === "host.not-ready") {
+        // G. The payload stays for the next try.
+        this.#stale = true;
+        this.#askLater();
+        return;
+      }
       this.#payload = null;
       this.#fault = { incarnation, ...wordsOf(error) };
-      this.#deps.log("host.kept-start-failed", { machineId: this.id, error: String(error) });
-      this.#deps.onRoute();
+      this.#interrupted = null;
       this.#say(goal, "halted", this.#fault);
     } finally {
       this.#attempt = null;
     }
+  }
+
+  #isUp(): void {
+    this.#health = { up: true, sinceMs: this.#deps.clock(), said: "running", detail: "" };
+  }
+
+  /** F. Says what is so, or waits until it is worth saying. */
+  #sayHealth(goal: Desired): void {
+    const health = this.#health;
+    if (health === null) return;
+    const nowMs = this.#deps.clock();
+    const pastMs = nowMs - health.sinceMs;
+    const fallen = this.#falls.count(nowMs);
+    const patienceMs = health.up
+      ? health.said === "starting"
+        ? this.#falls.calmMs(nowMs)
+        : 0
+      : health.said === "running" && fallen < 2
+        ? BLINK_MS
+        : 0;
+    if (pastMs < patienceMs) this.#askLater(patienceMs - pastMs);
+    else this.#health = { ...health, said: health.up ? "running" : "starting" };
+    if (this.#health!.said === "running") this.#say(goal, "running");
+    else this.#say(goal, "starting", { restarted: true, detail: health.detail });
+  }
+
+  /** What was interrupted is ended whole and waits for its calm; nothing is tried without an engine. */
+  async #isReadyToStart(goal: Desired): Promise<boolean> {
+    if (!(await this.#engineAnswers(goal))) return false;
+    if (this.#stale) {
+      this.#say(goal, "starting");
+      await this.#deps.driver.halt(this.id, this.#entry.record);
+      this.#stale = false;
+    }
+    if (this.#interrupted === null) return true;
+    const nowMs = this.#deps.clock();
+    const waitMs =
+      this.#falls.count(nowMs) < 2 ? 0 : this.#interrupted.atMs + this.#falls.calmMs(nowMs) - nowMs;
+    if (waitMs <= 0) return true;
+    this.#say(goal, "starting", { idle: true });
+    this.#askLater(waitMs);
+    return false;
+  }
+
+  /** G */
+  async #engineAnswers(goal: Desired): Promise<boolean> {
+    if (await this.#deps.driver.answers()) {
+      this.#engineMissed = false;
+      return true;
+    }
+    if (!this.#engineMissed) {
+      this.#engineMissed = true;
+      this.#deps.log("host.kept-engine-away", { machineId: this.id });
+      this.#notices.warn("the host's engine does not answer; it is started when it does", this.#deps.clock());
+      this.#say(goal, "starting", { idle: true });
+    }
+    this.#askLater();
+    return false;
+  }
+
+  /** Once for each new answer: who starts it again with the same image has not changed anything. */
+  #tellImage({ service, reference, digest }: ResolvedImage): void {
+    const images = this.#entry.images ?? {};
+    const meaning = `${reference} is ${digest}`;
+    if (images[service] === meaning) return;
+    this.#entry = { ...this.#entry, images: { ...images, [service]: meaning } };
+    this.#notices.image(`service ${service}: ${meaning}`);
   }
 
   async #halt(goal: Desired): Promise<void> {
@@ -224,9 +389,14 @@ export class KeptMachine {
     const incarnation = goal.incarnation ?? 1;
     this.#payload = null;
     this.#endpoint = null;
+    this.#health = null;
+    this.#changes = [];
+    this.#interrupted = null;
+    this.#unfound = false;
     await this.#store({ applied: { incarnation, state: "halted" } });
     await this.#deps.onRoute();
     await this.#deps.driver.halt(this.id, this.#entry.record);
+    this.#stale = false;
   }
 
   async #remove(goal: Desired): Promise<void> {
@@ -252,18 +422,23 @@ export class KeptMachine {
     more: Partial<Observation> = {},
   ): void {
     const { code, detail, wantsPayload, idle } = more;
+    const restarted = state === "starting" && (more.restarted ?? this.#interrupted !== null);
+    const words = detail ?? (restarted ? this.#interrupted?.detail : undefined);
+    const notices = this.#notices.waiting;
     this.#deps.report({
       ...{ machineId: this.id, generation, incarnation, state },
       ...(code === undefined ? {} : { code }),
-      ...(detail === undefined ? {} : { detail: detail.slice(0, 1000) }),
+      ...(words === undefined ? {} : { detail: words.slice(0, 1000) }),
       ...(wantsPayload === undefined ? {} : { wantsPayload }),
       ...(idle === undefined ? {} : { idle }),
+      ...(restarted ? { restarted } : {}),
+      ...(notices.length === 0 ? {} : { notices: [...notices] }),
     });
   }
 
-  #askLater(): void {
+  #askLater(ms = ASK_AGAIN_MS): void {
     clearTimeout(this.#askAgain);
-    if (!this.#closed) this.#askAgain = setTimeout(() => this.#run(), ASK_AGAIN_MS);
+    if (!this.#closed) this.#askAgain = setTimeout(() => this.#run(), ms);
   }
 }
 

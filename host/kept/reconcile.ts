@@ -28,6 +28,8 @@ export interface KeptOptions {
   /** Resolves when the ingress goes by them. */
   onRoutes(routes: KeptRoute[]): void | Promise<void>;
   log: HostLog;
+  /** Monotonic, in milliseconds. */
+  clock?(): number;
   /** Why a wish for a machine to be up is above what the host's operator allows; undefined when it fits. */
   refusal(desired: Desired, others: Desired[]): string | undefined;
 }
@@ -42,7 +44,7 @@ export class KeptReconciler {
     this.#options = options;
     this.#drivers = new Map(options.drivers.map((driver) => [driver.isolation, driver]));
     for (const driver of options.drivers)
-      driver.onChange((id, { state, detail }) => this.#machines.get(id)?.changed(state, detail));
+      driver.onChange((id, change) => this.#machines.get(id)?.changed(change));
   }
 
   /**
@@ -87,6 +89,11 @@ export class KeptReconciler {
 
   give(machineId: string, incarnation: number, payload: Payload): void {
     this.#machines.get(machineId)?.give(incarnation, payload);
+  }
+
+  /** Control has committed it. */
+  acknowledged(observation: Observation): void {
+    this.#machines.get(observation.machineId)?.acknowledged(observation);
   }
 
   /** The payload of this start can never be taken. */
@@ -143,6 +150,7 @@ export class KeptReconciler {
     const { store, report, log } = this.#options;
     return {
       ...{ store, driver, report, log },
+      clock: this.#options.clock ?? (() => performance.now()),
       onRoute: () => this.#options.onRoutes(this.#routes()),
       onGone: (machineId) => {
         this.#machines.delete(machineId);

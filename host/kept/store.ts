@@ -15,6 +15,8 @@ export interface KeptEntry {
   /** The incarnation that was last brought up, and whether it has been seen running since. */
   applied: { incarnation: number; state: "running" | "halted" } | null;
   record: KeptRecord | null;
+  /** Service → the image that was last told of. */
+  images?: Record<string, string>;
 }
 
 const SUFFIX = ".kept";

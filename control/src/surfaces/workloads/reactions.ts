@@ -9,10 +9,10 @@ import type { KeptReactions } from "../../core/machines/index.ts";
 import { eventClauses } from "./events.ts";
 
 export const workloadReactions: KeptReactions = (observation) => {
-  const { kind, error } = eventOf(observation);
+  const { kind, ...details } = eventOf(observation);
   const stops = observation.state !== "starting" && observation.state !== "running";
   // A start that we ourselves recorded with the wish is not an event twice.
-  const news = kind === "starting" ? sql`w.status <> 'starting'` : sql`true`;
+  const news = observation.state === "starting" ? sql`w.status <> 'starting'` : sql`true`;
   // From when anything of it may run: whoever could hold a machine in `starting` would compute for nothing.
   const costs =
     observation.state === "running" || (observation.state === "starting" && observation.idle !== true);
@@ -20,7 +20,7 @@ export const workloadReactions: KeptReactions = (observation) => {
     ? startMeterClauses({ when: AFTER_ROOM })
     : stopMeterClauses({ when: AFTER_ROOM, released: stops ? sql`not machine.holds_compute` : sql`false` });
   return sql`
-    ${eventClauses(kind, error === undefined ? {} : { error }, news)},
+    ${eventClauses(kind, details, news)},
     ${meter},
     ${appendClauses(
       {
@@ -33,7 +33,10 @@ export const workloadReactions: KeptReactions = (observation) => {
     )}`;
 };
 
-function eventOf({ state, code, detail }: Observation): { kind: string; error?: string } {
+function eventOf(observation: Observation): { kind: string; error?: string; message?: string } {
+  const { state, code, detail, restarted } = observation;
+  if (state === "starting" && restarted)
+    return { kind: "vmRestarted", ...(detail === undefined ? {} : { message: detail }) };
   if (state === "starting" || state === "running") return { kind: state };
   if (state === "ended") return { kind: "deleted" };
   if (state === "halted" && code === undefined) return { kind: "stopped" };

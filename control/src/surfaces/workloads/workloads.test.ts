@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The road of a workload over HTTP, with a fake engine below the real host, link and ingress. */
 
+import { randomUUID } from "node:crypto";
 import { Resolver } from "node:dns/promises";
 import { request } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Notice } from "#contract/link/machine.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { keepNotices } from "./notices.ts";
 
 let casemate: Installation;
 let admin: Caller;
@@ -90,7 +94,7 @@ describe("a workload", () => {
     expect(JSON.parse((await visit(url, "/x?y=1")).body)).toMatchObject({
       ...{ hi: "foo", path: "/x?y=1", env: { FOO: "42" } },
     });
-    expect(await kinds(me, id)).toEqual(["created", "starting", "running"]);
+    expect(await kinds(me, id)).toEqual(["created", "starting", "imageResolved", "running"]);
 
     expect(
       (await me("POST", "/api/v1/workloads/restart", { workloadId: id, envVars: { FOO: "43" } })).body,
@@ -163,6 +167,77 @@ describe("a workload", () => {
     expect(after).toMatchObject({ creditRate: 0 });
     expect(after.credits).toBeLessThanOrEqual(1000);
     await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
+  });
+
+  it("tells what became of it: a service that died, its public one down and back, its engine gone, its images", async () => {
+    const me = await account();
+    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    const { workloadId } = body;
+    await until(me, workloadId, "running");
+    const { machine_id: machineId } = (
+      await sql<{ machine_id: string }>`select machine_id from workloads where id = ${workloadId}`.execute(
+        casemate.control.db.run,
+      )
+    ).rows[0]!;
+    const details = async () =>
+      (await me("POST", "/api/v1/workload-events/list", { workloadId })).body.events.map(
+        (event: { details: object }) => event.details,
+      );
+    driver.lose(machineId, "db exited with code 7");
+    await expect.poll(() => details()).toContainEqual({ kind: "warning", message: "db exited with code 7" });
+    expect((await me("GET", `/api/v1/workloads/${workloadId}`)).body.status).toBe("running");
+
+    await driver.fall(machineId, "api exited with code 1 and is started again");
+    await until(me, workloadId, "starting");
+    expect((await visit(body.url)).status).toBe(503);
+    // Its other services run on, so it costs what it costs.
+    expect((await me("GET", "/api/v1/accounts/me")).body.creditRate).toBe(body.creditRate);
+    await driver.rise(machineId);
+    await until(me, workloadId, "running");
+    expect((await visit(body.url)).status).toBe(200);
+
+    await driver.crash();
+    driver.back([machineId]);
+    await until(me, workloadId, "starting");
+    await until(me, workloadId, "running");
+    expect(await details()).toEqual([
+      { kind: "created" },
+      { kind: "starting" },
+      { kind: "imageResolved", message: `service api: caddy:2 is caddy@sha256:${"0".repeat(64)}` },
+      { kind: "running" },
+      { kind: "warning", message: "db exited with code 7" },
+      { kind: "vmRestarted", message: "api exited with code 1 and is started again" },
+      { kind: "running" },
+      { kind: "vmRestarted", message: "ended with the engine" },
+      { kind: "running" },
+    ]);
+    await me("POST", "/api/v1/workloads/delete", { workloadId });
+  });
+
+  it("is spoken of by its own host only, once for each notice, and not without end", async () => {
+    const me = await account();
+    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    const { workloadId } = body;
+    await until(me, workloadId, "running");
+    const { db } = casemate.control;
+    const { rows } = await sql<{ id: string; host_id: string }>`
+      select m.id, m.host_id from machines m join workloads w on w.machine_id = m.id where w.id = ${workloadId}`.execute(
+      db.run,
+    );
+    const { id: machineId, host_id: hostId } = rows[0]!;
+    const tell = (host: string, notices: Notice[]) =>
+      keepNotices(db, host, { machineId, generation: 1, state: "running", notices });
+    const warning = (): Notice => ({ id: randomUUID(), kind: "warning", message: "a story" });
+    const before = (await kinds(me, workloadId)).length;
+    await tell("host_00000000000000000000000000000000", [warning()]);
+    expect((await kinds(me, workloadId)).length).toBe(before);
+    const once = warning();
+    await tell(hostId, [once]);
+    await tell(hostId, [once]);
+    expect((await kinds(me, workloadId)).length).toBe(before + 1);
+    for (let times = 0; times < 20; times++) await tell(hostId, Array.from({ length: 32 }, warning));
+    expect((await kinds(me, workloadId)).length).toBeLessThanOrEqual(303);
+    await me("POST", "/api/v1/workloads/delete", { workloadId });
   });
 
   it("survives a restart of its host, which finds it and answers at the same name", async () => {
