@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Control's answer to a report, the same on every link: committed, or rejected with a code (port.ts, E). */
-import type { Observation } from "#contract/link/machine.ts";
+/** Control's answer to a report or a challenge, the same on every link: committed, or rejected with a code (port.ts, E). */
 import type { Connection } from "./connection.ts";
-import type { Message } from "./message.ts";
+import { LinkFault, type Message } from "./message.ts";
 import type { ControlHandlers } from "./port.ts";
 
 export interface ReportDesk {
   hostId: string;
   connection: Pick<Connection, "send">;
-  handlers: Pick<ControlHandlers, "onObserved">;
+  handlers: Pick<ControlHandlers, "onObserved" | "onChallenge">;
   onFault(error: unknown, hostId: string): void;
 }
 
-export async function answerReport(
-  { hostId, connection, handlers, onFault }: ReportDesk,
-  id: number,
-  observations: Observation[],
-): Promise<void> {
+type Said = Extract<Message, { t: "observed" | "challenge" }>;
+
+export async function answerReport(desk: ReportDesk, said: Said): Promise<void> {
+  const { hostId, connection, onFault } = desk;
+  const { id } = said;
   try {
-    await handlers.onObserved(hostId, observations);
+    await handle(desk, said);
     connection.send({ t: "committed", id } as Message);
   } catch (error) {
     onFault(error, hostId);
@@ -26,4 +25,10 @@ export async function answerReport(
     const known = typeof code === "string" ? code : "platform.unexpected";
     connection.send({ t: "rejected", id, code: known } as Message);
   }
+}
+
+function handle({ hostId, handlers }: ReportDesk, said: Said): Promise<void> {
+  if (said.t === "observed") return handlers.onObserved(hostId, said.observations);
+  if (handlers.onChallenge) return handlers.onChallenge(hostId, said.wish);
+  throw new LinkFault("link.no-challenges", "no challenge can be published here");
 }

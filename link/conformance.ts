@@ -5,6 +5,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
 import {
   CHUNK_MAX,
@@ -85,6 +86,8 @@ interface PairOptions {
   onStream?: HostHandlers["onStream"];
   onObserved?: (observations: Observation[]) => void;
   onHost?: (facts: HostFacts) => void;
+  onChallenge?: ControlHandlers["onChallenge"];
+  beforeCommit?: () => Promise<void>;
 }
 
 async function until<T>(what: string, look: () => T | undefined | false): Promise<T> {
@@ -111,8 +114,10 @@ async function linked(
       joins.push(facts);
     },
     onHostGone: (hostId) => gone.push(hostId),
+    ...(options.onChallenge && { onChallenge: options.onChallenge }),
     async onObserved(_hostId, observations) {
       options.onObserved?.(observations);
+      await options.beforeCommit?.();
       observed.push(...observations);
     },
   });
@@ -483,6 +488,31 @@ function desiredAndObserved(factory: LinkFactory): void {
         expect(observed).toEqual([running(1)]);
       },
     );
+  });
+
+  test("a challenge is published when control wrote it down, refused by control's code, and waits for no report (E)", async () => {
+    const wishes: ChallengeWish[] = [];
+    const gate = Promise.withResolvers<void>();
+    const wish = (want: ChallengeWish["want"]): ChallengeWish => ({
+      ...{ machineId: `mach_${"0".repeat(32)}`, domain: "a.example", value: "v".repeat(43), want },
+    });
+    const onChallenge = async (hostId: string, said: ChallengeWish) => {
+      expect(hostId).toBe("host_a");
+      if (said.want === "withdrawn") throw Object.assign(new Error("no"), { code: "names.not-held" });
+      wishes.push(said);
+    };
+    const options = { onChallenge, beforeCommit: () => gate.promise };
+    await linked(factory, options, async ({ host, observed }) => {
+      const reported = host.report([running(1)]);
+      await host.publish(wish("published"));
+      expect([wishes, observed]).toEqual([[wish("published")], []]);
+      await expect(host.publish(wish("withdrawn"))).rejects.toMatchObject({ code: "names.not-held" });
+      gate.resolve();
+      await reported;
+    });
+    await linked(factory, {}, async ({ host }) => {
+      await expect(host.publish(wish("published"))).rejects.toMatchObject({ code: "link.no-challenges" });
+    });
   });
 
   test("a report larger than a frame is committed whole before it resolves (E)", async () => {

@@ -6,6 +6,7 @@
  */
 import { type Static, type TSchema, Type } from "typebox";
 import { Compile } from "typebox/compile";
+import { ChallengeWish } from "#contract/link/challenge.ts";
 import { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
 import type { Frame } from "./frame.ts";
 import { CREDIT_BYTES, LINK_VERSION } from "./port.ts";
@@ -49,6 +50,8 @@ const MESSAGES = {
     more: Type.Boolean(),
   }),
   observed: message("observed", { id: ReportId, observations: Type.Array(Observation) }),
+  /** Answered like a report, by the same numbers. */
+  challenge: message("challenge", { id: ReportId, wish: ChallengeWish }),
   committed: message("committed", { id: ReportId }),
   rejected: message("rejected", { id: ReportId, code: Type.String() }),
   open: message("open", { s: StreamId, request: StreamRequest }),

@@ -11,8 +11,10 @@
  *  D. Every stream ends in exactly one terminal frame, also when the connection drops (`lost`).
  *  E. `report` resolves only when control has committed what was reported; otherwise it rejects and
  *     the host says it again.
+ *     The same holds of `publish`, which stands in no order with reports.
  *  F. Desired state is level-triggered: a batch may be lost, repeated or reordered without harm.
  */
+import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
 
 export const LINK_VERSION = 1;
@@ -64,11 +66,15 @@ export interface ControlHandlers {
   onHostGone(hostId: string): void;
   /** Must commit before it resolves (E). */
   onObserved(hostId: string, observations: Observation[]): Promise<void>;
+  /** The same. Absent: no challenge can be published here. */
+  onChallenge?(hostId: string, wish: ChallengeWish): Promise<void>;
 }
 
 /** The host's end. Reconnects by itself with backoff until closed. */
 export interface HostLink {
   report(observations: Observation[]): Promise<void>;
+  /** Rejects with control's `code` when it will not. */
+  publish(wish: ChallengeWish): Promise<void>;
   /** Announces changed facts. */
   announce(facts: HostFacts): void;
   close(): Promise<void>;

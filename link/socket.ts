@@ -75,13 +75,16 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
         connection.close(new LinkFault("link.join-failed", "control could not take the host in"));
       });
     };
-    const observed = (id: number, observations: Observation[]) => {
+    const said = (message: Extract<Message, { t: "observed" | "challenge" }>) => {
       const hostId = mine!.facts.hostId;
       if (++waiting > REPORTS_WAITING_MAX) throw new LinkFault("link.malformed", "a flood of reports");
-      turn = turn.then(async () => {
-        await answerReport({ hostId, connection, handlers, onFault: fault }, id, observations);
+      const answer = async () => {
+        await answerReport({ hostId, connection, handlers, onFault: fault }, message);
         waiting -= 1;
-      });
+      };
+      // Reports in their order; a challenge may wait for somebody else's name server, and they do not wait for it.
+      if (message.t === "observed") turn = turn.then(answer);
+      else void answer();
     };
 
     const connection = new Connection(
@@ -99,7 +102,7 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
         onTalk(message) {
           if (message.t === "joined" && !mine) join(message.facts);
           else if (message.t === "facts" && mine) join(message.facts);
-          else if (message.t === "observed" && mine) observed(message.id, message.observations);
+          else if ((message.t === "observed" || message.t === "challenge") && mine) said(message);
           else throw new LinkFault("link.malformed", `${message.t} is not for control now`);
         },
         onClosed(reason) {
@@ -236,7 +239,7 @@ export function dialSocket(options: DialOptions): HostLink {
     reports.delete(id);
     return report;
   };
-  const reportPart = (observations: Observation[]) =>
+  const say = (message: Record<string, unknown> & { t: string }) =>
     new Promise<void>((resolve, reject) => {
       if (!joined) {
         reject(new LinkFault("link.away", "control is not connected"));
@@ -245,7 +248,7 @@ export function dialSocket(options: DialOptions): HostLink {
       const id = ++nextReport;
       reports.set(id, { resolve, reject });
       try {
-        joined.send({ t: "observed", id, observations } as Message);
+        joined.send({ ...message, id } as Message);
       } catch (error) {
         reports.delete(id);
         reject(error);
@@ -255,8 +258,11 @@ export function dialSocket(options: DialOptions): HostLink {
   dial();
   return {
     async report(observations) {
-      await Promise.all(partsOf(observations).map(reportPart));
+      await Promise.all(
+        partsOf(observations).map((part: Observation[]) => say({ t: "observed", observations: part })),
+      );
     },
+    publish: (wish) => say({ t: "challenge", wish }),
     announce(changed) {
       facts = structuredClone(changed);
       joined?.send({ t: "facts", facts } as Message);

@@ -134,6 +134,11 @@ export function dialNats(options: DialNatsOptions): HostLink {
         underWay -= 1;
       }
     },
+    async publish(wish) {
+      const [talk] = joined;
+      if (!talk) throw new LinkFault("link.away", "control is not connected");
+      await talk.publish(wish);
+    },
     announce(changed) {
       if (changed.hostId !== hostId) throw new LinkFault("link.host-id", "a host may not change its id");
       facts = structuredClone(changed);

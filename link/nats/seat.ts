@@ -10,7 +10,7 @@
  *  D. Reports waiting for the handler are counted over all connections of the host, so that leaving and
  *     coming back does not buy room. Those of one connection are handled in their order.
  */
-import type { HostFacts, Observation } from "#contract/link/machine.ts";
+import type { HostFacts } from "#contract/link/machine.ts";
 import { answerReport } from "../answer-report.ts";
 import type { Connection } from "../connection.ts";
 import { LinkFault, type Message, parseHello } from "../message.ts";
@@ -63,11 +63,13 @@ export class Seat {
           const joined = this.#joined?.connection === connection;
           if (message.t === "joined" && !joined) this.#join(connection, message.facts);
           else if (message.t === "facts" && joined) this.#join(connection, message.facts);
-          else if (message.t === "observed" && joined) {
+          else if ((message.t === "observed" || message.t === "challenge") && joined) {
             if (this.#waiting >= REPORTS_WAITING_MAX)
               throw new LinkFault("link.malformed", "a flood of reports");
             this.#waiting += 1;
-            turn = turn.then(() => this.#observe(connection, message.id, message.observations));
+            // Reports in their order; a challenge may wait for somebody else's name server, and they do not wait for it.
+            if (message.t === "observed") turn = turn.then(() => this.#answer(connection, message));
+            else void this.#answer(connection, message);
           } else throw new LinkFault("link.malformed", `${message.t} is not for control now`);
         },
         onClosed: (reason) => {
@@ -103,9 +105,12 @@ export class Seat {
     this.#options.handlers.onHostGone(this.#options.hostId);
   }
 
-  async #observe(connection: Connection, id: number, observations: Observation[]): Promise<void> {
+  async #answer(
+    connection: Connection,
+    said: Extract<Message, { t: "observed" | "challenge" }>,
+  ): Promise<void> {
     try {
-      await answerReport({ ...this.#options, connection }, id, observations);
+      await answerReport({ ...this.#options, connection }, said);
     } finally {
       this.#waiting -= 1;
     }

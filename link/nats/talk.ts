@@ -10,6 +10,7 @@
  *     than the list, and a machine must not be ended because an older list does not name it. Such a
  *     list is still taken as wishes. The first list after a time without control always counts.
  */
+import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { HostFacts, Observation } from "#contract/link/machine.ts";
 import type { Connection } from "../connection.ts";
 import { LinkFault, type Message, parseMessage } from "../message.ts";
@@ -85,18 +86,22 @@ export class Talk {
   }
 
   async report(observations: Observation[]): Promise<void> {
-    await Promise.all(partsOf(observations).map((part) => this.#reportPart(part)));
+    await Promise.all(partsOf(observations).map((part) => this.#say({ t: "observed", observations: part })));
+  }
+
+  publish(wish: ChallengeWish): Promise<void> {
+    return this.#say({ t: "challenge", wish });
   }
 
   close(reason: Error): void {
     this.#connection.close(reason);
   }
 
-  #reportPart(observations: Observation[]): Promise<void> {
+  #say(message: Record<string, unknown> & { t: string }): Promise<void> {
     const id = ++this.#lastReport;
     return new Promise<void>((resolve, reject) => {
       this.#reports.set(id, { resolve, reject });
-      this.#connection.send({ t: "observed", id, observations } as Message);
+      this.#connection.send({ ...message, id } as Message);
     }).finally(() => this.#reports.delete(id));
   }
 
