@@ -6,12 +6,13 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired, HostFacts, Isolation, StreamRequest } from "#contract/link/machine.ts";
 import type { Driver, EndFacts } from "#drivers/driver.ts";
 import type { Backoff } from "#link/backoff.ts";
 import type { NatsAccess } from "#link/nats/access.ts";
 import { dialNats } from "#link/nats/dial.ts";
-import type { LinkStream } from "#link/port.ts";
+import type { HostLink, LinkStream } from "#link/port.ts";
 import { dialSocket } from "#link/socket.ts";
 import { readBoot } from "./boot.ts";
 import type { Ceiling } from "./ceiling.ts";
@@ -114,7 +115,10 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       });
 
     await reconciler.recover();
-    const kept = options.kept && (await startKept(options.kept, options.stateFolder, reports, log));
+    let link: HostLink | undefined;
+    const publish = (wish: ChallengeWish) =>
+      link?.publish(wish) ?? Promise.reject(new Error("control is not connected yet"));
+    const kept = options.kept && (await startKept(options.kept, options.stateFolder, reports, publish, log));
     if (kept) undo.push(() => kept.close());
     const facts: HostFacts = {
       ...(await ownFacts(deps, hostId, await testEngines(deps))),
@@ -149,14 +153,15 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       },
       onFault: (error: Error) => log("host.link-fault", { error: error.message }),
     };
-    const link =
+    const met =
       "nats" in options.link
         ? dialNats({ ...options.link.nats, ...meeting })
         : dialSocket({ path: options.link.path, ...meeting });
-    undo.push(() => link.close());
-    reports.attach(link);
+    link = met;
+    undo.push(() => met.close());
+    reports.attach(met);
 
-    const announce = () => link.announce(facts);
+    const announce = () => met.announce(facts);
     const engines = setInterval(async () => {
       const now = await testEngines(deps);
       // What was missing at the start (an engine, above all) may be there by now, or gone.

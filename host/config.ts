@@ -13,6 +13,15 @@ const Uid = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 2 });
 const Port = Type.Integer({ minimum: 0, maximum: 65535 });
 const AtLeastOne = Type.Integer({ minimum: 1 });
 
+const Acme = closed({
+  directoryUrl: Type.String({ pattern: "^https://" }),
+  /** Where the directory writes about the account. */
+  email: Type.Optional(Type.Union([Type.String({ pattern: "^[^@\\s]+@[^@\\s]+$" }), Type.Null()])),
+  /** PEM of what signed for a private directory; absent or null: what Node trusts. */
+  caFile: Type.Optional(Type.Union([Path, Type.Null()])),
+  challenge: Type.Enum(["http-01", "dns-01"]),
+});
+
 const HostConfig = closed({
   stateFolder: Path,
   /** Control's socket on this machine; null when control is met at a broker. */
@@ -47,7 +56,13 @@ const HostConfig = closed({
     closed({
       docker: closed({ socketPath: Path, folder: Path }),
       ceiling: closed({ cpuMillis: AtLeastOne, memoryMiB: AtLeastOne, diskMiB: AtLeastOne }),
-      ingress: closed({ host: Type.String(), httpPort: Port, httpsPort: Port }),
+      ingress: closed({
+        host: Type.String(),
+        httpPort: Port,
+        httpsPort: Port,
+        /** A directory (RFC 8555) that signs for the names of workloads; absent or null: our own authority does. */
+        acme: Type.Optional(Type.Union([Acme, Type.Null()])),
+      }),
       /** Halts them when the host stops; they come up again with the next start. */
       haltOnStop: Type.Boolean(),
     }),

@@ -23,9 +23,17 @@ export interface ForMachine {
   upgrade: string | null;
 }
 
+/** Whoever checks that the name is ours asks for this token (acme/certificates.ts, E). */
+export interface ForVerifier {
+  to: "verifier";
+  route: IngressRoute;
+  token: string;
+}
+
 export type Admission =
   | ForMachine
   | { to: "attester"; route: IngressRoute; url: string }
+  | ForVerifier
   | { to: "nobody"; refusal: Refusal };
 
 const ABSOLUTE = /^https?:\/\/([^/?#]*)([^#]*)/i;
@@ -49,7 +57,8 @@ export function admit(table: RouteTable, request: IncomingMessage): Admission {
 
   const path = ownerOf(url);
   if (path.owner === "attester") return { to: "attester", route, url: path.url };
-  if (path.owner === "nobody") return nobody("not-found");
+  if (path.owner === "verifier")
+    return path.token === null ? nobody("not-found") : { to: "verifier", route, token: path.token };
   if (route.target === null) return nobody("stopped");
   return {
     to: "machine",

@@ -63,10 +63,15 @@ export async function openAuthority(
 
 export async function newLeafKey(): Promise<LeafKey> {
   const pair = await webcrypto.subtle.generateKey(CURVE, true, ["sign", "verify"]);
-  const spki = Buffer.from(await webcrypto.subtle.exportKey("spki", pair.publicKey));
+  return leafKeyOf(await privatePem(pair.privateKey));
+}
+
+/** A leaf's key as it was kept. */
+export async function leafKeyOf(keyPem: string): Promise<LeafKey> {
+  const spki = createPublicKey(keyPem).export({ type: "spki", format: "der" });
   return {
-    publicKey: pair.publicKey,
-    keyPem: await privatePem(pair.privateKey),
+    publicKey: await webcrypto.subtle.importKey("spki", Buffer.from(spki), CURVE, true, ["verify"]),
+    keyPem,
     spkiSha256: createHash("sha256").update(spki).digest("hex"),
   };
 }
@@ -151,11 +156,7 @@ async function openKeys(path: string): Promise<webcrypto.CryptoKeyPair> {
     );
   const [der] = x509.PemConverter.decode(found);
   const privateKey = await webcrypto.subtle.importKey("pkcs8", der!, CURVE, false, ["sign"]);
-  const spki = createPublicKey(found).export({ type: "spki", format: "der" });
-  return {
-    privateKey,
-    publicKey: await webcrypto.subtle.importKey("spki", Buffer.from(spki), CURVE, true, ["verify"]),
-  };
+  return { privateKey, publicKey: (await leafKeyOf(found)).publicKey };
 }
 
 /** A certificate put beside another's key would sign leaves that nobody can verify. */

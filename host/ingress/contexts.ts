@@ -6,6 +6,7 @@
  *  A. Nobody is asked for a domain without a route: a stranger who makes names up has us wait for nothing.
  *  B. One question at a time per domain, however many handshakes wait for it.
  *  C. When the host has no answer, what we have serves until its end, and not a moment longer.
+ *  D. What the host has renewed is asked for at the next handshake, also when an older answer was under way.
  */
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
@@ -32,6 +33,7 @@ interface Kept {
 export class Contexts {
   readonly #options: ContextsOptions;
   readonly #kept = new Map<string, Kept>();
+  #renewals = 0;
   readonly #asked = new Map<string, Promise<ServedLeaf | null>>();
 
   constructor(options: ContextsOptions) {
@@ -43,10 +45,19 @@ export class Contexts {
     if (!isServed(domain)) return null; // A
     const kept = this.#kept.get(domain);
     if (kept !== undefined && now().getTime() < kept.leaf.freshUntilMs) return kept.context;
+    const renewals = this.#renewals;
     const leaf = await this.#ask(domain).catch(() => null);
-    if (leaf !== null && isServed(domain)) return this.#keep(domain, leaf);
+    if (leaf !== null && isServed(domain))
+      return this.#keep(domain, renewals === this.#renewals ? leaf : { ...leaf, freshUntilMs: 0 });
     const alive = kept !== undefined && now().getTime() < kept.leaf.notAfterMs;
     return alive && isServed(domain) ? kept.context : null; // C
+  }
+
+  /** D */
+  renewed(domain: string): void {
+    this.#renewals += 1;
+    const kept = this.#kept.get(domain);
+    if (kept !== undefined) this.#kept.set(domain, { ...kept, leaf: { ...kept.leaf, freshUntilMs: 0 } });
   }
 
   /** Forgets the domains that are no longer served. */

@@ -17,7 +17,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import { admit } from "./admission.ts";
+import { admit, type ForVerifier } from "./admission.ts";
 import { Connections } from "./connections.ts";
 import { Contexts, TLS } from "./contexts.ts";
 import { carry, type ExchangeDeps } from "./exchange.ts";
@@ -39,6 +39,8 @@ export interface IngressOptions {
   findLeaf(domain: string): Promise<ServedLeaf | null>;
   /** Answers `/nilcc/*` for a domain, in whatever state its machine is. */
   attester(ask: AttesterAsk): Promise<AttesterAnswer>;
+  /** What answers a directory of certificates that asks for this token of a domain; null: nothing of ours. */
+  prove(domain: string, token: string): Promise<string | null>;
   /** Known before the first connection is taken. */
   routes: readonly IngressRoute[];
   now?: () => Date;
@@ -50,6 +52,8 @@ export interface Ingress {
   readonly httpsPort: number;
   /** Throws, and changes nothing, when a domain is malformed or comes twice. */
   setRoutes(routes: readonly IngressRoute[]): void;
+  /** Another certificate is to be served for this domain, from the next handshake on. */
+  renewed(domain: string): void;
   close(): Promise<void>;
 }
 
@@ -135,6 +139,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
       contexts.prune();
       pools.keepOnly(table.all());
     },
+    renewed: (domain) => contexts.renewed(domain),
     close,
   };
 }
@@ -189,8 +194,22 @@ class Door {
     if (!this.#enter(admission.route.domain)) return refuse(request, response, "busy");
     response.on("close", () => this.#leave(admission.route.domain));
     if (admission.to === "machine") return carry(this.#deps, request, response, admission);
+    if (admission.to === "verifier") return this.#prove(admission, request, response);
     letContinue(request, response);
     this.#attest(admission.route, admission.url, request, response);
+  }
+
+  /** RFC 8555, 8.3. A token that is of no order of ours is not found, whoever asks (paths.ts). */
+  #prove({ route, token }: ForVerifier, request: IncomingMessage, response: ServerResponse) {
+    const asks = request.method === "GET" || request.method === "HEAD";
+    const proof = asks ? this.#options.prove(route.domain, token) : Promise.resolve(null);
+    proof
+      .catch(() => null)
+      .then((text) => {
+        if (text === null) return refuse(request, response, "not-found");
+        const headers = { "Content-Type": "application/octet-stream", "Cache-Control": "no-store" };
+        response.writeHead(200, { ...headers, "Content-Length": Buffer.byteLength(text) }).end(text);
+      });
   }
 
   #attest(

@@ -31,6 +31,8 @@ export const served = ({ key, certificatePem, notAfter }: Leaf): ServedLeaf => (
 export interface LeavesOptions {
   authority: Authority;
   isServed(domain: string): boolean;
+  /** The key that the domain's certificate from elsewhere had; C holds across authorities. */
+  keptKey?(domain: string): Promise<LeafKey | undefined>;
   now(): Date;
   log(event: string, facts: Record<string, unknown>): void;
 }
@@ -72,7 +74,7 @@ export class Leaves {
   async #make(domain: string, old: Leaf | undefined): Promise<Leaf> {
     const { authority, now, log, isServed } = this.#options;
     try {
-      const key = old?.key ?? (await newLeafKey());
+      const key = old?.key ?? (await this.#options.keptKey?.(domain)) ?? (await newLeafKey());
       const { certificatePem, notAfter } = await authority.sign(domain, key, now());
       const leaf: Leaf = { key, certificatePem, notAfter };
       if (isServed(domain)) this.#kept.set(domain, leaf);

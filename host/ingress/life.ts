@@ -33,6 +33,7 @@ export interface Answers {
   onEvent(event: string, facts: Record<string, unknown>): void;
   leafOf(domain: string): Promise<Extract<Order, { op: "leaf" }>["leaf"]>;
   attest(ask: AttesterAsk): Promise<AttesterAnswer | null>;
+  proofOf(domain: string, token: string): string | null;
 }
 
 /** One life of the process. */
@@ -151,13 +152,15 @@ export class Life {
   }
 
   #take(word: Word): void {
-    const { leafOf, attest, onEvent } = this.#answers;
+    const { leafOf, attest, proofOf, onEvent } = this.#answers;
     if (word.said === "listening") {
       const { httpPort, httpsPort } = word;
       this.#onListening.resolve({ httpPort, httpsPort });
     } else if (word.said === "deaf") this.#end(word.why);
     else if (word.said === "routes") this.#obeyed.get(word.id)?.();
     else if (word.said === "event") onEvent(word.event, word.facts);
+    else if (word.said === "prove")
+      this.send({ op: "proved", id: word.id, proof: proofOf(word.domain, word.token) });
     else if (word.said === "leaf")
       void leafOf(word.domain).then((leaf) => this.send({ op: "leaf", id: word.id, leaf }));
     else

@@ -47,6 +47,7 @@ class Questions<T> {
 
 const leaves = new Questions<ServedLeaf>();
 const attested = new Questions<AttesterAnswer>();
+const proved = new Questions<string>();
 let ingress: Promise<Ingress> | undefined;
 
 async function open({ routes, ...where }: Extract<Order, { op: "open" }>): Promise<Ingress> {
@@ -60,6 +61,7 @@ async function open({ routes, ...where }: Extract<Order, { op: "open" }>): Promi
         facts: Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, inShort(fact)])),
       }),
     findLeaf: (domain) => leaves.ask((id) => say({ said: "leaf", id, domain })),
+    prove: (domain, token) => proved.ask((id) => say({ said: "prove", id, domain, token })),
     attester: async (ask) => {
       const answer = await attested.ask((id) => say({ said: "attest", id, ask }));
       if (answer === null) throw new Error("the host did not answer");
@@ -73,6 +75,8 @@ async function open({ routes, ...where }: Extract<Order, { op: "open" }>): Promi
 async function obey(order: Order): Promise<void> {
   if (order.op === "leaf") return leaves.answered(order.id, order.leaf);
   if (order.op === "attested") return attested.answered(order.id, order.answer);
+  if (order.op === "proved") return proved.answered(order.id, order.proof);
+  if (order.op === "renewed") return (await ingress)?.renewed(order.domain);
   if (order.op === "open") {
     ingress = open(order);
     await ingress;

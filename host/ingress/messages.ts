@@ -45,6 +45,10 @@ export type Order =
   | { op: "routes"; id: number; routes: readonly IngressRoute[] }
   /** Null: there is none, or it could not be made. */
   | { op: "leaf"; id: number; leaf: ServedLeaf | null }
+  /** The host has another one for this domain now. */
+  | { op: "renewed"; domain: string }
+  /** Null: nobody ordered anything with this token. */
+  | { op: "proved"; id: number; proof: string | null }
   | { op: "attested"; id: number; answer: AttesterAnswer | null };
 
 /** What the process may have written into the host's log. */
@@ -63,6 +67,12 @@ const Word = Type.Union([
   closed({ said: Type.Literal("deaf"), why: Short }),
   closed({ said: Type.Literal("routes"), id: Id }),
   closed({ said: Type.Literal("leaf"), id: Id, domain: Domain }),
+  closed({
+    said: Type.Literal("prove"),
+    id: Id,
+    domain: Domain,
+    token: Type.String({ pattern: "^[A-Za-z0-9_-]{1,256}$" }),
+  }),
   closed({
     said: Type.Literal("attest"),
     id: Id,

@@ -11,7 +11,13 @@ const ATTESTER = "nilcc";
 const ACME = [".well-known", "acme-challenge"];
 const DECODED_TIMES_MAX = 4;
 
-export type Path = { owner: "attester"; url: string } | { owner: "nobody" } | { owner: "machine" };
+const TOKEN = /^\/\.well-known\/acme-challenge\/([A-Za-z0-9_-]{1,256})$/;
+
+export type Path =
+  | { owner: "attester"; url: string }
+  /** The token as it was written, when the path is written in the one way that a verifier writes it. */
+  | { owner: "verifier"; token: string | null }
+  | { owner: "machine" };
 
 export function ownerOf(url: string): Path {
   // Nearly every path: nothing in it that could be read in two ways.
@@ -30,7 +36,7 @@ export function ownerOf(url: string): Path {
       url: `/${resolved.map(encodeURIComponent).join("/")}${end < 0 ? "" : url.slice(end)}`,
     };
   const asksAcme = [segments, resolved].some((each) => ACME.every((name, index) => each[index] === name));
-  return { owner: asksAcme ? "nobody" : "machine" };
+  return asksAcme ? { owner: "verifier", token: TOKEN.exec(path)?.[1] ?? null } : { owner: "machine" };
 }
 
 function decoded(path: string): string {

@@ -4,7 +4,8 @@
  * host's. It is started with the host, and again whenever it ends by itself.
  *
  *  A. The host decides and the process serves: routes are checked and kept here, the authority's key is
- *     here, and a leaf is given out only for a domain that has a route at that moment.
+ *     here, and so is all talk with a directory of certificates (names.ts). A leaf is given out only for a
+ *     domain that has a route at that moment.
  *  B. The process may have been taken over (life.ts, A). It gets keys of served names, and answers that
  *     any client gets; what it has to say for the log is bounded.
  *  C. `setRoutes` resolves when the process routes by the new table, so that who is told afterwards that a
@@ -12,11 +13,11 @@
  *  D. The ports are those of the first start, also where any free ones were asked for.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { openAuthority } from "./authority.ts";
-import { Leaves, served } from "./leaves.ts";
+import type { AcmeOptions } from "./acme/certificates.ts";
 import { Life, type Ports } from "./life.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 import type { AttesterAnswer, AttesterAsk } from "./messages.ts";
+import { type Names, openNames } from "./names.ts";
 import { type IngressRoute, RouteTable } from "./routes.ts";
 
 export interface IngressProcessOptions {
@@ -32,6 +33,8 @@ export interface IngressProcessOptions {
   log(event: string, facts: Record<string, unknown>): void;
   /** Answers `/nilcc/*` for a domain, in whatever state its machine is. */
   attester(route: IngressRoute, ask: AttesterAsk): AttesterAnswer | Promise<AttesterAnswer>;
+  /** Absent: every name is served with our own authority's certificate. */
+  acme?: AcmeOptions;
   limits?: Partial<Limits>;
 }
 
@@ -56,30 +59,35 @@ const CLOSE_GRACE_MS = 2_000;
 const LOG_LINES_A_MINUTE_MAX = 120;
 
 export async function startIngressProcess(options: IngressProcessOptions): Promise<IngressProcess> {
-  const { authority, made } = await openAuthority(options.folder, new Date());
-  if (made) options.log("ingress.authority-made", { folder: options.folder });
+  const { folder, log, acme } = options;
   const table = new RouteTable();
-  const leaves = new Leaves({
-    authority,
+  const names: Names = await openNames({
+    ...{ folder, log, ...(acme && { acme }) },
     isServed: (domain) => table.find(domain) !== undefined,
     now: () => new Date(),
-    log: options.log,
+    onRenewed: (domain) => keeper.renewed(domain),
   });
-  const keeper = new Keeper(options, table, leaves);
-  const ports = await keeper.start();
+  const keeper: Keeper = new Keeper(options, table, names);
+  const ports = await keeper.start().catch(async (error: unknown) => {
+    await names.close();
+    throw error;
+  });
   return {
     ...ports,
-    caPem: authority.caPem,
+    caPem: names.caPem,
     get pid() {
       return keeper.pid;
     },
-    spkiSha256: async (domain) => (await leaves.find(domain))?.key.spkiSha256 ?? null,
+    spkiSha256: (domain) => names.spkiSha256(domain),
     setRoutes(routes) {
       table.replace(routes);
-      leaves.prune();
+      names.follow(routes);
       return keeper.route();
     },
-    close: () => keeper.close(),
+    close: async () => {
+      await names.close();
+      await keeper.close();
+    },
   };
 }
 
@@ -88,7 +96,7 @@ class Keeper {
   readonly #options: IngressProcessOptions;
   readonly #limits: Limits;
   readonly #table: RouteTable;
-  readonly #leaves: Leaves;
+  readonly #names: Names;
   readonly #log: IngressProcessOptions["log"];
   #ports: Ports;
   #current: Life | null = null;
@@ -96,11 +104,11 @@ class Keeper {
   readonly #closing = new AbortController();
   #life: Promise<void> = Promise.resolve();
 
-  constructor(options: IngressProcessOptions, table: RouteTable, leaves: Leaves) {
+  constructor(options: IngressProcessOptions, table: RouteTable, names: Names) {
     this.#options = options;
     this.#limits = { ...LIMITS, ...options.limits };
     this.#table = table;
-    this.#leaves = leaves;
+    this.#names = names;
     this.#ports = { httpPort: options.httpPort, httpsPort: options.httpsPort };
     this.#log = atMost(LOG_LINES_A_MINUTE_MAX, 60_000, options.log);
   }
@@ -119,6 +127,11 @@ class Keeper {
 
   async route(): Promise<void> {
     await this.#current?.route([...this.#table.all()]);
+  }
+
+  /** One that begins meanwhile asks for all it serves. */
+  renewed(domain: string): void {
+    this.#current?.send({ op: "renewed", domain });
   }
 
   async close(): Promise<void> {
@@ -146,10 +159,8 @@ class Keeper {
     const { host, uid } = this.#options;
     const now = new Life(uid, this.#ports, {
       onEvent: (event, facts) => this.#log(event, facts),
-      leafOf: async (domain) => {
-        const leaf = await this.#leaves.find(domain).catch(() => null);
-        return leaf && served(leaf);
-      },
+      leafOf: (domain) => this.#names.leafOf(domain).catch(() => null),
+      proofOf: (domain, token) => this.#names.proofOf(domain, token),
       attest: async (ask) => {
         const route = this.#table.find(ask.domain);
         return route === undefined ? null : this.#options.attester(route, ask);

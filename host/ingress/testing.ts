@@ -16,10 +16,10 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { afterEach } from "vitest";
-import { openAuthority } from "./authority.ts";
-import { type IngressOptions, startIngress } from "./ingress.ts";
-import { Leaves, served } from "./leaves.ts";
+import type { AcmeOptions } from "./acme/certificates.ts";
+import { type Ingress, type IngressOptions, startIngress } from "./ingress.ts";
 import { LIMITS, type Limits } from "./limits.ts";
+import { openNames } from "./names.ts";
 import type { IngressProcess } from "./process.ts";
 import type { IngressRoute } from "./routes.ts";
 
@@ -47,27 +47,31 @@ export interface Logged {
 /** What the tests see of an ingress, in this process or in its own. */
 export type Gate = Pick<IngressProcess, "httpPort" | "httpsPort" | "caPem">;
 
-type Changes = Partial<Omit<IngressOptions, "limits">> & { folder?: string; limits?: Partial<Limits> };
+export type Changes = Partial<Omit<IngressOptions, "limits">> & {
+  folder?: string;
+  acme?: AcmeOptions;
+  limits?: Partial<Limits>;
+};
 
 /** The ingress and the host's part in one process, so that a clock and an attester can be given. */
 export async function ingress(changes: Changes = {}) {
   const logged: Logged[] = [];
   const log = (event: string, facts: Record<string, unknown>) => void logged.push({ event, facts });
-  const { folder = join(scratch(), "ca"), now = () => new Date() } = changes;
-  const { authority, made } = await openAuthority(folder, now());
-  if (made) log("ingress.authority-made", {});
+  const { folder = join(scratch(), "ca"), now = () => new Date(), acme } = changes;
   let domains = new Set<string>();
-  const leaves = new Leaves({ authority, isServed: (domain) => domains.has(domain), now, log });
-  const started = await startIngress({
+  const names = await openNames({
+    ...{ folder, now, log, ...(acme && { acme }) },
+    isServed: (domain) => domains.has(domain),
+    onRenewed: (domain) => started.renewed(domain),
+  });
+  const started: Ingress = await startIngress({
     host: "127.0.0.1",
     httpPort: 0,
     httpsPort: 0,
     log,
     routes: [],
-    findLeaf: async (domain) => {
-      const leaf = await leaves.find(domain);
-      return leaf && served(leaf);
-    },
+    findLeaf: (domain) => names.leafOf(domain),
+    prove: async (domain, token) => names.proofOf(domain, token),
     attester: async ({ domain, url }) => ({
       status: 200,
       contentType: "text/plain",
@@ -76,15 +80,19 @@ export async function ingress(changes: Changes = {}) {
     ...changes,
     limits: { ...LIMITS, closeMs: 100, ...changes.limits },
   });
-  undo.push(() => started.close());
+  const close = async () => {
+    await names.close();
+    await started.close();
+  };
+  undo.push(close);
   return {
     ...started,
-    ...{ logged, folder, caPem: authority.caPem },
-    spkiSha256: async (domain: string) => (await leaves.find(domain))?.key.spkiSha256 ?? null,
+    ...{ logged, folder, close, caPem: names.caPem },
+    spkiSha256: (domain: string) => names.spkiSha256(domain),
     setRoutes(routes: readonly IngressRoute[]) {
       started.setRoutes(routes);
       domains = new Set(routes.map(({ domain }) => domain));
-      leaves.prune();
+      names.follow(routes);
     },
   };
 }

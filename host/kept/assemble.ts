@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Puts the kept half of a host together: drivers, their reconciler, and the ingress in front. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Desired, HostFacts } from "#contract/link/machine.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
+import type { AcmeOptions } from "../ingress/acme/certificates.ts";
 import type { AttesterAnswer } from "../ingress/messages.ts";
 import { startIngressProcess } from "../ingress/process.ts";
 import type { IngressRoute } from "../ingress/routes.ts";
@@ -16,7 +18,17 @@ export interface KeptHostOptions {
   /** What they may have together. */
   ceiling: { cpuMillis: number; memoryMiB: number; diskMiB: number };
   /** Where strangers come in; ports 0 for any that is free. */
-  ingress: { host: string; httpPort: number; httpsPort: number };
+  ingress: {
+    host: string;
+    httpPort: number;
+    httpsPort: number;
+    acme?: {
+      directoryUrl: string;
+      email?: string | null;
+      caFile?: string | null;
+      challenge: "http-01" | "dns-01";
+    } | null;
+  };
   /** The ingress process's own, when this one is root. */
   ingressUid: number;
   /** Halts them when the host stops; they come up again with the next start. Otherwise they run on. */
@@ -36,11 +48,19 @@ export async function startKept(
   options: KeptHostOptions,
   stateFolder: string,
   reports: Pick<Reports, "add">,
+  publish: AcmeOptions["publish"],
   log: HostLog,
 ): Promise<Kept> {
-  const { drivers, ceiling, ingress: where, ingressUid, haltOnStop } = options;
+  const { drivers, ceiling, ingressUid, haltOnStop } = options;
+  const { acme, ...where } = options.ingress;
   const ingress = await startIngressProcess({
     ...where,
+    ...(acme && {
+      acme: {
+        ...{ directoryUrl: acme.directoryUrl, email: acme.email ?? null, challenge: acme.challenge, publish },
+        ca: acme.caFile ? readFileSync(acme.caFile, "utf8") : null,
+      },
+    }),
     uid: ingressUid,
     folder: join(stateFolder, "ingress"),
     log,
