@@ -15,6 +15,7 @@ import { openLog } from "#control/src/log.ts";
 import type { Driver, EndFacts } from "#drivers/driver.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
+import type { KeptHostOptions } from "#host/kept/assemble.ts";
 import { NO_NATS } from "#link/nats/files.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
@@ -68,6 +69,8 @@ export interface InstallationOptions {
   withHost?: boolean;
   /** Kept machines, with the ingress in front of them. */
   kept?: KeptDriver;
+  /** Beside any free ports on loopback. */
+  ingress?: Partial<KeptHostOptions["ingress"]>;
 }
 
 export async function startInstallation(options: InstallationOptions = {}): Promise<Installation> {
@@ -121,7 +124,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
             kept: {
               drivers: [options.kept],
               ceiling: { cpuMillis: 16_000, memoryMiB: 32_768, diskMiB: 1_048_576 },
-              ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+              ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0, ...options.ingress },
               ingressUid: 63_914,
               haltOnStop: false,
             },

@@ -15,7 +15,6 @@ import { openFileStore } from "./blobs/file-store.ts";
 import type { ControlConfig } from "./config.ts";
 import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
-import { openChallenges, openZoneRecords, startNameServer } from "./core/ingress/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
@@ -26,6 +25,7 @@ import { startHousekeeping } from "./housekeeping.ts";
 import { openMetrics } from "./http/metrics.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
+import { startNames } from "./names.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
 import { dressError as dressRegistryError } from "./surfaces/registry/errors.ts";
@@ -96,6 +96,8 @@ export async function startControl({
     const fleet = openFleet(() => link!);
     const converger = await startConverger({ db, fleet, watch, onError });
     undo.push(() => converger.stop());
+    const names = await startNames(db, config, log, onError);
+    undo.push(() => names.close());
     const handlers: ControlHandlers = {
       onHost: async (facts) => {
         await rememberIssuers(db.run, facts);
@@ -104,6 +106,7 @@ export async function startControl({
         await fleet.joined(facts);
       },
       onHostGone: (hostId) => fleet.gone(hostId),
+      onChallenge: (hostId, wish) => names.challenges.take(hostId, wish),
       onObserved: async (hostId, observations) => {
         await Promise.all(
           observations.map(async (observation) => {
@@ -142,8 +145,6 @@ export async function startControl({
     undo.push(async () => {
       await Promise.all([stopMeter(), stopSeen()]);
     });
-    const zoneNames = await startNames(db, config, log);
-    if (zoneNames !== null) undo.push(() => zoneNames.close());
     const { registry, replica } = config;
     const images = registryRoutes({ db, store, log, registry, replica });
     await takeBackUploads({ db, replica });
@@ -225,17 +226,5 @@ function paymentsOf({ payments }: ControlConfig): Payments | null {
     successUrl: needed.successUrl!,
     cancelUrl: needed.cancelUrl!,
     apiBase,
-  });
-}
-
-/** Answers for the names of workloads, where the operator has delegated a zone to us. */
-async function startNames(db: Database, { names, workloads }: ControlConfig, log: Logger) {
-  if (names.host === null) return null;
-  const { host, port, ...zone } = names;
-  const records = openZoneRecords({ db: db.soft, zone: workloads.zone, challenges: openChallenges() });
-  return startNameServer({
-    ...{ host, port, lookup: records.lookup, serial: records.serial },
-    zones: [{ origin: workloads.zone, ...zone }],
-    log: (event, facts) => log.warn(facts, event),
   });
 }

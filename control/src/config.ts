@@ -96,6 +96,17 @@ export const ControlConfig = closed({
     contact: Type.String(),
     ttlSeconds: Type.Integer({ minimum: 1 }),
     negativeTtlSeconds: Type.Integer({ minimum: 1 }),
+    /** A server of the operator's own that serves the zone, kept by signed updates. */
+    update: closed({
+      /** Null: none. */
+      server: nullable(Type.String()),
+      port: Type.Integer({ minimum: 1, maximum: 65535 }),
+      /** Null: `workloads.zone` is a zone there by itself. */
+      zone: nullable(Type.String()),
+      keyName: nullable(Type.String()),
+      /** File with the key's secret in base64 (hmac-sha256). */
+      tsigKeyFile: nullable(Type.String()),
+    }),
   }),
   webhooks: closed({
     /** Plain http besides https. */

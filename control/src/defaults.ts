@@ -35,6 +35,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     contact: "hostmaster@localhost.localdomain",
     ttlSeconds: 60,
     negativeTtlSeconds: 30,
+    update: { server: null, port: 53, zone: null, keyName: null, tsigKeyFile: null },
   },
   webhooks: {
     ...{ allowHttp: false, allowNetworks: [], resolvers: [] },

@@ -1,106 +1,121 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Proofs of control over a name, as TXT records below it: what a certificate authority or a custom
- * domain's check asks for. Kept in this process and forgotten when their time is over: a proof that
- * stays is one that somebody else may use. The number is bounded, because customers cause them.
+ * Proofs of control over names of workloads, as TXT records that a certificate authority asks for
+ * (RFC 8555, 8.4). Hosts ask for them; they are rows, so that every replica's name server answers them,
+ * whichever of them the host spoke to.
+ *
+ *  A. The attacker is a host that was taken over and wants a certificate for another's name, to sit in
+ *     front of it unseen. A text is published only below a name of a machine that control gave to the
+ *     very host that asks and that is not to go, and is answered only as long as that is so.
+ *  B. What is published ends by the database's clock: a proof that stays is one that somebody else may use.
+ *  C. Where the zone is another server's, a text is not published before that server has it; and its
+ *     row stays, past its end, until that server has it no more.
  */
-import { parseName, plainText } from "./wire/domain-name.ts";
+import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type { ChallengeWish } from "#contract/link/challenge.ts";
+import type { Db } from "../../database/open.ts";
+import type { Change, ZoneUpdater } from "./rfc2136.ts";
+
+const LIFETIME_S = 3600;
+/** Of one host at once: three orders are what an honest one has under way. */
+const PER_HOST_MAX = 100;
+const SWEPT_AT_ONCE = 50;
+
+export interface ChallengeOptions {
+  db: Db;
+  zone: string;
+  /** Null: the zone is answered from the rows alone. */
+  updater: ZoneUpdater | null;
+}
 
 export interface Challenges {
-  /** `name` in full, beginning with an underscore. A name may have several values at once (RFC 8555, 8.4). */
-  put(name: string, value: string): void;
-  remove(name: string, value: string): void;
-  find(name: string): string[];
-  /** Is something kept below this name? */
-  hasBelow(name: string): boolean;
-  /** Grows with every change. */
-  version(): number;
+  /** What a host asks for. Throws a Fault of names. */
+  take(hostId: string, wish: ChallengeWish): Promise<void>;
+  /** Takes away what has ended. */
+  sweep(): Promise<void>;
 }
 
-export interface ChallengeLimits {
-  lifetimeMs: number;
-  challengesMax: number;
+export function openChallenges({ db, zone, updater }: ChallengeOptions): Challenges {
+  const change = async (changes: readonly Change[]) => {
+    const outcome = changes.length > 0 ? await updater?.update(changes) : undefined;
+    if (outcome !== undefined && outcome.kind !== "done")
+      throw new Fault("names.update-failed", { detail: outcome.reason });
+  };
+  return {
+    take: async (hostId, { machineId, domain, value, want }) => {
+      if (!domain.endsWith(`.${zone}`)) throw new Fault("names.outside-zone");
+      const text: Text = { name: `_acme-challenge.${domain}`, value };
+      if (want === "published") {
+        await put(db, hostId, machineId, domain, text);
+        await change([changeOf("add", text)]);
+        return;
+      }
+      // Only its own: a host must not undo the proofs of others.
+      const { rows } = await sql<Text>`
+        update dns_challenges set ends_at = now()
+        where name = ${text.name} and value = ${value} and host_id = ${hostId} returning name, value`.execute(
+        db,
+      );
+      await change(rows.map((each) => changeOf("remove", each)));
+      await forget(db, rows);
+    },
+    sweep: async () => {
+      for (;;) {
+        const { rows } = await sql<Text>`
+          select name, value from dns_challenges where ends_at <= now() order by ends_at limit ${SWEPT_AT_ONCE}`.execute(
+          db,
+        );
+        await change(rows.map((each) => changeOf("remove", each)));
+        await forget(db, rows);
+        if (rows.length < SWEPT_AT_ONCE) return;
+      }
+    },
+  };
 }
 
-export const CHALLENGE_LIMITS: ChallengeLimits = { lifetimeMs: 3_600_000, challengesMax: 10_000 };
-
-const VALUE = /^[\x21-\x7e]{1,255}$/;
-const ASIDE = /^_(acme|casemate)-challenge\./;
-
-interface Kept {
+interface Text {
   name: string;
   value: string;
-  endsAtMs: number;
 }
 
-/** `now` in milliseconds of a clock that does not go back. */
-export function openChallenges(limits = CHALLENGE_LIMITS, now = () => performance.now()): Challenges {
-  // In the order in which they end.
-  const kept = new Map<string, Kept>();
-  const values = new Map<string, Set<string>>();
-  const parents = new Map<string, number>();
-  let version = 0;
-
-  const drop = (key: string) => {
-    const one = kept.get(key);
-    if (one === undefined) return;
-    kept.delete(key);
-    const set = values.get(one.name)!;
-    set.delete(one.value);
-    if (set.size === 0) values.delete(one.name);
-    for (const parent of parentsOf(one.name)) {
-      const left = parents.get(parent)! - 1;
-      if (left === 0) parents.delete(parent);
-      else parents.set(parent, left);
-    }
-    version += 1;
-  };
-  const expire = () => {
-    for (const [key, { endsAtMs }] of kept) {
-      if (endsAtMs > now()) return;
-      drop(key);
-    }
-  };
-
-  return {
-    put: (text, value) => {
-      const name = challengeName(text);
-      if (!VALUE.test(value)) throw new Error("a challenge is 1 to 255 printable characters");
-      expire();
-      drop(keyOf(name, value));
-      if (kept.size >= limits.challengesMax) throw new Error("there are too many challenges");
-      kept.set(keyOf(name, value), { name, value, endsAtMs: now() + limits.lifetimeMs });
-      values.set(name, (values.get(name) ?? new Set()).add(value));
-      for (const parent of parentsOf(name)) parents.set(parent, (parents.get(parent) ?? 0) + 1);
-      version += 1;
-    },
-    remove: (text, value) => drop(keyOf(challengeName(text), value)),
-    find: (name) => {
-      expire();
-      return [...(values.get(name) ?? [])];
-    },
-    hasBelow: (name) => {
-      expire();
-      return parents.has(name);
-    },
-    version: () => {
-      expire();
-      return version;
-    },
-  };
+/** The texts at names, those that are to be answered now (A, B). */
+export async function findTexts(db: Db, names: readonly string[]): Promise<Map<string, string[]>> {
+  const { rows } = await sql<{ name: string; values: string[] }>`
+    select c.name, array_agg(c.value order by c.value) as values
+    from dns_challenges c join machines m on m.id = c.machine_id and m.host_id = c.host_id and m.want <> 'down'
+    where c.name = any(${names}::text[]) and c.ends_at > now() group by c.name`.execute(db);
+  return new Map(rows.map(({ name, values }) => [name, values]));
 }
 
-const keyOf = (name: string, value: string) => `${name} ${value}`;
-
-function challengeName(text: string): string {
-  const parsed = parseName(text);
-  const name = parsed === null ? null : plainText(parsed);
-  // Nothing else can be put: a challenge must never stand in a workload's place.
-  if (name === null || !ASIDE.test(name))
-    throw new Error(`${JSON.stringify(text)} is not the name of a challenge`);
-  return name;
+/** A: whether it may, and the text, in one statement. */
+async function put(db: Db, hostId: string, machineId: string, domain: string, { name, value }: Text) {
+  const { rows } = await sql<{ held: boolean; put: boolean }>`
+    with held as (
+      select id from machines
+      where id = ${machineId} and host_id = ${hostId} and want <> 'down' and state not in ('ended', 'failed')
+        and spec->'kept'->'domains' ? ${domain}
+    ),
+    put as (
+      insert into dns_challenges (name, value, machine_id, host_id, ends_at)
+      select ${name}, ${value}, id, ${hostId}, now() + make_interval(secs => ${LIFETIME_S}) from held
+      where (select count(*) from dns_challenges where host_id = ${hostId} and ends_at > now()) < ${PER_HOST_MAX}
+      on conflict (name, value) do update set ends_at = excluded.ends_at, host_id = excluded.host_id,
+        machine_id = excluded.machine_id
+      returning name
+    )
+    select exists (select from held) as held, exists (select from put) as put`.execute(db);
+  if (!rows[0]!.held) throw new Fault("names.not-held");
+  if (!rows[0]!.put) throw new Fault("names.too-many");
 }
 
-function* parentsOf(name: string): Generator<string> {
-  for (let at = name.indexOf("."); at !== -1; at = name.indexOf(".", at + 1)) yield name.slice(at + 1);
+async function forget(db: Db, texts: readonly Text[]): Promise<void> {
+  if (texts.length === 0) return;
+  await sql`
+    delete from dns_challenges c using unnest(${texts.map(({ name }) => name)}::text[], ${texts.map(({ value }) => value)}::text[]) as gone (name, value)
+    where c.name = gone.name and c.value = gone.value and c.ends_at <= now()`.execute(db);
 }
+
+const changeOf = (kind: "add" | "remove", { name, value }: Text): Change => ({
+  ...{ kind, name, data: { type: "TXT", texts: [value] } },
+});

@@ -4,4 +4,5 @@ export { type Guard, guardedConnect, guardedLookup, Obstructed, openGuard } from
 export { guardedFetch } from "./guarded-fetch.ts";
 export { startNameServer } from "./name-server.ts";
 export { openZoneRecords } from "./records.ts";
-export { openZoneUpdater } from "./rfc2136.ts";
+export { openZoneUpdater, type ZoneUpdater } from "./rfc2136.ts";
+export { keepZone } from "./zone-keeper.ts";

@@ -3,13 +3,12 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RawBuilder, sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
 import { type Database, openDatabase } from "../../database/open.ts";
 import { hostDomain } from "../../surfaces/workloads/view.ts";
 import { openAccount } from "../identity/index.ts";
 import { Batches } from "./batches.ts";
-import { openChallenges } from "./challenges.ts";
 import { KEEP_MS, openZoneRecords } from "./records.ts";
 import { resolverOf, serve, ZONE } from "./testing.ts";
 
@@ -48,10 +47,10 @@ async function addWorkload(host: string | null): Promise<string> {
   return id;
 }
 
-const open = async (challenges = openChallenges()) => {
-  const records = openZoneRecords({ db: db.run, zone, challenges });
+const open = async () => {
+  const records = openZoneRecords({ db: db.run, zone });
   const { port } = await serve({ lookup: records.lookup, serial: records.serial });
-  return { records, challenges, resolver: resolverOf(port) };
+  return { records, resolver: resolverOf(port) };
 };
 const missing = { code: "ENOTFOUND" };
 const without = { code: "ENODATA" };
@@ -121,31 +120,18 @@ describe("the zone of workloads", () => {
     expect(await resolver.resolve4(`${moved}.${zone}`)).toEqual(["192.0.2.2"]);
   });
 
-  it("has challenges as long as they are needed, and the names above them", async () => {
-    const { resolver, challenges } = await open();
-    const id = await addWorkload(await addHost("192.0.2.1"));
-    const name = `_acme-challenge.${id}.${zone}`;
-    await expect(resolver.resolveTxt(name)).rejects.toMatchObject(missing);
-    challenges.put(name, "one");
-    challenges.put(name.toUpperCase(), "two");
-    expect((await resolver.resolveTxt(name)).flat().sort()).toEqual(["one", "two"]);
-    challenges.put(`_casemate-challenge.below.custom.${zone}`, "three");
-    await expect(resolver.resolve4(`below.custom.${zone}`)).rejects.toMatchObject(without);
-    challenges.remove(name, "one");
-    challenges.remove(name, "two");
-    challenges.remove(`_casemate-challenge.below.custom.${zone}`, "three");
-    for (const each of [name, `custom.${zone}`])
-      await expect(resolver.resolveTxt(each)).rejects.toMatchObject(missing);
-  });
-
   it("has a serial that grows when a workload, a host or a challenge changes, and only then", async () => {
-    const { records, challenges } = await open();
+    const { records } = await open();
     const id = await addWorkload(await addHost("192.0.2.1"));
     const changes = [
       async () => {},
       () => run(sql`update workloads set deleted_at = now() where id = ${id}::uuid`),
       () => addHost("192.0.2.99"),
-      async () => challenges.put(`_acme-challenge.${id}.${zone}`, "x"),
+      () =>
+        run(sql`
+          insert into dns_challenges (name, value, machine_id, host_id, ends_at)
+          select ${`_acme-challenge.${id}.${zone}`}, 'x', machine_id, 'host', now() + interval '1 hour'
+          from workloads where id = ${id}::uuid`),
     ];
     let before = await records.serial();
     expect(Math.abs(before - Date.now() / 1000)).toBeLessThan(60);
@@ -167,7 +153,7 @@ describe("the zone of workloads", () => {
       },
       transformResult: async ({ result }) => result,
     });
-    const { lookup } = openZoneRecords({ db: counting, zone, challenges: openChallenges() });
+    const { lookup } = openZoneRecords({ db: counting, zone });
     const known = await addWorkload(await addHost("192.0.2.1"));
     const flood = Array.from({ length: 2_000 }, () => lookup(`${randomUUID()}.${zone}`, "A"));
     const answers = await Promise.all([...flood, lookup(`${known}.${zone}`, "A")]);
@@ -182,7 +168,7 @@ describe("the zone of workloads", () => {
 
   it("says so when the database is gone", async () => {
     const other = await openDatabase({ connection: { ...cloned }, poolMax: 2, onError: () => {} });
-    const { lookup } = openZoneRecords({ db: other.run, zone, challenges: openChallenges() });
+    const { lookup } = openZoneRecords({ db: other.run, zone });
     expect(await lookup(`${randomUUID()}.${zone}`, "A")).toBeNull();
     await other.close();
     await expect(lookup(`${randomUUID()}.${zone}`, "A")).rejects.toThrow();
@@ -224,37 +210,5 @@ describe("batches", () => {
     expect(both.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
     fails = false;
     expect(await batches.find("a")).toBe("a");
-  });
-});
-
-describe("challenges", () => {
-  it("end by themselves, and their number is bounded", () => {
-    let now = 0;
-    const challenges = openChallenges({ lifetimeMs: 100, challengesMax: 2 }, () => now);
-    const name = (n: number) => `_acme-challenge.n${n}.${zone}`;
-    challenges.put(name(1), "x");
-    now = 50;
-    challenges.put(name(2), "x");
-    expect(() => challenges.put(name(3), "x")).toThrow("too many");
-    now = 60;
-    challenges.put(name(1), "x");
-    now = 151;
-    expect([challenges.find(name(1)), challenges.find(name(2))]).toEqual([["x"], []]);
-    challenges.put(name(3), "x");
-    now = 1000;
-    expect([challenges.find(name(1)), challenges.hasBelow(zone)]).toEqual([[], false]);
-  });
-
-  test.each([
-    ["a workload's name", `${randomUUID()}.${zone}`, "x"],
-    ["another name with an underscore", `_dmarc.${zone}`, "x"],
-    ["no name at all", `_acme-challenge.a b.${zone}`, "x"],
-    ["an empty value", `_acme-challenge.${zone}`, ""],
-    ["a value that is too long", `_acme-challenge.${zone}`, "x".repeat(256)],
-    ["a value with a line break", `_acme-challenge.${zone}`, "x\ny"],
-  ])("cannot be put under %s", (_what, name, value) => {
-    const challenges = openChallenges();
-    expect(() => challenges.put(name, value)).toThrow();
-    expect(challenges.version()).toBe(0);
   });
 });

@@ -2,26 +2,27 @@
 /**
  * What is in the zone of workloads, read from the database when somebody asks:
  *
- *     <workload id>.<zone>             the address of the host that has its machine
- *     <8 hex digits>.metal.<zone>      the address of the host whose id begins so
- *     _acme-challenge.…, _casemate-challenge.…      TXT (challenges.ts)
+ *     <workload id>.<zone>                          the address of the host that has its machine
+ *     <8 hex digits>.metal.<zone>                   the address of the host whose id begins so
+ *     _acme-challenge.<workload id>.<zone>          TXT (challenges.ts)
  *
  *  A. A name that is none of these is answered without the database. The others cost at most one
  *     statement at a time (batches.ts), the hosts one in `KEEP_MS`, whatever the flood.
  *  B. What changed is answered `KEEP_MS` later at most: a deleted workload is gone then, and its host's
- *     address no longer given out under its name.
+ *     address no longer given out under its name. A proof is waited for, so it comes sooner.
  *  C. The serial grows when what could be asked for changed, and never falls while this process lives.
  */
-import { isIPv4, isIPv6 } from "node:net";
 import { sql } from "kysely";
 import type { Db } from "../../database/open.ts";
+import { recordsOf } from "./addresses-of-names.ts";
 import type { Lookup, ZoneRecord } from "./answer.ts";
 import { Batches } from "./batches.ts";
-import type { Challenges } from "./challenges.ts";
-import { parseName, plainText, requireName } from "./wire/domain-name.ts";
+import { findTexts } from "./challenges.ts";
+import { plainText, requireName } from "./wire/domain-name.ts";
 
 /** B. */
 export const KEEP_MS = 3_000;
+const KEEP_TEXTS_MS = 1_000;
 
 export interface ZoneRecords {
   lookup: Lookup;
@@ -32,15 +33,15 @@ export interface ZoneRecords {
 export interface ZoneRecordsOptions {
   db: Db;
   zone: string;
-  challenges: Challenges;
 }
 
 const WORKLOAD = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const HOST = /^([0-9a-f]{8})\.metal$/;
+const CHALLENGE = /^_acme-challenge\.([0-9a-f-]{36})$/;
 /** The one key of what is a single value. */
 const ALL = "";
 
-export function openZoneRecords({ db, zone, challenges }: ZoneRecordsOptions): ZoneRecords {
+export function openZoneRecords({ db, zone }: ZoneRecordsOptions): ZoneRecords {
   const origin = plainText(requireName(zone))!;
   const single = { keepMs: KEEP_MS, keptMax: 1, loadMax: 1, waitingMax: 1 };
   const workloads = new Batches(async (ids) => addressesOfWorkloads(db, ids), {
@@ -49,26 +50,30 @@ export function openZoneRecords({ db, zone, challenges }: ZoneRecordsOptions): Z
     loadMax: 500,
     waitingMax: 5_000,
   });
+  const texts = new Batches(async (names) => findTexts(db, names), {
+    keepMs: KEEP_TEXTS_MS,
+    keptMax: 20_000,
+    loadMax: 500,
+    waitingMax: 5_000,
+  });
   const hosts = new Batches(async () => new Map([[ALL, await addressesOfHosts(db)]]), single);
   const changes = new Batches(async () => new Map([[ALL, await lastChange(db)]]), single);
 
   const lookup: Lookup = async (name) => {
-    if (name === origin || name === `metal.${origin}`) return challengesOf(name) ?? [];
+    if (name === origin || name === `metal.${origin}`) return [];
     if (!name.endsWith(`.${origin}`)) return null;
     const below = name.slice(0, -origin.length - 1);
-    if (below.startsWith("_")) return challengesOf(name);
     if (WORKLOAD.test(below)) {
       const host = await workloads.find(below);
-      return host === null ? challengesOf(name) : recordsOf(host);
+      return host === null ? null : recordsOf(host);
+    }
+    if (WORKLOAD.test(CHALLENGE.exec(below)?.[1] ?? "")) {
+      const found = await texts.find(name);
+      return found?.map((text): ZoneRecord => ({ type: "TXT", texts: [text], ttlSeconds: 1 })) ?? null;
     }
     const [, start] = HOST.exec(below) ?? [];
     const found = start === undefined ? undefined : (await hosts.find(ALL))?.get(start);
-    return found?.flatMap(recordsOf) ?? challengesOf(name);
-  };
-  const challengesOf = (name: string): ZoneRecord[] | null => {
-    const texts = challenges.find(name);
-    if (texts.length === 0) return challenges.hasBelow(name) ? [] : null;
-    return texts.map((text) => ({ type: "TXT", texts: [text], ttlSeconds: 1 }));
+    return found?.flatMap(recordsOf) ?? null;
   };
 
   let serial = 0;
@@ -77,20 +82,12 @@ export function openZoneRecords({ db, zone, challenges }: ZoneRecordsOptions): Z
     lookup,
     serial: async () => {
       const [change, known] = [(await changes.find(ALL))!, (await hosts.find(ALL))!];
-      const now = JSON.stringify([change.at, challenges.version(), [...known]]);
+      const now = JSON.stringify([change.at, [...known]]);
       if (now !== seen) serial = Math.max(serial + 1, change.nowSeconds);
       seen = now;
       return serial;
     },
   };
-}
-
-/** Where it is, as its operator named it: an address, or a name of their own. */
-function recordsOf(host: string): ZoneRecord[] {
-  if (isIPv4(host)) return [{ type: "A", address: host }];
-  if (isIPv6(host) && !host.includes("%")) return [{ type: "AAAA", address: host }];
-  // "localhost" and the like mean something else to everybody who would be told.
-  return host.includes(".") && parseName(host) !== null ? [{ type: "CNAME", target: host }] : [];
 }
 
 /** The empty string: it is there, and its host is not known, or cannot be reached from outside. */
@@ -115,7 +112,8 @@ async function addressesOfHosts(db: Db): Promise<Map<string, string[]>> {
 /** By the database's clock, which all replicas share. */
 async function lastChange(db: Db): Promise<{ at: string; nowSeconds: number }> {
   const { rows } = await sql<{ at: string; now: number }>`
-    select coalesce(max(greatest(updated_at, deleted_at))::text, '') as at,
+    select coalesce(max(greatest(updated_at, deleted_at))::text, '')
+        || (select concat(count(*), ' ', max(ends_at)) from dns_challenges where ends_at > now()) as at,
       floor(extract(epoch from now()))::bigint as now
     from workloads`.execute(db);
   return { at: rows[0]!.at, nowSeconds: rows[0]!.now };

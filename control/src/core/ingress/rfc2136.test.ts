@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Updates against BIND, the server that most operators run, and signatures against `nsupdate`'s. */
 
-import { execFile, spawn } from "node:child_process";
-import { createHmac, randomBytes, randomInt } from "node:crypto";
+import { execFile } from "node:child_process";
+import { createHmac, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it, test } from "vitest";
+import { bind, startBind as startBindOf } from "#testing/bind.ts";
 import { freePort } from "#testing/free-port.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { openZoneUpdater, type ZoneUpdaterOptions } from "./rfc2136.ts";
-import { bind, dig, dnsutils, framed, later, linesOf, statusOf } from "./testing.ts";
+import { dig, dnsutils, framed, later, linesOf, statusOf } from "./testing.ts";
 import { sign, verifyAnswer } from "./tsig.ts";
 import { RCODE, TYPE } from "./wire/codes.ts";
 import { requireName } from "./wire/domain-name.ts";
@@ -24,58 +21,10 @@ const ZONE = "dyn.example.test";
 const key = { name: "casemate.key", secret: randomBytes(32) };
 const weak = { name: "reader.key", secret: randomBytes(32) };
 
-/** BIND in the foreground, as an unprivileged user where we are root, on ports of its own. */
 async function startBind(): Promise<number> {
-  for (let tries = 0; tries < 5; tries++) {
-    // Not one of those that the system gives to connections meanwhile.
-    const port = randomInt(20_000, 32_000);
-    if (await tryBind(port)) return port;
-  }
-  throw new Error("named did not start");
-}
-
-async function tryBind(port: number): Promise<boolean> {
-  const folder = mkdtempSync(join(tmpdir(), "casemate-bind-"));
-  const keys = [key, weak].map(
-    ({ name, secret }) => `key "${name}" { algorithm hmac-sha256; secret "${secret.toString("base64")}"; };`,
-  );
-  writeFileSync(
-    join(folder, "named.conf"),
-    `options { directory "${folder}"; listen-on port ${port} { 127.0.0.1; }; listen-on-v6 { none; };
-       recursion no; pid-file none; session-keyfile none; allow-transfer { none; }; notify no;
-       dnssec-validation no; lock-file none; managed-keys-directory "${folder}"; empty-zones-enable no; };
-     controls {};
-     ${keys.join("\n")}
-     zone "${ZONE}" { type primary; file "${folder}/zone"; update-policy { grant ${key.name} zonesub A AAAA CNAME TXT; }; };`,
-  );
-  writeFileSync(
-    join(folder, "zone"),
-    `$ORIGIN ${ZONE}.\n@ 60 IN SOA ns.${ZONE}. hostmaster.${ZONE}. 1 60 60 600 5\n@ 60 IN NS ns\nns 60 IN A 192.0.2.53\n`,
-  );
-  const user = process.getuid?.() === 0 ? { uid: 63_953, gid: 63_953 } : {};
-  if (user.uid !== undefined)
-    for (const path of [folder, join(folder, "zone")]) chownSync(path, user.uid, user.gid);
-  chmodSync(folder, 0o755);
-  const server = spawn("named", ["-g", "-4", "-n", "1", "-c", join(folder, "named.conf")], {
-    stdio: ["ignore", "ignore", "pipe"],
-    ...user,
-  });
-  let said = "";
-  server.stderr.on("data", (part) => {
-    said += part;
-  });
-  const ended = once(server, "exit");
-  later(async () => {
-    server.kill("SIGKILL");
-    await ended;
-    rmSync(folder, { recursive: true, force: true });
-  });
-  for (let tries = 0; tries < 200 && server.exitCode === null; tries++) {
-    // A port that is taken is a complaint, not an end.
-    if (said.includes(" running")) return !said.includes("interface ignored");
-    await sleep(50);
-  }
-  throw new Error(`named did not start: ${said.slice(-2000)}`);
+  const { port, stop } = await startBindOf(ZONE, [key, weak]);
+  later(stop);
+  return port;
 }
 
 const open = (port: number, changes: Partial<ZoneUpdaterOptions> = {}) =>

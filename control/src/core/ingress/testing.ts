@@ -22,10 +22,6 @@ export const dnsutils: Requirement = {
   met: isThere("dig") && isThere("nsupdate"),
   reason: "needs dig and nsupdate (apt-get install -y bind9-dnsutils)",
 };
-export const bind: Requirement = {
-  met: isThere("named"),
-  reason: "needs a name server of other people's (apt-get install -y bind9)",
-};
 
 const undo: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
