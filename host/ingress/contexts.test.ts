@@ -31,7 +31,11 @@ async function contexts() {
       return state.answer();
     },
   });
-  return Object.assign(state, { find: (domain = DOMAIN) => kept.find(domain), prune: () => kept.prune() });
+  return Object.assign(state, {
+    find: (domain = DOMAIN) => kept.find(domain),
+    prune: () => kept.prune(),
+    renewed: () => kept.renewed(DOMAIN),
+  });
 }
 
 test("the host is not asked for a name without a route", async () => {
@@ -74,4 +78,33 @@ test("a route that went while the host was asked leaves nothing to serve, and no
   gate.prune();
   gate.routes.add(DOMAIN);
   expect(await gate.find()).not.toBe(first);
+});
+
+test("a renewed certificate is asked for at the next handshake, also when an older answer was under way", async () => {
+  const gate = await contexts();
+  const first = await gate.find();
+  gate.renewed();
+  const second = await gate.find();
+  expect(second).not.toBe(first);
+  expect(await gate.find()).toBe(second);
+  const { answer } = gate;
+  gate.renewed();
+  gate.answer = async () => {
+    const older = await answer();
+    gate.renewed();
+    return older;
+  };
+  const third = await gate.find();
+  gate.answer = answer;
+  const asked = gate.asked.length;
+  expect(await gate.find()).not.toBe(third);
+  expect(gate.asked).toHaveLength(asked + 1);
+});
+
+test("a host that is silent about what it renewed leaves what was there", async () => {
+  const gate = await contexts();
+  const first = await gate.find();
+  gate.renewed();
+  gate.answer = async () => null;
+  expect(await gate.find()).toBe(first);
 });

@@ -46,12 +46,7 @@ test.each([
   ["refuses", problem(403, "unauthorized")],
   ["hangs", () => {}],
   ["sends rubbish", (_asked, response) => response.end("<html>")],
-  ["sends without end", (_asked, response) => response.end(Buffer.alloc(3 * 1024 * 1024))],
   ["sends us elsewhere", (_asked, response) => response.writeHead(302, { location: "/other" }).end("{}")],
-  [
-    "names an address without TLS",
-    (_asked, response) => response.end(JSON.stringify({ newNonce: "http://127.0.0.1:1/", newAccount: "x" })),
-  ],
 ] as [string, RequestListener][])(
   "a directory that %s costs a name nothing, and is asked again later",
   async (_what, answer) => {
@@ -72,6 +67,25 @@ test.each([
     expect(JSON.stringify(at.gate.logged)).not.toMatch(/PRIVATE KEY|\\n/);
   },
 );
+
+test("an answer without end is not read to its end", async () => {
+  const at = await gateWith((_asked, response) => response.end(Buffer.alloc(3 * 1024 * 1024)));
+  await at.failed(1);
+  expect(at.failures()[0]!.error).toContain("too large");
+});
+
+test("a directory that names an address without TLS is not followed there", async () => {
+  let asked = 0;
+  const plain = await machine((_asked, response) => {
+    asked += 1;
+    response.end();
+  });
+  const names = { newNonce: `http://127.0.0.1:${plain.port}/`, newAccount: "x" };
+  const at = await gateWith((_asked, response) => response.end(JSON.stringify(names)));
+  await at.failed(1);
+  expect(asked).toBe(0);
+  expect(at.failures()[0]!.error).toContain("not https");
+});
 
 test("a directory that nobody answers for, or that shows another's certificate, gets no order", async () => {
   const other = await directory(() => {});
