@@ -159,7 +159,12 @@ export const ERRORS = {
   "names.outside-zone": kind(400, "never", "host", "This name is in no zone of ours."),
   "names.not-held": kind(403, "never", "host", "This host has no machine of this name."),
   "names.too-many": kind(429, "later", "host", "This host has too many challenges."),
-  "names.update-failed": kind(503, "later", "dependency", "The zone's name server has not taken it: {detail}"),
+  "names.update-failed": kind(
+    503,
+    "later",
+    "dependency",
+    "The zone's name server has not taken it: {detail}",
+  ),
   "link.lost": kind(
     503,
     "later",
