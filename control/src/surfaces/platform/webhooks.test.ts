@@ -95,6 +95,19 @@ describe("a webhook", () => {
     for (const each of there.received) there.verify(each, secret);
   });
 
+  it("that is made later is sent nothing from before, also where the fan-out was behind", async () => {
+    const [first, second] = [await receiver(), await receiver()];
+    const me = await casemate.account();
+    await hook(me, first.url);
+    await low(me.accountId, 1);
+    await expect.poll(() => first.received.length, WAIT).toBe(1);
+    await hook(me, second.url);
+    await sql`update webhook_cursors set seq = 0 where account_id = ${me.accountId}`.execute(run());
+    await low(me.accountId, 2);
+    await expect.poll(() => [first.received.length, second.received.length], WAIT).toEqual([2, 1]);
+    expect(second.received[0]!.event.data.balance_micros).toBe(2);
+  });
+
   it("is shown without its secret, changed, and counted", async () => {
     const there = await receiver();
     const me = await casemate.account();
@@ -182,10 +195,12 @@ describe("a webhook", () => {
       const never = await stranger(method, path(`whk_${"0".repeat(32)}`) + rest, body);
       expect([rest, theirs.status, theirs.body]).toEqual([rest, 404, never.body]);
     }
-    // Nor through an endpoint of their own.
+    // Nor through an endpoint of their own, though they have an event of that number.
+    await low(stranger.accountId, 9);
+    await expect.poll(() => there.received.length, WAIT).toBe(2);
     expect((await stranger("POST", `${path(own.id)}/deliveries/${delivery.id}/replay`)).status).toBe(404);
     await low(me.accountId, 1);
-    await expect.poll(() => there.received.length, WAIT).toBe(2);
+    await expect.poll(() => there.received.length, WAIT).toBe(3);
     expect(
       there.received.every(
         ({ event }) => JSON.stringify(event).includes("balance") || event.data.webhook_id === id,
