@@ -70,7 +70,7 @@ async function openStage(): Promise<Stage> {
         ...structuredClone(DEFAULT_CONFIG),
         http: { host: "127.0.0.1", port: 0, trustedProxies: [] },
         database: { socket: server.host, user: server.user, name: "bench", urlFile: null, poolMax: 16 },
-        link: { socket: join(folder, "run", "link.sock"), nats: NO_NATS },
+        link: { socket: join(folder, "run", "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
         folder,
         operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
         workloads: { ...DEFAULT_CONFIG.workloads, requestsPerMinute: null },

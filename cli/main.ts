@@ -116,6 +116,55 @@ targeted("restore", "make a state folder from a backup")
   .argument("<file>")
   .action((file, target) => finish(restoreCommand(file, target)));
 
+const hosts = program.command("hosts").description("the machines that run things");
+const onHosts = (name: string, description: string) =>
+  remote(
+    hosts
+      .command(name)
+      .description(description)
+      .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+      .option("--json", "print JSON"),
+  );
+const hostsModule = () => import("./hosts.ts");
+onHosts("list", "who is there").action((target) =>
+  finish(hostsModule().then(({ listHostsCommand }) => listHostsCommand(target))),
+);
+onHosts("invite", "make a word that lets one host in, once")
+  .option("--name <name>", "what you will know it by")
+  .action((target) => finish(hostsModule().then(({ inviteHostCommand }) => inviteHostCommand(target))));
+onHosts("drain", "give a host nothing new")
+  .option("--move", "and start its workloads anew elsewhere; what they kept in volumes stays behind")
+  .argument("<host>")
+  .action((id, target) =>
+    finish(hostsModule().then(({ changeHostCommand }) => changeHostCommand("drain", id, target))),
+  );
+for (const [verb, description] of [
+  ["resume", "give a host machines again"],
+  ["revoke", "put a host out, for good; its workloads are started anew elsewhere"],
+] as const)
+  onHosts(verb, description)
+    .argument("<host>")
+    .action((id, target) =>
+      finish(hostsModule().then(({ changeHostCommand }) => changeHostCommand(verb, id, target))),
+    );
+
+const host = program.command("host").description("this machine as a host of a control elsewhere");
+host
+  .command("join")
+  .description("come in with an invitation")
+  .argument("<url>", "control's API")
+  .requiredOption("--invitation <file>", "file with the word; - reads standard input")
+  .option("--ca <file>", "PEM of the authority of control's certificate")
+  .option("--state <dir>", "this host's state folder", ".casemate-host")
+  .action((url, target) => finish(import("./host.ts").then(({ joinCommand }) => joinCommand(url, target))));
+host
+  .command("run")
+  .description("run as a host until told to stop")
+  .option("--address <address>", "where strangers reach workloads here; without it, this machine only")
+  .option("--config <file>", 'JSON, its "host" as in docs/configuration.md')
+  .option("--state <dir>", "this host's state folder", ".casemate-host")
+  .action((target) => finish(import("./host.ts").then(({ runCommand }) => runCommand(target))));
+
 program
   .command("doctor")
   .description(

@@ -73,7 +73,7 @@ export function restoreCommand(file: string, { state, json = false }: Target): P
   return Promise.resolve(0);
 }
 
-function print({ json = false }: Target, value: unknown, sentence: string): void {
+export function print({ json = false }: Target, value: unknown, sentence: string): void {
   process.stdout.write(`${json ? JSON.stringify(value) : sentence}\n`);
 }
 
@@ -88,7 +88,12 @@ function whereOf({ state, url, key }: Target): { url: string; key: string | null
 const runningOn = (state: string) =>
   JSON.parse(readFileSync(join(state, "running.json"), "utf8")) as { url: string; pid: number };
 
-async function callAdmin(target: Target, method: string, path: string): Promise<Record<string, unknown>> {
+export async function callAdmin(
+  target: Target,
+  method: string,
+  path: string,
+  given?: object,
+): Promise<Record<string, unknown>> {
   let where: { url: string; key: string | null };
   try {
     where = whereOf(target);
@@ -98,7 +103,11 @@ async function callAdmin(target: Target, method: string, path: string): Promise<
   if (where.key === null) throw new Error("--key is needed with --url");
   const response = await fetch(where.url + path, {
     method,
-    headers: { authorization: `Bearer ${where.key}` },
+    headers: {
+      authorization: `Bearer ${where.key}`,
+      ...(given === undefined ? {} : { "content-type": "application/json" }),
+    },
+    ...(given === undefined ? {} : { body: JSON.stringify(given) }),
   }).catch((cause) => {
     throw new Error(`no answer from ${where.url}: is casemate up?`, { cause });
   });

@@ -95,6 +95,26 @@ export const ERRORS = {
   "tier.not-found": kind(404, "never", "caller", "There is no such tier."),
   "tier.exists": kind(409, "never", "caller", "There is a tier of this size."),
   "account.not-found": kind(404, "never", "caller", "There is no such account."),
+  "host.invitation": kind(
+    403,
+    "never",
+    "caller",
+    "This invitation is not valid: used, too old, or the host is known under another key.",
+  ),
+  "host.no-broker": kind(
+    409,
+    "never",
+    "platform",
+    "No broker is configured here, so a host on another machine cannot meet control: see link.broker.",
+  ),
+  "host.put-out": kind(403, "never", "host", "This host was put out."),
+  "host.has-workloads": kind(
+    412,
+    "never",
+    "caller",
+    "The host has {count} workloads. Delete or move them first.",
+  ),
+  "host.token-taken": kind(409, "never", "caller", "This token is somebody else's already."),
   "host.not-found": kind(404, "never", "caller", "There is no such host."),
   "ledger.not-enough": kind(
     412,

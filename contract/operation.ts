@@ -9,9 +9,10 @@ import type { ErrorCode } from "./errors.ts";
 export type Surface = "sessions" | "workloads" | "platform" | "registry";
 /**
  * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
- * `admin` the operator's, `either` `key` or `admin`, `public` anyone (limited by address).
+ * `admin` the operator's, `either` `key` or `admin`, `host` a host's own key, `hostOrAdmin` that or the
+ * operator's, `public` anyone (limited by address).
  */
-export type Access = "public" | "key" | "account" | "admin" | "either" | "signed";
+export type Access = "public" | "key" | "account" | "admin" | "either" | "host" | "hostOrAdmin" | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";
 
 export interface Operation {

@@ -122,7 +122,11 @@ function freeOrAny(port: number): Promise<number> {
  * Containers need root and an engine. The engine may be started later: the driver says what is missing
  * until then, and every workload is refused with it.
  */
-function keptDefaults(layout: Layout, memoryMiB: number, ports: IngressPorts): Tree | null {
+function keptDefaults(
+  layout: Layout,
+  memoryMiB: number,
+  ingress: IngressPorts & { host: string },
+): Tree | null {
   if (!layout.root) return null;
   return {
     docker: { socketPath: "/var/run/docker.sock", folder: layout.path("docker") },
@@ -132,7 +136,7 @@ function keptDefaults(layout: Layout, memoryMiB: number, ports: IngressPorts): T
       memoryMiB: Math.max(1, memoryMiB - 1024),
       diskMiB: Math.max(1, Math.floor(freeMiB(layout.state) / 2)),
     },
-    ingress: { host: "127.0.0.1", ...ports },
+    ingress,
     // One machine of one person: what they stop is stopped.
     haltOnStop: true,
   };
@@ -141,6 +145,46 @@ function keptDefaults(layout: Layout, memoryMiB: number, ports: IngressPorts): T
 function freeMiB(folder: string): number {
   const { bavail, bsize } = statfsSync(folder);
   return Math.floor((bavail * bsize) / 1024 / 1024);
+}
+
+export interface HostWiring {
+  layout: Layout;
+  /** How it meets control: `linkPath` or `nats`. */
+  meeting: Tree;
+  user: UserConfig;
+  ingress: IngressPorts & { host: string };
+}
+
+/** What a host is told, on control's machine or on one of its own. */
+export function hostConfig({ layout, meeting, user, ingress }: HostWiring): Tree {
+  const memoryMiB = Math.floor(totalmem() / 1024 / 1024);
+  return overlay(
+    {
+      stateFolder: layout.path("host"),
+      ...meeting,
+      sandboxFolder: layout.runFolder,
+      signer: {
+        folder: layout.path("signer"),
+        kekPath: layout.path("keys", "signer.kek"),
+        uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
+      },
+      proberUid: layout.owners?.prober ?? null,
+      ingressUid: layout.owners?.ingress ?? null,
+      traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },
+      // Limits are bounds, not reservations: most sandboxes stay far below theirs, so memory is offered
+      // sixteen times over. Whoever wants no overcommitment sets memoryTotalMiB to the machine's memory.
+      ceiling: {
+        machines: 2000,
+        memoryMiB: Math.min(memoryMiB, 8192),
+        cpuMillis: 4000,
+        pidsMax: 4096,
+        memoryTotalMiB: 16 * memoryMiB,
+        isolations: ["process"],
+      },
+      kept: keptDefaults(layout, memoryMiB, ingress),
+    },
+    user.host,
+  );
 }
 
 /** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
@@ -161,34 +205,12 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
     },
     overlay(handOver(user.control, layout), { http: { host: address.host, port: address.port } }),
   );
-  const memoryMiB = Math.floor(totalmem() / 1024 / 1024);
-  const host = overlay(
-    {
-      stateFolder: layout.path("host"),
-      linkPath: socket,
-      sandboxFolder: layout.runFolder,
-      signer: {
-        folder: layout.path("signer"),
-        kekPath: layout.path("keys", "signer.kek"),
-        uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
-      },
-      proberUid: layout.owners?.prober ?? null,
-      ingressUid: layout.owners?.ingress ?? null,
-      traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },
-      // Limits are bounds, not reservations: most sandboxes stay far below theirs, so memory is offered
-      // sixteen times over. Whoever wants no overcommitment sets memoryTotalMiB to the machine's memory.
-      ceiling: {
-        machines: 2000,
-        memoryMiB: Math.min(memoryMiB, 8192),
-        cpuMillis: 4000,
-        pidsMax: 4096,
-        memoryTotalMiB: 16 * memoryMiB,
-        isolations: ["process"],
-      },
-      kept: keptDefaults(layout, memoryMiB, ingressPorts),
-    },
-    user.host,
-  );
+  const host = hostConfig({
+    layout,
+    meeting: { linkPath: socket },
+    user,
+    ingress: { host: "127.0.0.1", ...ingressPorts },
+  });
   const paths = { control: layout.path("config", "control.json"), host: layout.path("keys", "host.json") };
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });
   writeFileSync(paths.host, `${JSON.stringify(host, null, 2)}\n`, { mode: 0o600 });

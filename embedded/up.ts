@@ -21,6 +21,7 @@ import {
   writeConfigs,
 } from "./config.ts";
 import { startDatabase } from "./database.ts";
+import { HOST_GRACE_MS, passedOn, startHost } from "./host.ts";
 import { type Layout, prepareLayout } from "./layout.ts";
 import { lockFolder } from "./lock.ts";
 import { openLogFile } from "./log-file.ts";
@@ -31,7 +32,6 @@ import { welcome } from "./welcome.ts";
 import { withoutRoot } from "./without-root.ts";
 
 const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
-const HOST_GRACE_MS = 60_000;
 const CONTROL_GRACE_MS = 10_000;
 const RESTART_MS = 500;
 const RESTART_MOST_MS = 2_000;
@@ -207,37 +207,6 @@ function startControl(
     },
   });
   return { ...part, tellRoom };
-}
-
-function startHost(layout: Layout, user: UserConfig, config: string, warn: (line: string) => void): Part {
-  const log = openLogFile(layout.path("logs", "host.log"), user.logs);
-  return keepRunning({
-    name: "host",
-    log,
-    spawn: () =>
-      spawnPart({
-        command: process.execPath,
-        args: ["--disable-warning=ExperimentalWarning", `${ROOT}/host/main.ts`, config],
-        env: passedOn(),
-        cwd: ROOT,
-        confinement: null,
-        stdio: ["pipe", "pipe", "pipe"],
-      }),
-    onDeath: (name, code, signal, lastLine) =>
-      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
-  });
-}
-
-/** Only what the parts read: PATH to find programs, TZ never, and our own settings. */
-function passedOn(): Record<string, string> {
-  const kept = Object.entries(process.env).filter(
-    ([name]) => name === "PATH" || name.startsWith("CASEMATE_"),
-  );
-  return {
-    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
-    ...(Object.fromEntries(kept) as Record<string, string>),
-    LC_ALL: "C.UTF-8",
-  };
 }
 
 /** Waits for this installation's control, which proves itself by a word only we two know. */

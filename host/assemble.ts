@@ -3,8 +3,7 @@
  * Puts a host together and takes it down again. The order of a start is the point: nothing is desired
  * of a host before everything an earlier process left has been ended and has its proof.
  */
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired, HostFacts, Isolation, StreamRequest } from "#contract/link/machine.ts";
@@ -16,13 +15,13 @@ import type { HostLink, LinkStream } from "#link/port.ts";
 import { dialSocket } from "#link/socket.ts";
 import { readBoot } from "./boot.ts";
 import type { Ceiling } from "./ceiling.ts";
-import { replaceFile } from "./durable-file.ts";
 import { type Engines, testEngines } from "./engines.ts";
 import { Expiry } from "./expiry.ts";
 import { Finals } from "./finals.ts";
 import { type KeptHostOptions, startKept } from "./kept/assemble.ts";
 import { isKeptRequest, serveKept } from "./kept/streams.ts";
 import type { HostDeps, HostLog } from "./machine.ts";
+import { ownId } from "./own-id.ts";
 import { Reconciler } from "./reconcile.ts";
 import { Reports } from "./report.ts";
 import { Signer, type SignerOptions } from "./signer/signer.ts";
@@ -201,19 +200,6 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   } catch (error) {
     await unwind();
     throw error;
-  }
-}
-
-/** Made once; two hosts never share one, since each has a state folder of its own. */
-async function ownId(stateFolder: string): Promise<string> {
-  const path = join(stateFolder, "host.id");
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    const id = `host_${randomBytes(16).toString("hex")}`;
-    await replaceFile(path, Buffer.from(`${id}\n`), "name");
-    return id;
   }
 }
 

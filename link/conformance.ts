@@ -577,6 +577,34 @@ function desiredAndObserved(factory: LinkFactory): void {
     );
   });
 
+  test("a host that control drops loses its streams, and comes again only as far as control lets it", async () => {
+    let putOut = false;
+    let refused = 0;
+    await linked(
+      factory,
+      {
+        onHost() {
+          if (!putOut) return;
+          refused += 1;
+          throw new Error("put out");
+        },
+        onStream: () => {},
+      },
+      async ({ link, gone, joins, until }) => {
+        const stream = link.openStream("host_a", REQUEST);
+        link.drop("host_b");
+        putOut = true;
+        link.drop("host_a");
+        expect(await stream.ended).toEqual({ kind: "lost" });
+        await until("two refusals", () => refused >= 2);
+        expect(gone.length).toBeGreaterThanOrEqual(1);
+        expect(joins).toHaveLength(1);
+        putOut = false;
+        await until("the host again", () => joins.length > 1);
+      },
+    );
+  });
+
   test("changed facts reach control, and survive a reconnect", async () => {
     await linked(factory, {}, async ({ host, joins, link, control, until }) => {
       host.announce({ ...factsOf("host_a"), engines: { eee: false } });

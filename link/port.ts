@@ -57,11 +57,16 @@ export interface ControlLink {
    */
   sendDesired(hostId: string, batch: Desired[], complete?: boolean): void;
   openStream(hostId: string, request: StreamRequest): LinkStream;
+  /** Ends the connection with a host, streams and all. It dials again; `onHost` decides whether it is let in. */
+  drop(hostId: string): void;
   close(): Promise<void>;
 }
 
 export interface ControlHandlers {
-  /** The host has (re)joined or its facts changed; control answers with what it desires of it. */
+  /**
+   * The host has (re)joined or its facts changed; control answers with what it desires of it. Rejecting
+   * ends the connection, and nothing was said to the host over it.
+   */
   onHost(facts: HostFacts): Promise<void>;
   onHostGone(hostId: string): void;
   /** Must commit before it resolves (E). */

@@ -18,6 +18,9 @@ export function several(links: readonly ControlLink[]): ControlLink {
       const its = links.find((link) => link.hosts().some((facts) => facts.hostId === hostId)) ?? links[0]!;
       return its.openStream(hostId, request);
     },
+    drop: (hostId) => {
+      for (const link of links) link.drop(hostId);
+    },
     close: async () => {
       await Promise.all(links.map((link) => link.close()));
     },

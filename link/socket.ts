@@ -132,6 +132,9 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
       const connection = members.get(hostId)?.connection;
       return connection ? connection.open(request) : neverOpened();
     },
+    drop(hostId) {
+      members.get(hostId)?.connection.close(new LinkFault("link.put-out", "control ended the connection"));
+    },
     async close() {
       for (const connection of [...connections])
         connection.close(new LinkFault("link.closed", "control closed the link"));

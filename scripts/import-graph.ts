@@ -34,7 +34,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   ],
   "control/src/core/ledger": ["contract", "control/src/database", "control/src/core/identity"],
   "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
-  "control/src/core/fleet": ["contract", "link", "control/src/database"],
+  "control/src/core/fleet": ["contract", "link", "control/src/database", "control/src/core/identity"],
   "control/src/core/machines": [
     "contract",
     "control/src/database",
@@ -77,7 +77,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "embedded/doctor": ["confine", "contract", "drivers", "embedded", "package.json"],
   "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
-  cli: ["confine", "embedded", "evidence", "scripts", "bench", "package.json"],
+  cli: ["confine", "embedded", "evidence", "host/join.ts", "scripts", "bench", "package.json"],
   scripts: ["contract", "control", "package.json"],
   bench: ["*"],
   testing: ["*"],

@@ -89,7 +89,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       urlFile: null,
       poolMax: 8,
     },
-    link: { socket: join(folder, "link.sock"), nats: NO_NATS },
+    link: { socket: join(folder, "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
     folder,
     blobs: { folder: join(folder, "blobs") },
     operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },

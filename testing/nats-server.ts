@@ -51,7 +51,6 @@ export async function startNatsServer(hostIds: string[], choices: NatsChoices = 
   const port = await freePort();
   const control = newNkey();
   const keys = new Map(hostIds.map((hostId) => [hostId, newNkey()]));
-  let child: ChildProcess | undefined;
 
   const config = () =>
     natsConfig({
@@ -64,24 +63,8 @@ export async function startNatsServer(hostIds: string[], choices: NatsChoices = 
       ...(choices.tls ? { tls: choices.tls } : {}),
       pidFile,
     });
-  const start = async () => {
-    const log = openSync(join(folder, "nats.log"), "a");
-    child = spawn("setpriv", ["--pdeathsig=KILL", "nats-server", "-c", configFile], {
-      stdio: ["ignore", log, log],
-    });
-    const until = performance.now() + READY_MS;
-    while (!(await answers(port))) {
-      if (child.exitCode !== null || performance.now() > until)
-        throw new Error(`nats-server did not start: ${readFileSync(join(folder, "nats.log"), "utf8")}`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  };
-  const kill = async () => {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = new Promise((resolve) => child!.once("exit", resolve));
-    child.kill("SIGKILL");
-    await exited;
-  };
+  const server = serverOf(configFile, port, join(folder, "nats.log"));
+  const { start, kill } = server;
   const stop = async () => {
     await kill();
     rmSync(folder, { recursive: true, force: true });
@@ -110,6 +93,36 @@ export async function startNatsServer(hostIds: string[], choices: NatsChoices = 
     kill,
     start,
     stop,
+  };
+}
+
+export interface NatsProcess {
+  start(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** A server with a configuration that somebody else writes. */
+export function serverOf(configFile: string, port: number, logFile: string): NatsProcess {
+  let child: ChildProcess | undefined;
+  return {
+    async start() {
+      const log = openSync(logFile, "a");
+      child = spawn("setpriv", ["--pdeathsig=KILL", "nats-server", "-c", configFile], {
+        stdio: ["ignore", log, log],
+      });
+      const until = performance.now() + READY_MS;
+      while (!(await answers(port))) {
+        if (child.exitCode !== null || performance.now() > until)
+          throw new Error(`nats-server did not start: ${readFileSync(logFile, "utf8")}`);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    },
+    async kill() {
+      if (!child || child.exitCode !== null || child.signalCode !== null) return;
+      const exited = new Promise((resolve) => child!.once("exit", resolve));
+      child.kill("SIGKILL");
+      await exited;
+    },
   };
 }
 

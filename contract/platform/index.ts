@@ -2,11 +2,18 @@
 /** What Casemate adds beside the four surfaces. */
 import type { Operation } from "../operation.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
+import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
 import { listIssuers } from "./issuers.ts";
 import { rotateKeys } from "./rotate-keys.ts";
 import * as webhooks from "./webhooks.ts";
 
 export const PLATFORM: readonly Operation[] = [
+  listHosts,
+  inviteHost,
+  joinHost,
+  drainHost,
+  resumeHost,
+  revokeHost,
   listIssuers,
   rotateKeys,
   listEvents,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a workload can be made of: tiers, artifacts, and the hosts behind them. */
+/** What a workload can be made of: tiers and artifacts. */
 import { Type } from "typebox";
 import { operation } from "../operation.ts";
-import { Count, Empty, Instant, Tier, Uuid } from "./vocabulary.ts";
+import { Empty, Instant, Tier, Uuid } from "./vocabulary.ts";
 
 const base = { surface: "workloads", errors: ["identity.unauthorized"] } as const;
 const tiers = { ...base, tag: "Tiers" } as const;
@@ -108,42 +108,4 @@ export const disableArtifact = operation({
   responses: { 200: { description: "Gone", schema: Empty } },
   errors: ["identity.unauthorized", "artifact.not-semver", "artifact.not-found"],
   example: { body: { version: "9.9.9" } },
-});
-
-const metal = { ...base, tag: "Metal instances", access: "admin" } as const;
-const Room = Type.Object({ reserved: Count, total: Count });
-const Metal = Type.Object({
-  metalInstanceId: Uuid,
-  hostname: Type.String(),
-  agentVersion: Type.String(),
-  publicIp: Type.String(),
-  domain: Type.String(),
-  memoryMb: Room,
-  cpus: Room,
-  diskSpaceGb: Room,
-  gpus: Count,
-  availableArtifactVersions: Type.Array(Type.String()),
-  isolations: Type.Array(Type.String()),
-  lastSeenAt: Instant,
-  createdAt: Instant,
-});
-
-export const listMetal = operation({
-  ...metal,
-  id: "workloads.metal-instances.list",
-  method: "GET",
-  path: "/api/v1/metal-instances/list",
-  summary: "Hosts",
-  responses: { 200: { description: "Hosts, oldest first", schema: Type.Array(Metal) } },
-});
-
-export const getMetal = operation({
-  ...metal,
-  id: "workloads.metal-instances.get",
-  method: "GET",
-  path: "/api/v1/metal-instances/:id",
-  summary: "One host",
-  params: Type.Object({ id: Uuid }),
-  responses: { 200: { description: "The host", schema: Metal } },
-  errors: ["identity.unauthorized", "host.not-found"],
 });

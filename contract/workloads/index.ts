@@ -20,12 +20,11 @@ import {
   deleteTier,
   disableArtifact,
   enableArtifact,
-  getMetal,
   listArtifacts,
-  listMetal,
   listTiers,
   updateTier,
 } from "./catalogue.ts";
+import { deleteMetal, getMetal, heartbeatMetal, listMetal, registerMetal, submitEvent } from "./metal.ts";
 import {
   caCertificate,
   containerLogs,
@@ -60,6 +59,7 @@ export const WORKLOADS: readonly Operation[] = [
   listContainers,
   containerLogs,
   listEvents,
+  submitEvent,
   listTiers,
   createTier,
   updateTier,
@@ -79,8 +79,11 @@ export const WORKLOADS: readonly Operation[] = [
   updateKey,
   deleteKey,
   listPayments,
+  registerMetal,
+  heartbeatMetal,
   listMetal,
   getMetal,
+  deleteMetal,
   caCertificate,
   health,
 ];

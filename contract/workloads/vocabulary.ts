@@ -87,3 +87,14 @@ export const Tier = Type.Object({
 });
 
 export type WorkloadStatus = Static<typeof WorkloadStatus>;
+
+/** What a host may say of a workload; the rest is said by the operator and the owner. */
+export const EventKind = Type.Enum([
+  "starting",
+  "vmRestarted",
+  "awaitingCert",
+  "running",
+  "stopped",
+  "failedToStart",
+  "warning",
+]);

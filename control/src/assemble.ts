@@ -4,16 +4,23 @@ import { readFileSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { DOCUMENTS } from "#contract/documents.ts";
+import type { Observation } from "#contract/link/machine.ts";
 import { openApiDocument } from "#contract/openapi.ts";
-import { natsAccess } from "#link/nats/files.ts";
-import { listenNats } from "#link/nats/listen.ts";
 import type { ControlHandlers, ControlLink } from "#link/port.ts";
 import { several } from "#link/several.ts";
 import { listenSocket } from "#link/socket.ts";
 import { collectStrays } from "./blobs/collect.ts";
 import { openFileStore } from "./blobs/file-store.ts";
+import { brokerForHosts, meetAtBroker } from "./broker.ts";
 import type { ControlConfig } from "./config.ts";
-import { markSeen, openFleet, rememberHost } from "./core/fleet/index.ts";
+import {
+  HOSTS_CHANNEL,
+  isPutOut,
+  listClosed,
+  markSeen,
+  openFleet,
+  rememberHost,
+} from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
@@ -39,6 +46,7 @@ import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
+import { movesTurn } from "./surfaces/workloads/moves.ts";
 import { keepNotices } from "./surfaces/workloads/notices.ts";
 import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
@@ -47,8 +55,12 @@ import { workloadRoutes } from "./surfaces/workloads/routes.ts";
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
 const METER_MS = 1_000;
 const COLLECT_MS = 60_000;
+/** Between two looks for hosts that are to be emptied and workloads that wait for a place. */
+const MOVES_MS = 1_000;
 /** A host that was not heard of for two minutes gets no machine. */
 const SEEN_MS = 20_000;
+/** A host that has just come is heard when it has had the time to say what became of what it runs. */
+const STEADY_MS = 5_000;
 
 export interface AssembleOptions {
   config: ControlConfig;
@@ -98,10 +110,15 @@ export async function startControl({
     undo.push(() => converger.stop());
     const names = await startNames(db, config, log, onError);
     undo.push(() => names.close());
+    const observed = async (hostId: string, observation: Observation) => {
+      const change = await observe(db, reactions, hostId, observation);
+      if (change !== null) watch.tell(change);
+    };
     const handlers: ControlHandlers = {
       onHost: async (facts) => {
-        await rememberIssuers(db.run, facts);
+        // First of all: it throws for a host that was put out.
         await rememberHost(db.run, facts);
+        await rememberIssuers(db.run, facts);
         if (facts.kept !== undefined) await offerArtifact(db, facts.version);
         await fleet.joined(facts);
       },
@@ -111,8 +128,7 @@ export async function startControl({
         await Promise.all(
           observations.map(async (observation) => {
             await keepNotices(db, hostId, observation);
-            const observed = await observe(db, reactions, hostId, observation);
-            if (observed !== null) watch.tell(observed);
+            await observed(hostId, observation);
             // Not waited for: the report is committed, and a host that gets nothing asks again.
             if (observation.wantsPayload)
               sendPayload({ db, fleet, vault }, hostId, observation).catch(onError);
@@ -123,9 +139,20 @@ export async function startControl({
     const onFault = (error: Error, hostId: string | null) => log.warn({ err: error, host: hostId }, "link");
     const links = [await listenSocket({ path: config.link.socket, handlers, onFault })];
     undo.push(() => Promise.all(links.map((one) => one.close())).then(() => {}));
-    const nats = natsAccess(config.link.nats);
-    if (nats !== null) links.push(await listenNats({ ...nats, handlers, replica: config.replica, onFault }));
+    const broker = await meetAtBroker({ db, config, handlers, onFault, onError });
+    if (broker !== null) {
+      links.push(broker.link);
+      undo.push(broker.stop);
+    }
     link = several(links);
+    const refreshClosed = async () => fleet.setClosed(await listClosed(db.run));
+    await refreshClosed();
+    // Said on every replica; one that missed it looks again soon, and asks the row when the host comes again.
+    await db.listen(HOSTS_CHANNEL, (hostId) => {
+      refreshClosed().catch(onError);
+      if (hostId !== "" && fleet.holds(hostId))
+        isPutOut(db.run, hostId).then((out) => (out ? fleet.drop(hostId) : undefined), onError);
+    });
     const stopHousekeeping = await startHousekeeping(db, config, vault, onError);
     undo.push(stopHousekeeping);
 
@@ -141,9 +168,14 @@ export async function startControl({
     const { workloads } = config;
     const kept = workloadRoutes({ db, fleet, converger, vault, log, workloads });
     const stopMeter = every(METER_MS, () => meterTurn({ db, converger }, workloads), onError);
-    const stopSeen = every(SEEN_MS, () => markSeen(db.soft, fleet.held()), onError);
+    const stopMoves = every(MOVES_MS, () => movesTurn({ db, fleet, converger, observed }), onError);
+    const stopSeen = every(
+      SEEN_MS,
+      () => Promise.all([markSeen(db.soft, fleet.held(STEADY_MS)), refreshClosed()]),
+      onError,
+    );
     undo.push(async () => {
-      await Promise.all([stopMeter(), stopSeen()]);
+      await Promise.all([stopMeter(), stopSeen(), stopMoves()]);
     });
     const { registry, replica } = config;
     const images = registryRoutes({ db, store, log, registry, replica });
@@ -151,7 +183,10 @@ export async function startControl({
     undo.push(startCollecting({ db, store, registry }, onError));
     const webhooks = await startWebhooks({ db, vault, config: config.webhooks, onError });
     undo.push(() => webhooks.stop());
-    const platform = platformRoutes({ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks });
+    const platform = platformRoutes({
+      ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
+      broker: brokerForHosts(config.link),
+    });
     const routes = [...sessions, ...kept, ...platform, ...images];
     let room = true;
     const app = await createServer({

@@ -46,6 +46,21 @@ export const ControlConfig = closed({
     socket: Type.String(),
     /** Hosts of other machines meet control at a broker. */
     nats: NatsFiles,
+    /** A broker whose users this replica keeps, on its own machine and under its own user; null: kept by hand. */
+    broker: nullable(
+      closed({
+        /** Written here: the whole configuration of the nats-server. */
+        configPath: Type.String(),
+        pidPath: Type.String(),
+        host: Type.String(),
+        port: Type.Integer({ minimum: 1, maximum: 65535 }),
+        /** PEM files of the broker; null with `nats.tls` "off", or on loopback. */
+        certPath: nullable(Type.String()),
+        keyPath: nullable(Type.String()),
+      }),
+    ),
+    /** What a host that joins is told of the broker; empty: as in `nats`. */
+    hostServers: Type.Array(Type.String()),
   }),
   /** Told in `/readyz`, so that whoever started this process knows its answers from another's. */
   instance: Type.String({ pattern: "^[a-z0-9-]{0,64}$" }),

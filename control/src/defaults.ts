@@ -7,7 +7,7 @@ import { DEFAULT_TIERS } from "./surfaces/sessions/tiers.ts";
 export const DEFAULT_CONFIG: ControlConfig = {
   http: { host: "127.0.0.1", port: 8787, trustedProxies: [] },
   database: { socket: null, name: "casemate", user: "casemate", urlFile: null, poolMax: 10 },
-  link: { socket: "link.sock", nats: NO_NATS },
+  link: { socket: "link.sock", nats: NO_NATS, broker: null, hostServers: [] },
   instance: "",
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },

@@ -44,6 +44,10 @@ export function newNkey(): { seed: string; publicKey: string } {
   return { seed: Buffer.from(pair.getSeed()).toString("latin1"), publicKey: pair.getPublicKey() };
 }
 
+/** The public half of what a seed file holds. */
+export const publicKeyOf = (seed: string): string =>
+  nkeys.fromSeed(Buffer.from(seed.trim(), "latin1")).getPublicKey();
+
 /**
  * One connection, which does not come back by itself: `broker.ts` makes the next, with nothing kept.
  * The servers are tried one by one, so that each is held to its own name.

@@ -76,6 +76,7 @@ export async function listenNats(options: ListenNatsOptions): Promise<ControlLin
       });
     },
     openStream: (hostId, request) => seats.get(hostId)?.connection?.open(request) ?? neverOpened(),
+    drop: (hostId) => seats.get(hostId)?.close(new LinkFault("link.put-out", "control ended the connection")),
     async close() {
       for (const seat of seats.values()) seat.close(new LinkFault("link.closed", "control closed the link"));
       await broker.close();

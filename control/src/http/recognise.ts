@@ -41,6 +41,11 @@ export async function recognise(
   if (found === null) throw new Fault("identity.unauthorized");
   const { principal, used, windowStart, now } = found;
   const operator = principal.account === null && principal.scopes.includes("*");
+  if (operation.access === "host" || operation.access === "hostOrAdmin") {
+    if (principal.hostId === null && !(operator && operation.access === "hostOrAdmin"))
+      throw new Fault("identity.unauthorized");
+    return { principal, account: null, now };
+  }
   if (operation.access === "admin" || (operation.access === "either" && operator)) {
     // Workloads clients know one refusal of a key, and it is this one.
     if (!operator)

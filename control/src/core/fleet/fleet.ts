@@ -17,10 +17,15 @@ export interface Fleet {
   able(isolation: Isolation): string[];
   /** What the hosts here lack for the isolation class, in their own words; null when one can run it, or says nothing. */
   missing(isolation: Isolation): string | null;
+  /** Hosts that take nothing new, from now on until the next call. */
+  setClosed(hostIds: readonly string[]): void;
   holds(hostId: string): boolean;
-  held(): string[];
+  /** Those connected here, for at least `forMs`. */
+  held(forMs?: number): string[];
   facts(): HostFacts[];
   send(hostId: string, batch: Desired[]): void;
+  /** Ends the connection with a host that is not to be one any more. */
+  drop(hostId: string): void;
   /** Opens work on a live machine; throws when the host is not connected here. */
   open(hostId: string, request: StreamRequest): LinkStream;
   /** What is desired of a host that joins. One listener. */
@@ -31,9 +36,12 @@ export interface Fleet {
 
 export function openFleet(link: () => ControlLink): Fleet {
   const hosts = new Map<string, HostFacts>();
+  const since = new Map<string, number>();
   let desiredOf: (hostId: string) => Promise<Desired[]> = async () => [];
+  let closed: ReadonlySet<string> = new Set();
   const able = (isolation: Isolation) =>
     [...hosts.values()]
+      .filter(({ hostId }) => !closed.has(hostId))
       .filter((facts) => facts.drivers.some((driver) => driver.isolation === isolation && driver.ready))
       .map(({ hostId }) => hostId);
   return {
@@ -48,10 +56,15 @@ export function openFleet(link: () => ControlLink): Fleet {
       const drivers = [...hosts.values()].flatMap((facts) => facts.drivers);
       return drivers.find((driver) => driver.isolation === isolation)?.missing ?? null;
     },
+    setClosed: (hostIds) => {
+      closed = new Set(hostIds);
+    },
     holds: (hostId) => hosts.has(hostId),
-    held: () => [...hosts.keys()],
+    held: (forMs = 0) =>
+      [...hosts.keys()].filter((hostId) => (since.get(hostId) ?? 0) <= performance.now() - forMs),
     facts: () => [...hosts.values()],
     send: (hostId, batch) => link().sendDesired(hostId, batch),
+    drop: (hostId) => link().drop(hostId),
     open: (hostId, request) => {
       if (!hosts.has(hostId)) throw new Fault("host.away");
       return link().openStream(hostId, request);
@@ -67,6 +80,7 @@ export function openFleet(link: () => ControlLink): Fleet {
       }
       link().sendDesired(facts.hostId, await desiredOf(facts.hostId), true);
       hosts.set(facts.hostId, facts);
+      since.set(facts.hostId, performance.now());
     },
     gone: (hostId) => {
       hosts.delete(hostId);

@@ -1,7 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+export { type BrokerPlan, keepBrokerMembers } from "./broker-members.ts";
 export { type Fleet, openFleet } from "./fleet.ts";
 export {
+  admitHost,
+  drainHost,
+  HOSTS_CHANNEL,
+  type Invitation,
+  inviteHost,
+  isPutOut,
+  listClosed,
+  listHosts,
+  listMembers,
+  listToEmpty,
+  type Member,
+  putOut,
+  resumeHost,
+} from "./membership.ts";
+export { heardOverHttp, type Registered, registerHost } from "./registration.ts";
+export {
   AFTER_ROOM,
+  knownUntil,
   markSeen,
   releaseClause,
   rememberHost,

@@ -5,6 +5,7 @@
  * however many processes. Halted machines hold their disk and give back the rest.
  */
 import { type RawBuilder, sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
 import type { HostFacts, MachineSpec } from "#contract/link/machine.ts";
 import type { Db } from "../../database/open.ts";
 
@@ -15,14 +16,21 @@ type Size = Pick<MachineSpec, "cpuMillis" | "memoryMiB" | "kept">;
 
 const diskOf = ({ kept }: Size): number => kept?.diskMiB ?? 0;
 
-/** Clauses `pick` and `room` (id; none: no host has room): the host left with the least memory, and its room taken. */
-export function takeRoomClauses(size: Size, hosts: readonly string[]): RawBuilder<unknown> {
+/**
+ * Clauses `pick` and `room` (id; none: no host has room, or not `when`): the host left with the least
+ * memory, and its room taken.
+ */
+export function takeRoomClauses(
+  size: Size,
+  hosts: readonly string[],
+  when: RawBuilder<unknown> = sql`true`,
+): RawBuilder<unknown> {
   const fits = sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
     and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskOf(size)}::int <= disk_mib`;
   return sql`
     pick as (
       select id as picked from hosts
-      where id = any(${hosts}::text[]) and last_seen > now() - make_interval(secs => ${SILENT_S}) and ${fits}
+      where id = any(${hosts}::text[]) and draining_at is null and revoked_at is null and last_seen > now() - make_interval(secs => ${SILENT_S}) and ${fits} and ${when}
       order by memory_mib - memory_used, cpu_millis - cpu_used, id limit 1
     ),
     room as (
@@ -66,18 +74,34 @@ export function releaseClause(): RawBuilder<unknown> {
     )`;
 }
 
-/** The host as it says it is, now. */
+/** The host as it says it is, now. Throws when it was put out. */
 export async function rememberHost(db: Db, facts: HostFacts): Promise<void> {
   const { cpuMillis = 0, memoryMiB = 0, diskMiB = 0 } = facts.kept ?? {};
-  await sql`
-    insert into hosts (id, facts, cpu_millis, memory_mib, disk_mib)
+  const { rows } = await sql`
+    insert into hosts as h (id, facts, cpu_millis, memory_mib, disk_mib)
     values (${facts.hostId}, ${JSON.stringify(facts)}::jsonb, ${cpuMillis}, ${memoryMiB}, ${diskMiB})
     on conflict (id) do update set facts = excluded.facts, cpu_millis = excluded.cpu_millis,
-      memory_mib = excluded.memory_mib, disk_mib = excluded.disk_mib, last_seen = now()`.execute(db);
+      memory_mib = excluded.memory_mib, disk_mib = excluded.disk_mib, last_seen = now()
+    where h.revoked_at is null returning id`.execute(db);
+  if (rows.length === 0) throw new Fault("host.put-out");
 }
 
-/** These are connected to this process now. */
+/** These are connected to this process now, and have had the time to say what became of what they run. */
 export async function markSeen(db: Db, hosts: readonly string[]): Promise<void> {
   if (hosts.length > 0)
-    await sql`update hosts set last_seen = now() where id = any(${hosts}::text[])`.execute(db);
+    await sql`update hosts set last_seen = now(), heard_at = now() where id = any(${hosts}::text[])`.execute(
+      db,
+    );
 }
+
+/** Between two words of a host this may pass, and it counts as having been there all the time. */
+const CONTINUOUS_S = 60;
+
+/**
+ * Until when the machine of a row with `host_id` is known to have run: `at`, or, of a host that is away
+ * or has just come back, when it was last heard. The machine may have stopped any time since, and what
+ * nobody saw run is not charged. If it did run on, its host says so and all of it is charged then.
+ */
+export const knownUntil = (row: string, at: RawBuilder<Date>): RawBuilder<Date> => sql<Date>`
+  coalesce((select case when h.heard_at > ${at} - make_interval(secs => ${CONTINUOUS_S}) then ${at} else h.heard_at end
+    from hosts h where h.id = ${sql.ref(`${row}.host_id`)}), ${at})`;

@@ -18,8 +18,10 @@ export interface Principal {
   keyPrefix: string;
   scopes: string[];
   surface: string;
-  /** null: the operator. */
+  /** null: the operator, or a host. */
   account: Account | null;
+  /** Set: the key is this host's own. */
+  hostId: string | null;
 }
 
 export interface Account {
@@ -52,6 +54,7 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
       keyPrefix: row.prefix,
       scopes: row.scopes,
       surface: row.surface,
+      hostId: row.host_id,
       account:
         row.account_id === null
           ? null
@@ -111,10 +114,10 @@ async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boole
     with asked as (
       select * from unnest(${hashes}::bytea[], ${[...calls.values()]}::int[]) as asked (asked_hash, calls)
     ), found as (
-      select id, account_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
+      select id, account_id, host_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
       where revoked_at is null and (expires_at is null or expires_at > now())
     ), counted as (${counts ? COUNTING : NOT_COUNTING})
-    select f.id as key_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+    select f.id as key_id, f.host_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
            a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
     from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`.execute(
     db,
@@ -124,6 +127,7 @@ async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boole
 
 interface Row {
   key_id: string;
+  host_id: string | null;
   surface: string;
   prefix: string;
   hash: Buffer;

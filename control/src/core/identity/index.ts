@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Account, authenticate, countAddress, type Principal } from "./authenticate.ts";
-export { hashKey, makeId, makeKey } from "./keys.ts";
+export { hashKey, makeId, makeKey, shownPrefix } from "./keys.ts";
 export { addKey, openNamedAccount } from "./named-account.ts";
 export { installOperatorKey } from "./operator.ts";
 export { openAccount } from "./signup.ts";

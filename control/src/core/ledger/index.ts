@@ -7,6 +7,7 @@ export {
   admitClauses,
   type MeterStep,
   type MeterStop,
+  NOW,
   startMeterClauses,
   stopMeterClauses,
 } from "./meter.ts";

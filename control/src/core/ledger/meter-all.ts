@@ -20,6 +20,8 @@ export interface MeterTurn {
   /** The balance is low when it covers less than this of what the account has up. */
   lowMs: number;
   at?: RawBuilder<Date>;
+  /** Until when a machine is known to have run, by the columns of `x`, its row; at most, and by default, `at`. */
+  until?: RawBuilder<Date>;
 }
 
 export interface Metered {
@@ -30,10 +32,11 @@ export interface Metered {
 
 export async function meterAll(
   db: Db | Tx,
-  { limit, afterMs, lowMs, at = NOW }: MeterTurn,
+  { limit, afterMs, lowMs, at = NOW, until = at }: MeterTurn,
 ): Promise<Metered> {
   const held = sql`
-    select m.*, false as released from meters m join due on m.account_id = due.account_id
+    select m.*, false as released, ${until} as until
+    from meters m join due on m.account_id = due.account_id join machines x on x.id = m.machine_id
     where m.state = 'running' for update of m skip locked`;
   const low = sql`(b.balance_micros - s.micros) * 60000::numeric < b.rate_micros_per_min * ${lowMs}::bigint`;
   const broke = sql`b.balance_micros <= s.micros`;

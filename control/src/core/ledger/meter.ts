@@ -95,6 +95,8 @@ export interface MeterStep {
 export interface MeterStop extends MeterStep {
   /** False, by the columns of `machine`, while a new start of it is wished for: it stays admitted then. */
   released?: RawBuilder<unknown>;
+  /** Until when it is known to have run, by the columns of `machine`; at most, and by default, `at`. */
+  until?: RawBuilder<Date>;
 }
 
 /**
@@ -105,9 +107,10 @@ export function stopMeterClauses({
   when = sql`true`,
   released = sql`true`,
   at = NOW,
+  until = at,
 }: MeterStop = {}): RawBuilder<unknown> {
   const held = sql`
-    select m.*, ${released} as released from meters m join machine on m.machine_id = machine.id
+    select m.*, ${released} as released, ${until} as until from meters m join machine on m.machine_id = machine.id
     where (m.state = 'running' or m.state = 'admitted' and ${released}) and ${when} for update of m`;
   return sql`${pieceClauses(held, at)},
     meter_stopped as (
@@ -130,8 +133,8 @@ export function stopMeterClauses({
 export const AFTER_METER = sql`(select count(*) from meter_balance) >= 0`;
 
 /**
- * Clauses `meter_held`, `meter_piece`, `meter_entry`: what the meters that `held` selects and locks have run
- * since they were last charged. Locked first, because an update returns no old values before PostgreSQL 18
+ * Clauses `meter_held`, `meter_piece`, `meter_entry`: what the meters that `held` selects (with `released`,
+ * `until`) and locks have run since they were last charged. Locked first, because an update returns no old values before PostgreSQL 18
  * and a plain read would give those of the snapshot, which another replica may have charged since.
  */
 export function pieceClauses(held: RawBuilder<unknown>, at: RawBuilder<Date>): RawBuilder<unknown> {
@@ -139,9 +142,9 @@ export function pieceClauses(held: RawBuilder<unknown>, at: RawBuilder<Date>): R
     meter_held as (${held}),
     meter_piece as (
       select machine_id, account_id, rate_micros_per_min, released, meter_to as from_at,
-        case when state = 'running' then greatest(${at}, meter_to) else meter_to end as to_at,
+        case when state = 'running' then greatest(until, meter_to) else meter_to end as to_at,
         case when state = 'running'
-          then accrued_micros(rate_micros_per_min, meter_from, greatest(${at}, meter_to)) - metered_micros
+          then accrued_micros(rate_micros_per_min, meter_from, greatest(until, meter_to)) - metered_micros
           else 0 end as micros
       from meter_held
     ), meter_entry as (

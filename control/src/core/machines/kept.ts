@@ -2,6 +2,7 @@
 /** Wishes about kept machines: clauses `machine` of a surface's statement. Rooms and money are its own clauses. */
 import { type RawBuilder, sql } from "kysely";
 import type { MachineSpec } from "#contract/link/machine.ts";
+import { releaseClause } from "../fleet/index.ts";
 
 export interface KeptRequest {
   id: string;
@@ -40,5 +41,46 @@ export function haltClause(id: RawBuilder<unknown>): RawBuilder<unknown> {
       update machines set want = 'halted', generation = generation + 1
       where id = ${id} and want = 'up' and state not in ('ended', 'failed')
       returning *
+    )`;
+}
+
+/**
+ * Off its host, which will never say anything again: it waits for a place, under a new incarnation, with
+ * what it had there given up. What it kept on that host's disk is lost.
+ */
+export function displaceClauses(id: RawBuilder<unknown>, host: string): RawBuilder<unknown> {
+  return sql`
+    before as (
+      select * from machines
+      where id = ${id} and host_id = ${host} and spec ? 'kept' and want <> 'down' and state not in ('ended', 'failed')
+      for update
+    ),
+    machine as (
+      update machines m set host_id = null, state = 'requested', incarnation = m.incarnation + 1,
+        generation = m.generation + 1, holds_compute = false, holds_disk = false, started_at = null
+      from before where m.id = before.id
+      returning m.id, m.account_id, m.spec, m.want, m.generation, m.incarnation, m.end_trigger, before.host_id,
+        before.holds_compute as freed_compute, before.holds_disk as freed_disk
+    ), ${releaseClause()}`;
+}
+
+/** On the host of the clause `room`, when it still waits for a place and wants what the room is for. */
+export function placeClause(want: "up" | "halted"): RawBuilder<unknown> {
+  return sql`
+    machine as (
+      update machines m set host_id = room.id, generation = m.generation + 1,
+        holds_compute = ${want === "up"}, holds_disk = true
+      from room, waiting where m.id = waiting.id
+      returning m.*
+    )`;
+}
+
+/** Clause `waiting`, to stand before the room is taken: it is still there, and locked. */
+export function waitingClause(id: string, want: "up" | "halted"): RawBuilder<unknown> {
+  return sql`
+    waiting as (
+      select id from machines
+      where id = ${id} and host_id is null and want = ${want} and state = 'requested' and spec ? 'kept'
+      for update skip locked
     )`;
 }

@@ -12,4 +12,6 @@ export interface PlatformDeps {
   feed: JournalFeed;
   webhooks: Pick<Webhooks, "queue">;
   webhooksConfig: WebhooksConfig;
+  /** Where a host that joins meets control; null: nowhere but on this machine. */
+  broker: { servers: string[]; tls: "on" | "off"; caPem: string | null } | null;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The operator's own operations, and what concerns an account as a whole. */
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
+import * as hostsContract from "#contract/platform/hosts.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
@@ -13,9 +14,17 @@ import * as webhooks from "./webhooks.ts";
 
 const w = webhooksContract;
 
+import * as hosts from "./hosts.ts";
+
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
+  route(hostsContract.listHosts, (call) => hosts.list(deps, call)),
+  route(hostsContract.inviteHost, (call) => hosts.invite(deps, call)),
+  route(hostsContract.joinHost, (call) => hosts.join(deps, call)),
+  route(hostsContract.drainHost, (call) => hosts.drain(deps, call)),
+  route(hostsContract.resumeHost, (call) => hosts.resume(deps, call)),
+  route(hostsContract.revokeHost, (call) => hosts.revoke(deps, call)),
   route(listEvents, (call) => events.list(deps, call)),
   route(streamEvents, (call) => events.stream(deps, call)),
   route(getEvent, (call) => events.read(deps, call)),

@@ -12,9 +12,9 @@ import type {
   stopWorkload,
   updateWorkload,
 } from "#contract/workloads/workloads.ts";
-import { retakeRoomClause } from "../../core/fleet/index.ts";
+import { knownUntil, retakeRoomClause } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { AFTER_METER, admitClauses, stopMeterClauses } from "../../core/ledger/index.ts";
+import { AFTER_METER, admitClauses, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
 import { endClause, haltClause, type MachineRow, startClause } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { asFault } from "./create.ts";
@@ -145,7 +145,7 @@ export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Pr
     ),
     ${endClause(sql`(select machine_id from gone)`, "api")},
     -- From here on it costs nothing, also when its host is away and cannot be told.
-    ${stopMeterClauses()},
+    ${stopMeterClauses({ until: knownUntil("machine", NOW) })},
     ${appendClauses(about(workload, "deleted"), sql`exists (select from gone) and ${AFTER_METER}`)}
     select exists (select from gone) as gone, (select to_jsonb(machine) from machine) as machine,
       (select count(*) from entry)`.execute(deps.db.run);

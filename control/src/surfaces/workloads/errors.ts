@@ -9,6 +9,7 @@ const BY_CODE: Partial<Record<ErrorCode, string>> = {
   "workload.reserved-variable": "RESERVED_ENVIRONMENT_VARIABLE",
   "workload.domain-exists": "DOMAIN_EXISTS",
   "workload.limit": "RESOURCE_LIMIT",
+  "host.has-workloads": "METAL_INSTANCE_MANAGING_WORKLOADS",
   "artifact.not-semver": "ARTIFACT_VERSION_NOT_SEMVER",
   "artifact.not-found": "ARTIFACT_VERSION_DOES_NOT_EXIST",
 };

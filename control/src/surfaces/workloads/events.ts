@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The events of a workload, of which its status is a projection. */
+import { randomUUID } from "node:crypto";
 import { type RawBuilder, sql } from "kysely";
 import type { listEvents } from "#contract/workloads/workloads.ts";
+import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { requireWorkload } from "./rows.ts";
@@ -38,6 +40,35 @@ export function eventClauses(
       insert into workload_events (workload_id, kind, details)
       select id, ${kind}, ${JSON.stringify(details)}::jsonb from subject
     )`;
+}
+
+export interface Submitted {
+  eventId?: string;
+  details: { kind: string; error?: string; message?: string };
+}
+
+/** What a host says over HTTP of a workload that is on it; false when none is. The same event again changes nothing. */
+export async function insertSubmitted(
+  db: Db,
+  host: string,
+  workload: string,
+  { eventId = randomUUID(), details: { kind, ...details } }: Submitted,
+): Promise<boolean> {
+  const status = STATUS_OF[kind] ?? null;
+  const { rows } = await sql<{ known: boolean }>`
+    with machine as (
+      select m.id from machines m join workloads w on w.machine_id = m.id
+      where w.id = ${workload}::uuid and m.host_id = ${host} and w.deleted_at is null for update of m
+    ), event as (
+      insert into workload_events (event_id, workload_id, kind, details)
+      select ${eventId}::uuid, ${workload}::uuid, ${kind}, ${JSON.stringify(details)}::jsonb from machine
+      on conflict (event_id) do nothing returning workload_id
+    ), subject as (
+      update workloads w set status = coalesce(${status}, w.status), updated_at = now()
+      from event where w.id = event.workload_id
+    )
+    select exists (select from machine) as known`.execute(db);
+  return rows[0]!.known;
 }
 
 export async function events(deps: Pick<Deps, "db">, call: Call<typeof listEvents>): Promise<Answer> {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The meter's turn: charging what runs, telling who runs short, and stopping whom the grace has left. */
 import { sql } from "kysely";
+import { knownUntil } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { listOverdue, meterAll, noticeClause, overdueMachines } from "../../core/ledger/index.ts";
+import { listOverdue, meterAll, NOW, noticeClause, overdueMachines } from "../../core/ledger/index.ts";
 import { haltClause, type MachineRow } from "../../core/machines/index.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
@@ -23,7 +24,10 @@ export async function meterTurn(
   { meterEveryMs, lowMs, graceMs }: MoneyTimes,
 ): Promise<void> {
   for (;;) {
-    const turn = await meterAll(db.run, { limit: BATCH, afterMs: meterEveryMs, lowMs });
+    const turn = await meterAll(db.run, {
+      ...{ limit: BATCH, afterMs: meterEveryMs, lowMs },
+      until: knownUntil("x", NOW),
+    });
     for (const notice of turn.notices) {
       const { account, kind, balanceMicros } = notice;
       const type = kind === "low" ? "balance.low" : "balance.exhausted";

@@ -2,9 +2,9 @@
 /** What a kept machine's change means to its workload and to the account's money, inside the statement that records it. */
 import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
-import { AFTER_ROOM } from "../../core/fleet/index.ts";
+import { AFTER_ROOM, knownUntil } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { AFTER_METER, startMeterClauses, stopMeterClauses } from "../../core/ledger/index.ts";
+import { AFTER_METER, NOW, startMeterClauses, stopMeterClauses } from "../../core/ledger/index.ts";
 import type { KeptReactions } from "../../core/machines/index.ts";
 import { eventClauses } from "./events.ts";
 
@@ -18,7 +18,11 @@ export const workloadReactions: KeptReactions = (observation) => {
     observation.state === "running" || (observation.state === "starting" && observation.idle !== true);
   const meter = costs
     ? startMeterClauses({ when: AFTER_ROOM })
-    : stopMeterClauses({ when: AFTER_ROOM, released: stops ? sql`not machine.holds_compute` : sql`false` });
+    : stopMeterClauses({
+        when: AFTER_ROOM,
+        released: stops ? sql`not machine.holds_compute` : sql`false`,
+        until: knownUntil("machine", NOW),
+      });
   return sql`
     ${eventClauses(kind, details, news)},
     ${meter},

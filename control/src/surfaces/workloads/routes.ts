@@ -2,6 +2,7 @@
 /** The whole surface at a glance: every operation and the function that answers it. */
 import * as accountsContract from "#contract/workloads/accounts.ts";
 import * as catalogueContract from "#contract/workloads/catalogue.ts";
+import * as metalContract from "#contract/workloads/metal.ts";
 import * as workloadsContract from "#contract/workloads/workloads.ts";
 import { type Route, route } from "../../http/call.ts";
 import * as accounts from "./accounts.ts";
@@ -12,6 +13,7 @@ import type { Deps } from "./deps.ts";
 import { events } from "./events.ts";
 import * as hosts from "./hosts.ts";
 import * as keys from "./keys.ts";
+import * as metal from "./metal.ts";
 import * as observed from "./observed.ts";
 import { list, read } from "./read.ts";
 import * as tiers from "./tiers.ts";
@@ -20,6 +22,7 @@ export function workloadRoutes(deps: Deps): Route[] {
   const w = workloadsContract;
   const c = catalogueContract;
   const a = accountsContract;
+  const m = metalContract;
   return [
     route(w.createWorkload, (call) => create(deps, call)),
     route(w.listWorkloads, (call) => list(deps, call)),
@@ -44,8 +47,12 @@ export function workloadRoutes(deps: Deps): Route[] {
     route(c.listArtifacts, (call) => artifacts.list(deps, call)),
     route(c.enableArtifact, (call) => artifacts.enable(deps, call)),
     route(c.disableArtifact, (call) => artifacts.disable(deps, call)),
-    route(c.listMetal, (call) => hosts.list(deps, call)),
-    route(c.getMetal, (call) => hosts.get(deps, call)),
+    route(m.registerMetal, (call) => metal.register(deps, call)),
+    route(m.heartbeatMetal, (call) => metal.heartbeat(deps, call)),
+    route(m.listMetal, (call) => metal.list(deps, call)),
+    route(m.getMetal, (call) => metal.get(deps, call)),
+    route(m.deleteMetal, (call) => metal.remove(deps, call)),
+    route(m.submitEvent, (call) => metal.submit(deps, call)),
     route(a.createAccount, (call) => accounts.create(deps, call)),
     route(a.listAccounts, (call) => accounts.list(deps, call)),
     route(a.getMe, (call) => accounts.me(deps, call)),

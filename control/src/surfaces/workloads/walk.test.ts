@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Walks every operation of the contract: nothing answers a stranger, nothing falls over bad input. */
+import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Operation } from "#contract/operation.ts";
 import { WORKLOADS } from "#contract/workloads/index.ts";
@@ -10,12 +11,20 @@ let casemate: Installation;
 let owner: Caller;
 let admin: Caller;
 let otherSurface: string;
+let host: Caller;
 const driver = new FakeKeptDriver();
 beforeAll(async () => {
   casemate = await startInstallation({ kept: driver });
   admin = callerOf(casemate.url, casemate.adminKey);
   const made = await admin("POST", "/api/v1/accounts/create", { name: "walker", credits: 1e6 });
   owner = callerOf(casemate.url, made.body.apiToken);
+  const token = randomBytes(24).toString("hex");
+  const registered = await admin("POST", "/api/v1/metal-instances/register", {
+    ...(WORKLOADS.find(({ id }) => id === "workloads.metal-instances.register")!.example!.body as object),
+    token,
+  });
+  expect(registered.status).toBe(200);
+  host = callerOf(casemate.url, token);
   otherSurface = (await casemate.account()).key!;
 });
 afterAll(async () => {
@@ -47,7 +56,9 @@ describe.each(named(guarded))("%s", (_id, operation) => {
     [
       "a key of the wrong kind",
       () =>
-        operation.access === "admin" ? owner.key : operation.access === "key" ? casemate.adminKey : null,
+        ({ admin: owner.key, key: casemate.adminKey, host: casemate.adminKey, hostOrAdmin: owner.key })[
+          operation.access as string
+        ] ?? null,
     ],
   ])("answers 401 to %s", async (_what, key) => {
     const reply = await callerOf(casemate.url, key())(operation.method, pathOf(operation), bodyOf(operation));
@@ -60,7 +71,8 @@ describe.each(named(guarded))("%s", (_id, operation) => {
 describe.each(named(WORKLOADS.filter(({ bodyKind }) => bodyKind === "json")))(
   "%s with a bad body",
   (_id, operation) => {
-    const caller = () => (operation.access === "admin" ? admin : owner);
+    const caller = () =>
+      operation.access === "admin" ? admin : /^host/.test(operation.access) ? host : owner;
     it.each([
       ["not JSON", "{", "MALFORMED_REQUEST"],
       ["an array", "[]", "INVALID_PAYLOAD"],

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type RunningHost, startHost } from "#host/assemble.ts";
+import { joinControl } from "#host/join.ts";
+import { newNkey } from "#link/nats/access.ts";
+import { natsAccess } from "#link/nats/files.ts";
+import { FakeDriver } from "#testing/fake-driver.ts";
+import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
+import { freePort } from "#testing/free-port.ts";
+import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { type NatsProcess, natsServer, serverOf } from "#testing/nats-server.ts";
+import { describeWith } from "#testing/requirements.ts";
+
+const ASK = {
+  ...{ name: "w", artifactsVersion: "0.1.0", publicContainerName: "api", publicContainerPort: 80, gpus: 0 },
+  dockerCompose: "services:\n  api:\n    image: caddy:2",
+  ...{ memory: 512, cpus: 1, disk: 5 },
+};
+
+const folder = mkdtempSync(join(tmpdir(), "casemate-hosts-"));
+let nats: NatsProcess;
+let one: Installation;
+let two: Installation;
+let admin: Caller;
+const hosts: RunningHost[] = [];
+
+interface Joined {
+  host: RunningHost;
+  hostId: string;
+  key: string;
+  driver: FakeKeptDriver;
+  folder: string;
+}
+
+const invite = async (lifetime_s = 600): Promise<string> =>
+  (await admin("POST", "/platform/v1/hosts/invitations", { name: "rack", lifetime_s })).body.token;
+
+async function joined(): Promise<Joined> {
+  const own = mkdtempSync(join(folder, "h-"));
+  const stateFolder = join(own, "host");
+  mkdirSync(stateFolder, { mode: 0o700 });
+  const broker = await joinControl({ url: one.url, token: await invite(), stateFolder });
+  const driver = new FakeKeptDriver();
+  const host = await startHost({
+    stateFolder,
+    link: { nats: natsAccess(broker)! },
+    drivers: [new FakeDriver({ folder: join(own, "machines") })],
+    ceiling: {
+      ...{ machines: 10, memoryMiB: 4096, cpuMillis: 4000, pidsMax: 1000, memoryTotalMiB: 8192 },
+      isolations: ["process"],
+    },
+    signer: { folder: join(own, "signer"), kekPath: join(own, "kek"), uid: 63_903 },
+    farewellMs: 200,
+    heartbeatMs: 200,
+    backoff: { firstMs: 20, mostMs: 200 },
+    kept: {
+      drivers: [driver],
+      ceiling: { cpuMillis: 8_000, memoryMiB: 8_192, diskMiB: 102_400 },
+      ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+      haltOnStop: false,
+    },
+  });
+  hosts.push(host);
+  const { readFileSync } = await import("node:fs");
+  return {
+    ...{ host, driver, folder: own, hostId: host.hostId },
+    key: readFileSync(join(stateFolder, "api.key"), "utf8").trim(),
+  };
+}
+
+const connected = async (url: string, n: number) =>
+  expect
+    .poll(async () => ((await (await fetch(`${url}/health`)).json()) as { hosts: number }).hosts, {
+      timeout: 15_000,
+    })
+    .toBe(n);
+const running = async (caller: Caller, n: number) =>
+  expect
+    .poll(
+      async () =>
+        (await caller("GET", "/api/v1/workloads/list")).body.filter(
+          ({ status }: { status: string }) => status === "running",
+        ).length,
+      { timeout: 15_000 },
+    )
+    .toBe(n);
+const stateOf = async (hostId: string) =>
+  (await admin("GET", "/platform/v1/hosts")).body.hosts.find(({ id }: { id: string }) => id === hostId);
+
+describeWith([natsServer], "hosts", () => {
+  beforeAll(async () => {
+    const seedFile = join(folder, "control.seed");
+    writeFileSync(seedFile, newNkey().seed, { mode: 0o600 });
+    const port = await freePort();
+    const configPath = join(folder, "broker.conf");
+    nats = serverOf(configPath, port, join(folder, "nats.log"));
+    const link = (broker: boolean) => ({
+      nats: { servers: [`nats://127.0.0.1:${port}`], seedFile },
+      ...(broker && {
+        broker: {
+          ...{ configPath, pidPath: join(folder, "nats.pid"), host: "127.0.0.1", port },
+          ...{ certPath: null, keyPath: null },
+        },
+      }),
+    });
+    const workloads = { requestsPerMinute: null };
+    // Control writes the file, and waits for the server that is started with it.
+    const starting = startInstallation({
+      ...{ withHost: false, replica: "one" },
+      config: { link: link(true), workloads } as never,
+    });
+    while (!existsSync(configPath)) await sleep(20);
+    await nats.start();
+    one = await starting;
+    two = await startInstallation({
+      ...{ withHost: false, replica: "two", database: one.connection },
+      config: { link: link(false), workloads } as never,
+    });
+    // The newest replica's operator is the one that counts.
+    admin = callerOf(one.url, two.adminKey);
+  });
+  afterAll(async () => {
+    for (const host of hosts) await host.stop();
+    await two?.[Symbol.asyncDispose]();
+    await one?.[Symbol.asyncDispose]();
+    await nats?.kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  describe("an invitation", () => {
+    const ask = async (token: string, host_id: string, public_key: string) =>
+      callerOf(one.url, null)("POST", "/platform/v1/hosts/join", { token, host_id, public_key });
+    const newId = () => `host_${randomBytes(16).toString("hex")}`;
+
+    it("lets one host in once, and that one again when its answer was lost", async () => {
+      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      const first = await ask(token, id, publicKey);
+      expect(first.status).toBe(200);
+      const again = await ask(token, id, publicKey);
+      expect(again.status).toBe(200);
+      const other = await ask(token, newId(), newNkey().publicKey);
+      expect(other.status).toBe(403);
+      // The key of the lost answer is no key any more.
+      const heartbeat = (key: string) =>
+        callerOf(one.url, key)("POST", "/api/v1/metal-instances/heartbeat", {
+          metalInstanceId: id.slice(5).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+          availableArtifactVersions: [],
+        });
+      expect((await heartbeat(first.body.key)).status).toBe(401);
+      expect((await heartbeat(again.body.key)).status).toBe(200);
+    });
+
+    it("lets in no more than one of ten that come with it at once", async () => {
+      const token = await invite();
+      const all = await Promise.all(
+        Array.from({ length: 10 }, () => ask(token, newId(), newNkey().publicKey)),
+      );
+      expect(all.map(({ status }) => status).sort()).toEqual([200, ...Array(9).fill(403)]);
+    });
+
+    it("does not make anybody a host that is there already, nor last beyond its time", async () => {
+      const [id, { publicKey }] = [newId(), newNkey()];
+      expect((await ask(await invite(), id, publicKey)).status).toBe(200);
+      expect((await ask(await invite(), id, newNkey().publicKey)).status).toBe(403);
+      const late = await invite();
+      await sql`update host_invitations set expires_at = now() - interval '1 second'`.execute(
+        one.control.db.run,
+      );
+      expect((await ask(late, newId(), newNkey().publicKey)).status).toBe(403);
+      expect((await ask(`cm_join_${"x".repeat(32)}`, newId(), newNkey().publicKey)).status).toBe(403);
+    });
+
+    it("is made and used by nobody but the operator and who holds it", async () => {
+      const { key } = await one.account();
+      for (const caller of [callerOf(one.url, null), callerOf(one.url, key!)]) {
+        const reply = await caller("POST", "/platform/v1/hosts/invitations", {});
+        expect([401, 403]).toContain(reply.status);
+      }
+    });
+  });
+
+  it("a host that is put out counts no more on any replica, and its work goes on elsewhere", async () => {
+    const { apiToken } = (await admin("POST", "/api/v1/accounts/create", { name: "moved", credits: 1e6 }))
+      .body;
+    const owner = callerOf(two.url, apiToken);
+    const bad = await joined();
+    for (const { url } of [one, two]) await connected(url, 1);
+    for (let n = 0; n < 3; n++)
+      expect((await owner("POST", "/api/v1/workloads/create", ASK)).status).toBe(201);
+    await running(owner, 3);
+    const stopped = (await owner("GET", "/api/v1/workloads/list")).body[0].workloadId;
+    await owner("POST", "/api/v1/workloads/stop", { workloadId: stopped });
+    await running(owner, 2);
+    const session = await one.account();
+    const sealed = (
+      await callerOf(one.url, session.key!)("POST", "/v1/sessions", { data_classification: "PHI" })
+    ).body;
+    expect(sealed.session_id).toMatch(/^sess_/);
+
+    const out = await admin("POST", `/platform/v1/hosts/${bad.hostId}/revoke`);
+    expect([out.status, out.body.state]).toEqual([200, "put_out"]);
+    for (const { url } of [one, two]) await connected(url, 0);
+    // Nowhere to go yet: they wait, and say so.
+    await expect
+      .poll(async () =>
+        (await owner("GET", "/api/v1/workloads/list")).body.map((w: { status: string }) => w.status).sort(),
+      )
+      .toEqual(["starting", "starting", "stopped"]);
+    const good = await joined();
+    await running(owner, 2);
+    expect(good.driver.running.size).toBe(2);
+    expect((await owner("POST", "/api/v1/workloads/start", { workloadId: stopped })).status).toBe(200);
+    await running(owner, 3);
+
+    // What it still runs it may keep running; nothing it says or asks is heard.
+    await sleep(1_000);
+    for (const { url } of [one, two]) await connected(url, 1);
+    expect((await stateOf(bad.hostId)).machines).toBe(0);
+    const gone = await callerOf(one.url, session.key!)("GET", `/v1/sessions/${sealed.session_id}`);
+    expect(gone.body.status).toBe("expired_unclean");
+    const reply = await callerOf(one.url, bad.key)("POST", "/api/v1/metal-instances/heartbeat", {
+      metalInstanceId: bad.hostId.slice(5).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+      availableArtifactVersions: [],
+    });
+    expect(reply.status).toBe(401);
+    const events = await owner("POST", "/api/v1/workload-events/list", { workloadId: stopped });
+    expect(
+      events.body.events.map(({ details }: { details: { kind: string } }) => details.kind),
+    ).not.toContain("vmRestarted");
+
+    // Emptied, a host keeps nothing and takes nothing, and is still a host.
+    const next = await joined();
+    for (const { url } of [one, two]) await connected(url, 2);
+    await admin("POST", `/platform/v1/hosts/${good.hostId}/drain`, { move: true });
+    await expect.poll(() => next.driver.running.size, { timeout: 15_000 }).toBe(3);
+    await expect.poll(() => good.driver.running.size, { timeout: 15_000 }).toBe(0);
+    await running(owner, 3);
+    expect((await stateOf(good.hostId)).state).toBe("draining");
+    expect((await owner("POST", "/api/v1/workloads/create", ASK)).status).toBe(201);
+    await running(owner, 4);
+    expect([good.driver.running.size, next.driver.running.size]).toEqual([0, 4]);
+    await admin("POST", `/platform/v1/hosts/${good.hostId}/resume`);
+    expect((await stateOf(good.hostId)).state).toBe("connected");
+  }, 60_000);
+});

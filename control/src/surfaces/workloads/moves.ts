@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Workloads whose host was put out, or is to be emptied: taken off it one by one, then placed wherever
+ * there is room, which may be now or when a host joins. Two steps, so that a crash in between, or no
+ * room anywhere, leaves a workload that waits and says so, and never one that is lost or twice there.
+ */
+import { sql } from "kysely";
+import type { MachineSpec, Observation } from "#contract/link/machine.ts";
+import { AFTER_ROOM, knownUntil, listToEmpty, takeRoomClauses } from "../../core/fleet/index.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import { AFTER_METER, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
+import {
+  displaceClauses,
+  type MachineRow,
+  placeClause,
+  toDesired,
+  waitingClause,
+} from "../../core/machines/index.ts";
+import type { Deps } from "./deps.ts";
+import { eventClauses } from "./events.ts";
+
+const BATCH = 100;
+const LOST = "its host is gone; it starts anew on another, and its volumes start empty";
+
+type Needs = Pick<Deps, "db" | "fleet" | "converger"> & {
+  /** Records what a host would have said, had it been able to. */
+  observed(hostId: string, observation: Observation): Promise<void>;
+};
+
+/** One turn, on any replica: what is to leave its host leaves it, and what waits for a place is placed. */
+export async function movesTurn(deps: Needs): Promise<void> {
+  for (const { id, gone } of await listToEmpty(deps.db.soft, deps.fleet.held())) {
+    await displaceAll(deps, id);
+    if (gone) await concludeRest(deps, id);
+  }
+  await endUnplaced(deps);
+  await placeWaiting(deps);
+}
+
+/** Workloads that somebody still wants. */
+async function displaceAll({ db, fleet }: Needs, host: string): Promise<void> {
+  const { rows } = await sql<{ id: string }>`
+    select id from machines where host_id = ${host} and surface = 'workloads' and want <> 'down'
+      and state not in ('ended', 'failed') limit ${BATCH}`.execute(db.run);
+  for (const { id } of rows) {
+    // What stood is as it was: nobody is told of a stop that was not one.
+    const { rows: done } = await sql<{ machine: MachineRow | null }>`
+      with ${displaceClauses(sql`${id}`, host)},
+      ${eventClauses("vmRestarted", { message: LOST }, sql`machine.want = 'up'`)},
+      ${stopMeterClauses({
+        when: AFTER_ROOM,
+        released: sql`machine.want <> 'up'`,
+        until: knownUntil("machine", NOW),
+      })},
+      ${appendClauses(
+        {
+          account: sql`(select account_id from subject)`,
+          type: sql`'workload.starting'`,
+          subject: sql`(select id::text from subject)`,
+          payload: {},
+        },
+        AFTER_METER,
+      )}
+      select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry)`.execute(
+      db.run,
+    );
+    const machine = done[0]!.machine;
+    // A host that is only to be emptied is told; one that was put out is told nothing.
+    if (machine !== null && fleet.holds(host))
+      fleet.send(host, [toDesired({ ...machine, want: "down", expires_at: null }, new Date())]);
+  }
+}
+
+/** On a host that was put out nothing else will be heard of: what was to end has ended, sessions have failed. */
+async function concludeRest({ db, observed }: Needs, host: string): Promise<void> {
+  const { rows } = await sql<{ id: string; generation: number; incarnation: number; kept: boolean }>`
+    select id, generation, incarnation, spec ? 'kept' as kept from machines
+    where host_id = ${host} and state not in ('ended', 'failed') and (want = 'down' or not spec ? 'kept')
+    limit ${BATCH}`.execute(db.run);
+  for (const { id: machineId, generation, incarnation, kept } of rows)
+    await observed(
+      host,
+      kept
+        ? { machineId, generation, incarnation, state: "ended" }
+        : { machineId, generation, state: "failed", code: "host.put-out" },
+    );
+}
+
+/** Deleted while it waited: there is nothing of it anywhere. */
+async function endUnplaced({ db }: Needs): Promise<void> {
+  await sql`
+    update machines set state = 'ended', ended_at = now(), observed_generation = generation
+    where host_id is null and state = 'requested' and spec ? 'kept' and want = 'down'`.execute(db.run);
+}
+
+async function placeWaiting({ db, fleet, converger }: Needs): Promise<void> {
+  const { rows } = await sql<{ id: string; spec: MachineSpec; want: "up" | "halted" }>`
+    select id, spec, want from machines
+    where host_id is null and state = 'requested' and surface = 'workloads' and want in ('up', 'halted')
+    order by random() limit ${BATCH}`.execute(db.soft);
+  for (const { id, spec, want } of rows) {
+    const hosts = fleet.able(spec.isolation);
+    if (hosts.length === 0) continue;
+    // What stands needs its disk only; the rest it takes when it is started.
+    const size = want === "up" ? spec : { ...spec, cpuMillis: 0, memoryMiB: 0 };
+    const { rows: placed } = await sql<{ machine: MachineRow | null }>`
+      with ${waitingClause(id, want)}, ${takeRoomClauses(size, hosts, sql`exists (select from waiting)`)},
+      ${placeClause(want)}
+      select (select to_jsonb(machine) from machine) as machine`.execute(db.run);
+    const machine = placed[0]!.machine;
+    if (machine !== null) converger.send({ ...machine, expires_at: null }, new Date());
+  }
+}
