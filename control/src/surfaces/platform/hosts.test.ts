@@ -63,6 +63,7 @@ async function joined(): Promise<Joined> {
       drivers: [driver],
       ceiling: { cpuMillis: 8_000, memoryMiB: 8_192, diskMiB: 102_400 },
       ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+      ingressUid: 63_914,
       haltOnStop: false,
     },
   });
