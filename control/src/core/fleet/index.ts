@@ -10,7 +10,6 @@ export {
   isPutOut,
   listClosed,
   listHosts,
-  listMembers,
   listToEmpty,
   type Member,
   putOut,
