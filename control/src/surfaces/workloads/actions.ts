@@ -3,6 +3,7 @@
  * Start, stop, restart, delete: each records a wish in one statement and sends it. Repeating one that
  * is fulfilled changes nothing and is answered the same.
  */
+import { createHash } from "node:crypto";
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type {
@@ -25,6 +26,8 @@ import { requireWorkload, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "converger" | "vault">;
+/** Each try that fails is an update of somebody else's that was taken. */
+const REPLACES_MAX = 8;
 const DONE: Answer = { status: 200, body: {} };
 
 export async function start(deps: Needs, call: Call<typeof startWorkload>): Promise<Answer> {
@@ -56,8 +59,24 @@ export async function update(
 
 type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefined };
 
-/** The policy looks at the whole again: a variable may change what it looks at. */
-async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Change): Promise<Given> {
+/**
+ * The policy looks at the whole again: a variable may change what it looks at. Opening, judging and
+ * sealing take their time and are no work for a transaction, so what is written must follow from what
+ * is there when it is written; where another update came between, it is done again on top of that.
+ */
+async function replace(needs: Needs, workload: WorkloadRow, change: Change): Promise<Given> {
+  for (let tries = 0; tries < REPLACES_MAX; tries++) {
+    const given = await tryReplace(needs, workload, change);
+    if (given !== null) return given;
+  }
+  throw new Fault("platform.overloaded");
+}
+
+async function tryReplace(
+  { db, vault }: Needs,
+  workload: WorkloadRow,
+  change: Change,
+): Promise<Given | null> {
   const { rows } = await sql<{ payload_sealed: Buffer }>`
     select payload_sealed from workloads where id = ${workload.id}::uuid and deleted_at is null`.execute(
     db.soft,
@@ -73,11 +92,14 @@ async function replace({ db, vault }: Needs, workload: WorkloadRow, change: Chan
   requirePlan(given);
   requireFits(given);
   const sealed = await sealGiven(vault, workload.id, given);
-  await sql`
+  const { numAffectedRows = 0n } = await sql`
     update workloads set payload_sealed = ${sealed.payload}::bytea, compose_sealed = ${sealed.compose}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
       file_names = ${Object.keys(given.files)}::text[], updated_at = now()
-    where id = ${workload.id}::uuid and deleted_at is null`.execute(db.run);
-  return given;
+    where id = ${workload.id}::uuid and deleted_at is null
+      and sha256(payload_sealed) = ${createHash("sha256").update(rows[0].payload_sealed).digest()}`.execute(
+    db.run,
+  );
+  return numAffectedRows > 0n ? given : null;
 }
 
 /** A machine that is halted takes room and money again; one that runs has both. */

@@ -155,6 +155,31 @@ describe("a workload", () => {
     await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
   });
 
+  it("keeps what each of two updates at the same time changed", async () => {
+    const me = await account();
+    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    const { url } = await until(me, body.workloadId, "running");
+    const update = (change: object) =>
+      me("PUT", "/api/v1/workloads/update", { workloadId: body.workloadId, ...change });
+    for (let round = 1; round <= 5; round++) {
+      const replies = await Promise.all([
+        update({ envVars: { ROUND: String(round) } }),
+        update({ files: { [`${round}.txt`]: "aGk=" } }),
+        me("POST", "/api/v1/workloads/restart", {
+          workloadId: body.workloadId,
+          envVars: { ROUND: String(round) },
+        }),
+      ]);
+      expect(replies.map(({ status }) => status)).toEqual([200, 200, 200]);
+      const { files } = (await me("GET", `/api/v1/workloads/${body.workloadId}`)).body;
+      expect(files).toEqual({ [`${round}.txt`]: "***" });
+      await expect
+        .poll(async () => (await visit(url)).body, { timeout: 5_000 })
+        .toContain(`"env":{"ROUND":"${round}"}`);
+    }
+    await me("POST", "/api/v1/workloads/delete", { workloadId: body.workloadId });
+  });
+
   it("that ends by itself is no longer running, and is charged to the moment", async () => {
     const me = await account();
     const { body } = await me("POST", "/api/v1/workloads/create", ASK);
