@@ -151,6 +151,7 @@ export const ERRORS = {
   "machine.start-failed": kind(503, "later", "host", "The machine could not be started."),
   "machine.unknown": kind(404, "never", "caller", "Session not found"),
   "machine.not-running": kind(409, "never", "caller", "The session has ended."),
+  "machine.no-container": kind(404, "never", "caller", "There is no such container."),
   "machine.too-slow": kind(503, "later", "host", "The host has not answered in time; the wish is recorded."),
   "machine.not-found": kind(409, "never", "caller", "The session has ended."),
   "machine.already-there": kind(503, "later", "platform", "The machine could not be started."),

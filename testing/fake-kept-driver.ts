@@ -103,7 +103,12 @@ export class FakeKeptDriver implements KeptDriver {
   }
 
   async *logs(machineId: string, ask: LogsAsk): AsyncGenerator<string> {
-    const { starts } = this.#require(machineId);
+    const { starts, payload } = this.#require(machineId);
+    const { services } = JSON.parse(payload.compose) as { services: object };
+    if (ask.container !== null && !Object.hasOwn(services, ask.container))
+      throw new DriverFault("machine.no-container", "the machine has no container of that name");
+    if (ask.since !== undefined && Number.isNaN(Date.parse(ask.since)))
+      throw new DriverFault("request.invalid", "since is not a time");
     const lines = [`start ${starts}`, `log of ${ask.container ?? "the machine"}`, "last"];
     yield* ask.tail ? lines.slice(-ask.linesMax) : lines.slice(0, ask.linesMax);
     if (ask.follow && !ask.signal.aborted)

@@ -207,7 +207,13 @@ const Lines = Type.Object({ lines: Type.Array(Type.String()) });
 const logAsk = {
   tail: Type.Optional(Type.Boolean()),
   maxLines: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
-  since: Type.Optional(Type.String({ maxLength: 40 })),
+  since: Type.Optional(
+    Type.String({
+      maxLength: 40,
+      pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,9})?(Z|[+-]\\d\\d:\\d\\d)?$",
+      description: "Only lines after this time, ISO 8601; UTC when it names no zone",
+    }),
+  ),
   timestamps: Type.Optional(Type.Boolean()),
 };
 const Follow = Type.Object({ follow: Type.Optional(Type.Enum(["0", "1"])) });
@@ -292,7 +298,7 @@ export const containerLogs = operation({
     ...logAsk,
   }),
   responses: { 200: { description: "Lines; with ?follow=1 an event stream of them", schema: Lines } },
-  errors: away,
+  errors: [...away, "machine.no-container"],
   example: { body: { ...EXAMPLE_ID, container: "api" } },
 });
 

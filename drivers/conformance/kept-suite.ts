@@ -122,7 +122,12 @@ export function keptConformance(make: () => Promise<KeptSubject>): void {
       expect(await linesOf(driver, id, "once", { stream: "stdout" })).toEqual(["first"]);
       expect(await linesOf(driver, id, "once", { stream: "stderr" })).toEqual(["second"]);
       expect(await linesOf(driver, id, null)).toContain("running");
-      await expect(linesOf(driver, id, "nobody")).rejects.toMatchObject({ code: "machine.not-running" });
+      await expect(linesOf(driver, id, "nobody")).rejects.toMatchObject({ code: "machine.no-container" });
+      for (const container of ["web", null])
+        for (const since of ["yesterday", "2026-13-45T00:00:00Z"])
+          await expect(linesOf(driver, id, container, { since })).rejects.toMatchObject({
+            code: "request.invalid",
+          });
 
       const stats = await driver.stats(id);
       expect(stats.memory.totalBytes).toBe(KEPT_SPEC.memoryMiB * 1024 * 1024);

@@ -33,7 +33,7 @@ export async function* containerLines(
   const containers = await listContainers(engine, owner, machineId);
   const found = containers.find((each) => namesOf(each).includes(wanted) || each.id === wanted);
   if (found === undefined)
-    throw new DriverFault("machine.not-running", "the machine has no container of that name");
+    throw new DriverFault("machine.no-container", "the machine has no container of that name");
   const container = engine.getContainer(found.id);
   const { Config } = await container.inspect();
   const read = (follow: boolean, since: string | undefined, tail: number | undefined) =>
@@ -97,7 +97,7 @@ export function timeKey(time: string): string {
   const [, day, decimals = "", zone = "Z"] =
     /^(.{19})(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)?$/.exec(time) ?? [];
   const seconds = day === undefined ? Number.NaN : Math.floor(Date.parse(day + zone) / 1000);
-  if (!Number.isFinite(seconds)) throw new DriverFault("machine.start-failed", "since is not a time");
+  if (!Number.isFinite(seconds)) throw new DriverFault("request.invalid", "since is not a time");
   return `${String(seconds).padStart(12, "0")}.${decimals.padEnd(9, "0")}`;
 }
 

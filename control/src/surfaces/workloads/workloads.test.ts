@@ -423,6 +423,14 @@ describe("looking at it", () => {
     expect((await me("POST", "/api/v1/workload-containers/list", { workloadId })).body).toEqual([
       { names: ["api"], image: "caddy:2", imageId: "sha256:0", state: "running" },
     ]);
+    for (const [path, change, status, kind] of [
+      ["/api/v1/workload-containers/logs", { container: "nobody" }, 404, "NOT_FOUND"],
+      ["/api/v1/workload-containers/logs", { container: "api", since: "yesterday" }, 400, "INVALID_PAYLOAD"],
+      ["/api/v1/workloads/logs", { since: "2026-13-45T00:00:00Z" }, 400, "INVALID_PAYLOAD"],
+    ] as const) {
+      const reply = await me("POST", path, { workloadId, ...change });
+      expect([path, reply.status, reply.body.kind]).toEqual([path, status, kind]);
+    }
     expect((await me("POST", "/api/v1/workloads/stats", { workloadId })).body.memory.total).toBe(
       512 * 2 ** 20,
     );
