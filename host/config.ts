@@ -65,6 +65,7 @@ const HostConfig = closed({
       }),
       /** Halts them when the host stops; they come up again with the next start. */
       haltOnStop: Type.Boolean(),
+      orphanGraceMs: Type.Optional(Type.Integer({ minimum: 60_000 })),
     }),
     Type.Null(),
   ]),

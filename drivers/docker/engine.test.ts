@@ -244,6 +244,43 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     for (const id of [stays, ends, half]) await driver.remove(id, null);
   });
 
+  test.concurrent("does not call its own what another installation of the same owner left", async () => {
+    const { engine } = subject.docker;
+    await driver.list(); // makes the number
+    const made: [string, Record<string, string>][] = [];
+    const volume = async (id: string, more: Record<string, string>) => {
+      const name = `stray-${id}-${made.length}`;
+      const labels = { "casemate.owner": subject.options.owner, "casemate.machine": id, ...more };
+      await engine.createVolume({ Name: name, Labels: labels });
+      made.push([name, labels]);
+    };
+    const own = {
+      "casemate.installation": readFileSync(join(subject.options.folder, "installation"), "utf8").trim(),
+    };
+    const [mine, theirs, unmarked, both, foreign] = [
+      newMachineId(),
+      newMachineId(),
+      newMachineId(),
+      newMachineId(),
+      newMachineId(),
+    ];
+    await volume(mine, own);
+    await volume(theirs, { "casemate.installation": "0123456789abcdef0123456789abcdef" });
+    await volume(unmarked, {});
+    await volume(both, own);
+    await volume(both, {});
+    await volume(foreign, { ...own, "casemate.owner": "another-owner" });
+    const listed = await driver.list();
+    expect([mine, theirs, unmarked, both, foreign].map((id) => listed.has(id))).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
+    for (const [name] of made) await engine.getVolume(name).remove();
+  });
+
   test("a start that loses the engine on the way says so, and not that the payload is at fault", async () => {
     const socketPath = join(subject.docker.folder, "between.sock");
     const sockets = new Set<Socket>();

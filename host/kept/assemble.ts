@@ -10,6 +10,7 @@ import { startIngressProcess } from "../ingress/process.ts";
 import type { IngressRoute } from "../ingress/routes.ts";
 import type { HostLog } from "../machine.ts";
 import type { Reports } from "../report.ts";
+import { Orphans } from "./orphans.ts";
 import { KeptReconciler } from "./reconcile.ts";
 import { KeptStore } from "./store.ts";
 
@@ -33,7 +34,11 @@ export interface KeptHostOptions {
   ingressUid: number;
   /** Halts them when the host stops; they come up again with the next start. Otherwise they run on. */
   haltOnStop: boolean;
+  /** How long nobody must have known a machine before what is left of it is removed. */
+  orphanGraceMs?: number;
 }
+
+const ORPHAN_GRACE_MS = 60 * 60_000;
 
 export interface Kept {
   reconciler: KeptReconciler;
@@ -71,8 +76,14 @@ export async function startKept(
     drivers,
     report: (observation) => reports.add(observation),
     onRoutes: (routes) => ingress.setRoutes(routes),
+    onNamed: (machineIds, complete) => orphans.named(machineIds, complete),
     refusal: (desired, others) => refusal(ceiling, desired, others),
     log,
+  });
+  const orphans = new Orphans({
+    ...{ drivers, log, graceMs: options.orphanGraceMs ?? ORPHAN_GRACE_MS },
+    clock: () => performance.now(),
+    isRecorded: (machineId) => reconciler.isRecorded(machineId),
   });
   await reconciler.adopt();
   return {
@@ -98,6 +109,7 @@ export async function startKept(
     suspend: () => (haltOnStop ? reconciler.suspend() : reconciler.close()),
     close: async () => {
       await ingress.close();
+      await orphans.close();
       await reconciler.close();
       await Promise.all(drivers.map((driver) => driver.close()));
     },

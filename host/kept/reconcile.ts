@@ -28,6 +28,8 @@ export interface KeptOptions {
   /** Resolves when the ingress goes by them. */
   onRoutes(routes: KeptRoute[]): void | Promise<void>;
   log: HostLog;
+  /** What control named: everything it wants of this host, or some of it. */
+  onNamed?(machineIds: ReadonlySet<string>, complete: boolean): void;
   /** Monotonic, in milliseconds. */
   clock?(): number;
   /** Why a wish for a machine to be up is above what the host's operator allows; undefined when it fits. */
@@ -69,6 +71,7 @@ export class KeptReconciler {
       named.add(desired.machineId);
       this.#accept(desired);
     }
+    this.#options.onNamed?.(named, complete);
     if (!complete) {
       for (const id of named) this.#fresh.add(id);
       return;
@@ -79,6 +82,16 @@ export class KeptReconciler {
       machine.wish({ ...machine.desired, want: "halted" }); // A
     }
     this.#fresh.clear();
+  }
+
+  /** There is a record of it, be it one that cannot be read. */
+  isRecorded(machineId: string): boolean {
+    const { entries, unreadable } = this.#options.store;
+    return (
+      this.#machines.has(machineId) ||
+      entries.has(machineId) ||
+      unreadable.some((name) => name.startsWith(machineId))
+    );
   }
 
   find(machineId: string): { machine: KeptMachine; driver: KeptDriver } | undefined {
