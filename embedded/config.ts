@@ -125,11 +125,14 @@ function freeOrAny(port: number): Promise<number> {
 function keptDefaults(
   layout: Layout,
   memoryMiB: number,
-  ingress: IngressPorts & { host: string },
+  { ingress, registriesInside }: Pick<HostWiring, "ingress" | "registriesInside">,
 ): Tree | null {
   if (!layout.root) return null;
   return {
-    docker: { socketPath: "/var/run/docker.sock", folder: layout.path("docker") },
+    docker: {
+      ...{ socketPath: "/var/run/docker.sock", folder: layout.path("docker") },
+      registriesInside,
+    },
     // Containers get what their tier promises, so nothing is offered twice; some is left for the host.
     ceiling: {
       cpuMillis: cpus().length * 1000,
@@ -153,10 +156,12 @@ export interface HostWiring {
   meeting: Tree;
   user: UserConfig;
   ingress: IngressPorts & { host: string };
+  /** Registries at addresses inside that clients may name. */
+  registriesInside: string[];
 }
 
 /** What a host is told, on control's machine or on one of its own. */
-export function hostConfig({ layout, meeting, user, ingress }: HostWiring): Tree {
+export function hostConfig({ layout, meeting, user, ...kept }: HostWiring): Tree {
   const memoryMiB = Math.floor(totalmem() / 1024 / 1024);
   return overlay(
     {
@@ -181,11 +186,19 @@ export function hostConfig({ layout, meeting, user, ingress }: HostWiring): Tree
         memoryTotalMiB: 16 * memoryMiB,
         isolations: ["process"],
       },
-      kept: keptDefaults(layout, memoryMiB, ingress),
+      kept: keptDefaults(layout, memoryMiB, kept),
     },
     user.host,
   );
 }
+
+/** As images name our own; on one machine the engine reaches it where everybody does. */
+function registryOf({ control }: UserConfig, { host, port }: Address): string {
+  const given = (control.registry as { host?: unknown } | undefined)?.host;
+  return typeof given === "string" ? given : `${isEverywhere(host) ? "127.0.0.1" : host}:${port}`;
+}
+
+const isEverywhere = (host: string) => host === "0.0.0.0" || host === "::" || host === "localhost";
 
 /** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
 export function writeConfigs({ layout, admin, address, databaseSocket, user, ingressPorts }: Wiring): {
@@ -200,6 +213,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
       link: { socket },
       folder: layout.path("control"),
       blobs: { folder: layout.path("blobs") },
+      registry: { host: registryOf(user, address) },
       instance: admin.instance,
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
     },
@@ -210,6 +224,7 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
     meeting: { linkPath: socket },
     user,
     ingress: { host: "127.0.0.1", ...ingressPorts },
+    registriesInside: [registryOf(user, address)],
   });
   const paths = { control: layout.path("config", "control.json"), host: layout.path("keys", "host.json") };
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });

@@ -79,7 +79,7 @@ export async function runHost(options: HostRun): Promise<void> {
     const ports = address === null ? await ingressPortsHere() : { httpPort: 80, httpsPort: 443 };
     const path = layout.path("keys", "host.json");
     const ingress = { host: address ?? "127.0.0.1", ...ports };
-    const config = hostConfig({ layout, meeting: { nats }, user, ingress });
+    const config = hostConfig({ layout, meeting: { nats }, user, ingress, registriesInside: [] });
     writeFileSync(path, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
     const host = startHost(layout, user, path, say);
     say(`casemate host runs (log: ${layout.path("logs", "host.log")})`);

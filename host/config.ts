@@ -54,7 +54,12 @@ const HostConfig = closed({
   /** Kept machines, in containers; null: none are taken. */
   kept: Type.Union([
     closed({
-      docker: closed({ socketPath: Path, folder: Path }),
+      docker: closed({
+        socketPath: Path,
+        folder: Path,
+        /** Registries at addresses inside that clients may name, `host:port`. */
+        registriesInside: Type.Optional(Type.Array(Type.String({ pattern: "^[a-z0-9.-]+(:[0-9]{1,5})?$" }))),
+      }),
       ceiling: closed({ cpuMillis: AtLeastOne, memoryMiB: AtLeastOne, diskMiB: AtLeastOne }),
       ingress: closed({
         host: Type.String(),

@@ -42,6 +42,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/ledger",
   ],
   "control/src/blobs": ["contract", "control/src/database"],
+  "control/src/core/images": ["contract", "control/src/database"],
   "control/src/core/ingress": ["contract", "control/src/database"],
   "control/src/http": ["contract", "control/src/database", "control/src/core"],
   "control/src/surfaces/sessions": [

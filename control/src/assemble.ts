@@ -166,7 +166,9 @@ export async function startControl({
       startedAt: new Date(),
     });
     const { workloads } = config;
-    const kept = workloadRoutes({ db, fleet, converger, vault, log, workloads });
+    let url = "";
+    const registryHost = () => config.registry.host ?? new URL(url).host;
+    const kept = workloadRoutes({ db, fleet, converger, vault, log, workloads, registryHost });
     const stopMeter = every(METER_MS, () => meterTurn({ db, converger }, workloads), onError);
     const stopMoves = every(MOVES_MS, () => movesTurn({ db, fleet, converger, observed }), onError);
     const stopSeen = every(
@@ -213,7 +215,7 @@ export async function startControl({
           ready: async () => fleet.held().length > 0 && (await db.ping()),
         }),
     });
-    const url = await app.listen({ host: config.http.host, port: config.http.port });
+    url = await app.listen({ host: config.http.host, port: config.http.port });
     undo.push(() => app.close());
     const setRoom = (now: boolean) => {
       if (room !== now) log.warn({ room: now }, now ? "room again" : "no room: no new work is taken");

@@ -2,6 +2,7 @@
 /** What grows is bounded: old windows, used idempotency keys, journal payloads past their time. */
 import { sql } from "kysely";
 import type { ControlConfig } from "./config.ts";
+import { forgetPullKeys } from "./core/identity/index.ts";
 import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
 import type { Database } from "./database/open.ts";
@@ -22,6 +23,7 @@ export async function startHousekeeping(
     TURN_MS,
     async () => {
       await sql`delete from rate_windows where window_start < now() - interval '5 minutes'`.execute(db.soft);
+      await forgetPullKeys(db.soft);
       await sql`delete from idempotency where expires_at < now()`.execute(db.soft);
       // Payload and salt go together: a salt without its payload would only help a guesser.
       await sql`

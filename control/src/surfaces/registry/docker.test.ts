@@ -4,8 +4,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { dockerd, startDocker, type TestDocker } from "#testing/docker.ts";
+import { type DockerSubject, dockerSubject } from "#drivers/docker/testing.ts";
+import type { KeptDriver } from "#drivers/kept-driver.ts";
+import { dockerd, type TestDocker } from "#testing/docker.ts";
+import { freePort } from "#testing/free-port.ts";
 import { callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { registryCaller } from "./testing.ts";
@@ -15,21 +19,28 @@ const dockerClient = { met: client.status === 0, reason: "needs docker (apt-get 
 
 describeWith([dockerd, dockerClient], "Docker", () => {
   let docker: TestDocker;
+  let subject: DockerSubject;
+  let driver: KeptDriver;
   let casemate: Installation;
   let config: string;
   let server: string;
   let account: { accountId: string; apiToken: string };
   beforeAll(async () => {
-    docker = await startDocker();
-    casemate = await startInstallation({ withHost: false });
+    const port = await freePort();
+    subject = await dockerSubject({ registriesInside: [`127.0.0.1:${port}`] });
+    docker = subject.docker;
+    driver = subject.open();
+    casemate = await startInstallation({ kept: driver, config: { http: { port } } });
     config = mkdtempSync(join(tmpdir(), "casemate-docker-config-"));
     server = new URL(casemate.url).host;
     const admin = callerOf(casemate.url, casemate.adminKey);
-    account = (await admin("POST", "/api/v1/accounts/create", { name: "me" })).body;
+    account = (await admin("POST", "/api/v1/accounts/create", { name: "me", credits: 1e6 })).body;
   }, 60_000);
   afterAll(async () => {
-    await docker?.stop();
     await casemate?.[Symbol.asyncDispose]();
+    await driver?.reap(new Set());
+    await driver?.close();
+    await subject?.close();
     rmSync(config, { recursive: true, force: true });
   }, 60_000);
 
@@ -84,4 +95,51 @@ describeWith([dockerd, dockerClient], "Docker", () => {
       /no such repository|not found|unknown/i,
     );
   }, 60_000);
+
+  it("a workload made from a pushed tag runs the image of that digest, pulled with a key that is over", async () => {
+    const me = callerOf(casemate.url, account.apiToken);
+    const image = `${server}/${account.accountId}/served:v1`;
+    await run(["tag", `${server}/${account.accountId}/tools/busybox:v1`, image]);
+    const pushed = await run(["push", image]);
+    const digest = /digest: (sha256:[0-9a-f]{64})/.exec(pushed.out)![1]!;
+    // Nothing of it is on the host, and the tag goes on to another image.
+    const left = await run(["images", "--digests", "--format", "{{.Repository}}:{{.Tag}}"]);
+    await run(["rmi", "-f", ...left.out.split("\n").filter((line) => line.startsWith(server))]);
+    const { body, status } = await me("POST", "/api/v1/workloads/create", {
+      ...{
+        name: "w",
+        artifactsVersion: "0.1.0",
+        publicContainerName: "web",
+        publicContainerPort: 80,
+        gpus: 0,
+      },
+      ...{ memory: 512, cpus: 1, disk: 5 },
+      dockerCompose: `services:\n  web:\n    image: ${image}\n    command: [httpd, -f, -p, "80", -h, /etc]`,
+    });
+    expect([status, body]).toEqual([201, expect.anything()]);
+    const { workloadId } = body;
+    await expect
+      .poll(async () => (await me("GET", `/api/v1/workloads/${workloadId}`)).body.status, { timeout: 60_000 })
+      .toBe("running");
+    const containers = await me("POST", "/api/v1/workload-containers/list", { workloadId });
+    expect(containers.body).toMatchObject([
+      { image: `${server}/${account.accountId}/served@${digest}`, state: "running" },
+    ]);
+    const { events } = (await me("POST", "/api/v1/workload-events/list", { workloadId })).body;
+    expect(events.map(({ details }: { details: object }) => details)).toContainEqual({
+      ...{
+        kind: "imageResolved",
+        message: `${image} is ${digest}`,
+        image,
+        digest,
+        by: expect.stringMatching(/^key_/),
+      },
+    });
+    const { rows } = await sql`select id from api_keys where surface = 'registry'`.execute(
+      casemate.control.db.run,
+    );
+    expect(rows).toEqual([]);
+    await me("POST", "/api/v1/workloads/delete", { workloadId });
+    await expect.poll(() => docker.engine.listContainers({ all: true }), { timeout: 30_000 }).toEqual([]);
+  }, 120_000);
 });

@@ -21,11 +21,12 @@ import type { Answer, Call } from "../../http/call.ts";
 import { asFault } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
+import { pinImages, resolutionEvents, resolutionPayload } from "./images.ts";
 import { type Given, openGiven, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import { requireWorkload, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "converger" | "vault">;
+type Needs = Pick<Deps, "db" | "converger" | "vault" | "registryHost">;
 /** Each try that fails is an update of somebody else's that was taken. */
 const REPLACES_MAX = 8;
 const DONE: Answer = { status: 200, body: {} };
@@ -39,7 +40,8 @@ export async function start(deps: Needs, call: Call<typeof startWorkload>): Prom
 export async function restart(deps: Needs, call: Call<typeof restartWorkload>): Promise<Answer> {
   const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
   const { envVars } = call.body;
-  if (envVars !== undefined) await replace(deps, workload, { envVars });
+  // A restart runs what ran: tags that were read are not read again.
+  if (envVars !== undefined) await replace(deps, call, workload, { envVars }, "known");
   await bringUp(deps, call, workload, "forcedRestart", sql`true`);
   return DONE;
 }
@@ -50,7 +52,7 @@ export async function update(
 ): Promise<Answer> {
   const { workloadId, ...change } = call.body;
   const workload = await requireWorkload(deps.db.soft, call.account.id, workloadId);
-  const given = await replace(deps, workload, change);
+  const given = await replace(deps, call, workload, change, "anew");
   // One that is stopped stays so, and has the new content with its next start.
   await bringUp(deps, call, workload, "forcedRestart", sql`want = 'up'`);
   const row = await requireWorkload(deps.db.soft, call.account.id, workloadId);
@@ -59,24 +61,36 @@ export async function update(
 
 type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefined };
 
+/** Tags of our own registry that were read before are read `anew`, or stay as `known`. */
+type Tags = "known" | "anew";
+
 /**
  * The policy looks at the whole again: a variable may change what it looks at. Opening, judging and
  * sealing take their time and are no work for a transaction, so what is written must follow from what
  * is there when it is written; where another update came between, it is done again on top of that.
  */
-async function replace(needs: Needs, workload: WorkloadRow, change: Change): Promise<Given> {
+async function replace(
+  needs: Needs,
+  call: Call,
+  workload: WorkloadRow,
+  change: Change,
+  tags: Tags,
+): Promise<Given> {
   for (let tries = 0; tries < REPLACES_MAX; tries++) {
-    const given = await tryReplace(needs, workload, change);
+    const given = await tryReplace(needs, call, workload, change, tags);
     if (given !== null) return given;
   }
   throw new Fault("platform.overloaded");
 }
 
 async function tryReplace(
-  { db, vault }: Needs,
+  deps: Needs,
+  call: Call,
   workload: WorkloadRow,
   change: Change,
+  tags: Tags,
 ): Promise<Given | null> {
+  const { db, vault } = deps;
   const { rows } = await sql<{ payload_sealed: Buffer }>`
     select payload_sealed from workloads where id = ${workload.id}::uuid and deleted_at is null`.execute(
     db.soft,
@@ -89,17 +103,29 @@ async function tryReplace(
     envVars: change.envVars ?? before.envVars,
     files: change.files ?? before.files,
   };
-  requirePlan(given);
+  const { plan } = requirePlan(given);
+  const known = tags === "known" ? before.pins : {};
+  const { pins, resolved } = await pinImages(deps, workload.account_id, plan, known);
+  given.pins = pins;
   requireFits(given);
   const sealed = await sealGiven(vault, workload.id, given);
-  const { numAffectedRows = 0n } = await sql`
-    update workloads set payload_sealed = ${sealed.payload}::bytea, compose_sealed = ${sealed.compose}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
-      file_names = ${Object.keys(given.files)}::text[], updated_at = now()
-    where id = ${workload.id}::uuid and deleted_at is null
-      and sha256(payload_sealed) = ${createHash("sha256").update(rows[0].payload_sealed).digest()}`.execute(
-    db.run,
-  );
-  return numAffectedRows > 0n ? given : null;
+  const by = call.principal!.keyId;
+  const entry = { ...about(workload, "imageResolved"), payload: resolutionPayload(resolved, by) };
+  const written = await sql<{ done: boolean }>`
+    with subject as (
+      update workloads set payload_sealed = ${sealed.payload}::bytea, compose_sealed = ${sealed.compose}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
+        file_names = ${Object.keys(given.files)}::text[], updated_at = now()
+      where id = ${workload.id}::uuid and deleted_at is null
+        and sha256(payload_sealed) = ${createHash("sha256").update(rows[0].payload_sealed).digest()}
+      returning id
+    ),
+    event as (
+      insert into workload_events (workload_id, kind, details) ${resolutionEvents(sql`subject`, resolved, by)}
+      returning seq
+    ),
+    ${appendClauses(entry, sql`exists (select from event)`)}
+    select exists (select from subject) as done, (select count(*) from entry)`.execute(db.run);
+  return written.rows[0]!.done ? given : null;
 }
 
 /** A machine that is halted takes room and money again; one that runs has both. */

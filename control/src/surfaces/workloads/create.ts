@@ -12,6 +12,7 @@ import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
+import { pinImages, resolutionEvents, resolutionPayload } from "./images.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
@@ -21,7 +22,7 @@ import { viewWorkload } from "./view.ts";
 export async function create(deps: Deps, call: Call<typeof createWorkload>): Promise<Answer> {
   const { account, body } = call;
   const given = givenOf(body);
-  if (call.query.dryRun === "1") return dryRun(deps, body, given);
+  if (call.query.dryRun === "1") return dryRun(deps, account.id, body, given);
   if (body.domain !== undefined)
     throw new Fault("workload.domain", {
       detail: "Domains of your own are not offered here yet; leave it out.",
@@ -32,7 +33,9 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     const { cpus, memory, disk, gpus } = body;
     throw new Fault("workload.tier", { cpus, memory, disk, gpus });
   }
-  const { warnings } = requirePlan(given);
+  const { plan, warnings } = requirePlan(given);
+  const { pins, resolved } = await pinImages(deps, account.id, plan);
+  given.pins = pins;
   requireFits(given);
   // Containers are given no gpu by any driver here.
   if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
@@ -46,12 +49,13 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const spec = toMachineSpec({ workload: id, account: account.id, domain }, tier);
   const rate = tier.cost_micros_per_min;
   const sealed = await sealGiven(deps.vault, id, given);
+  const by = call.principal!.keyId;
   const admission = { account: account.id, machine: machineId, rateMicrosPerMin: rate };
   const created = {
     account: account.id,
     type: "workload.created",
     subject: id,
-    payload: { name: body.name },
+    payload: { name: body.name, ...resolutionPayload(resolved, by) },
   };
   const { rows } = await sql<{ machine: MachineRow; created_at: Date; updated_at: Date }>`
     with ${takeRoomClauses(spec, deps.fleet.able(spec.isolation))},
@@ -67,7 +71,11 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
         ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint
       from machine returning id, created_at, updated_at
     ),
-    event as (insert into workload_events (workload_id, kind) select id, 'created' from workload),
+    event as (
+      insert into workload_events (workload_id, kind, details)
+      select id, 'created', '{}'::jsonb from workload
+      union all ${resolutionEvents(sql`workload`, resolved, by)}
+    ),
     ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
     select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
       (select to_jsonb(machine) from machine) as machine,
@@ -122,13 +130,14 @@ function givenOf(body: Body): Given {
 }
 
 /** All that would be refused, and the price, without creating anything. */
-async function dryRun(deps: Deps, body: Body, given: Given): Promise<Answer> {
+async function dryRun(deps: Deps, account: string, body: Body, given: Given): Promise<Answer> {
   const issues: { path: string; message: string; line?: number }[] = [];
   let warnings: typeof issues = [];
   try {
     const verdict = checkGiven(given);
     warnings = verdict.warnings;
     if (!verdict.ok) issues.push(...verdict.violations);
+    else await pinImages(deps, account, verdict.plan);
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     issues.push(...(error.issues ?? [{ path: "", message: error.message }]));

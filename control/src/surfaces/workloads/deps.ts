@@ -24,4 +24,6 @@ export interface Deps {
   vault: Vault;
   log: Logger;
   workloads: WorkloadsConfig;
+  /** The name by which images say that they are in our own registry; known once the server listens. */
+  registryHost(): string;
 }

@@ -6,13 +6,16 @@
  */
 import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
+import { lendPullKey } from "../../core/identity/index.ts";
 import type { Deps } from "./deps.ts";
+import { registriesOf } from "./images.ts";
 import { openGiven, toPayload } from "./payload.ts";
 
 const CHUNK = 256 * 1024;
 
 interface Wanted {
   id: string;
+  account_id: string;
   payload_sealed: Buffer;
 }
 
@@ -23,14 +26,21 @@ export async function sendPayload(
 ): Promise<void> {
   // A host can ask only for what it was given, and only for the start that is wished for now.
   const { rows } = await sql<Wanted>`
-    select w.id, w.payload_sealed from workloads w join machines m on m.id = w.machine_id
+    select w.id, w.account_id, w.payload_sealed from workloads w join machines m on m.id = w.machine_id
     where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
       and w.deleted_at is null`.execute(db.run);
   const wanted = rows[0];
   if (wanted === undefined) return;
-  const bytes = Buffer.from(
-    JSON.stringify(toPayload(await openGiven(vault, wanted.id, wanted.payload_sealed))),
-  );
+  const given = await openGiven(vault, wanted.id, wanted.payload_sealed);
+  const payload = toPayload(given);
+  const own = registriesOf(given.pins ?? {});
+  if (own.length > 0) {
+    const account = wanted.account_id;
+    const password = await lendPullKey(db.run, { account, machine: machineId, incarnation });
+    // Before the client's own: a login of theirs for our name would be asked first, and is not needed.
+    payload.registries.unshift(...own.map((server) => ({ server, username: "casemate", password })));
+  }
+  const bytes = Buffer.from(JSON.stringify(payload));
   const stream = fleet.open(hostId, { kind: "payload", machineId, incarnation, sizeBytes: bytes.length });
   for (let at = 0; at < bytes.length; at += CHUNK) await stream.write(bytes.subarray(at, at + CHUNK));
   stream.finish();

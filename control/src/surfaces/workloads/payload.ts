@@ -12,6 +12,7 @@ import { type ComposeVerdict, checkCompose } from "./compose/check.ts";
 import { checkEnvironment } from "./compose/environment.ts";
 import { checkFileName, decodeBase64 } from "./compose/files.ts";
 import { composeText } from "./compose/text.ts";
+import { type Pins, withPins } from "./images.ts";
 
 export interface Given {
   dockerCompose: string;
@@ -20,6 +21,8 @@ export interface Given {
   dockerCredentials: { server: string; username: string; password: string }[];
   publicService: string;
   publicPort: number;
+  /** Absent from what was sealed before there was a registry. */
+  pins?: Pins;
 }
 
 export const payloadIdentity = (workload: string): string => `workloads/${workload}/payload`;
@@ -93,12 +96,12 @@ export function toPayload(given: Given): Payload {
   const { plan } = requirePlan(given);
   return {
     kind: "compose",
-    compose: composeText(plan.document),
+    compose: composeText(withPins(plan.document, given.pins ?? {})),
     env: given.envVars,
     files: Object.fromEntries(
       Object.entries(given.files).map(([name, body]) => [name, decodeBase64(body)!.toString("base64")]),
     ),
-    registries: given.dockerCredentials,
+    registries: [...given.dockerCredentials],
     publicService: given.publicService,
     publicPort: given.publicPort,
   };

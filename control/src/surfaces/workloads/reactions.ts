@@ -3,6 +3,7 @@
 import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
 import { AFTER_ROOM, knownUntil } from "../../core/fleet/index.ts";
+import { returnPullKeysClause } from "../../core/identity/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { AFTER_METER, NOW, startMeterClauses, stopMeterClauses } from "../../core/ledger/index.ts";
 import type { KeptReactions } from "../../core/machines/index.ts";
@@ -11,6 +12,7 @@ import { eventClauses } from "./events.ts";
 export const workloadReactions: KeptReactions = (observation) => {
   const { kind, ...details } = eventOf(observation);
   const stops = observation.state !== "starting" && observation.state !== "running";
+  const through = stops || observation.state === "running";
   // A start that we ourselves recorded with the wish is not an event twice.
   const news = observation.state === "starting" ? sql`w.status <> 'starting'` : sql`true`;
   // From when anything of it may run: whoever could hold a machine in `starting` would compute for nothing.
@@ -26,6 +28,7 @@ export const workloadReactions: KeptReactions = (observation) => {
   return sql`
     ${eventClauses(kind, details, news)},
     ${meter},
+    ${through ? sql`${returnPullKeysClause(observation.machineId, observation.incarnation ?? 1)},` : sql``}
     ${appendClauses(
       {
         account: sql`(select account_id from subject)`,
