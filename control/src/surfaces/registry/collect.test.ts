@@ -3,11 +3,12 @@
 import { randomBytes } from "node:crypto";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { OCI_MANIFEST } from "#contract/registry/vocabulary.ts";
 import { callerOf, type Installation, startInstallation } from "#testing/installation.ts";
-import { collectStrays } from "../../blobs/collect.ts";
+import { collectBlobs, collectStrays } from "../../blobs/collect.ts";
 import { openFileStore } from "../../blobs/file-store.ts";
 import type { BlobStore } from "../../blobs/port.ts";
 import { collect } from "./collect.ts";
@@ -113,6 +114,29 @@ it("a blob whose file was lost is not said to be there, and the next push heals 
   expect([(await call("HEAD", path)).status, (await call("GET", path)).code]).toEqual([404, "BLOB_UNKNOWN"]);
   await pushBlob(call, name, layer);
   expect((await call("GET", path)).bytes.equals(layer)).toBe(true);
+});
+
+it("who points at a blob at the moment of its condemning is seen, however long that takes to commit", async () => {
+  const bytes = randomBytes(64);
+  const name = `${account}/pointed`;
+  const digest = await pushBlob(call, name, bytes);
+  await call("DELETE", `/v2/${name}/blobs/${digest}`);
+  const hex = digest.slice(7);
+  const go = Promise.withResolvers<void>();
+  const pointing = db().write(async (tx) => {
+    await sql`update blobs set touched_at = now() where digest = decode(${hex}, 'hex')`.execute(tx);
+    await sql`insert into registry_blobs (repository_id, digest, size_bytes)
+      select id, decode(${hex}, 'hex'), 64 from registry_repositories where name = ${name}`.execute(tx);
+    await go.promise;
+  });
+  await sleep(50);
+  // Its time is later than that of the other, so to it nothing is young.
+  const collecting = collectBlobs({ db: db(), store }, ["registry_blobs", "registry_manifests"], 0);
+  await sleep(150);
+  go.resolve();
+  await Promise.all([pointing, collecting]);
+  expect((await call("GET", `/v2/${name}/blobs/${digest}`)).bytes.equals(bytes)).toBe(true);
+  await sql`delete from registry_blobs where digest = decode(${hex}, 'hex')`.execute(db().run);
 });
 
 it("a push beside a collector that has no patience is either whole or told that it is not", async () => {

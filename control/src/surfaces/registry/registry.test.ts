@@ -35,6 +35,7 @@ let casemate: Installation;
 let me: Owner;
 let stranger: Owner;
 const NO_BODY = { "content-length": "0" };
+const OTHER = Buffer.from("another blob");
 const OF_MANIFEST = { "content-type": OCI_MANIFEST };
 
 async function owner(name: string): Promise<Owner> {
@@ -378,7 +379,7 @@ describe("a manifest", () => {
     ],
     [
       "with a wrong size",
-      (c: Buffer) => manifestOf(c, [], { layers: [{ ...descriptor(c), size: 1 }] }),
+      (c: Buffer) => manifestOf(c, [], { layers: [{ ...descriptor(OTHER), size: 1 }] }),
       400,
       "MANIFEST_INVALID",
     ],
@@ -397,7 +398,7 @@ describe("a manifest", () => {
   ])("%s is refused", async (_what, text, status, code) => {
     const name = `${me.id}/refused`;
     const config = Buffer.from("{}");
-    await pushBlob(me.call, name, config);
+    for (const blob of [config, OTHER]) await pushBlob(me.call, name, blob);
     const reply = await me.call("PUT", `/v2/${name}/manifests/v1`, text(config), OF_MANIFEST);
     expect([reply.status, reply.code]).toEqual([status, code]);
     expect((await me.call("GET", `/v2/${name}/manifests/v1`)).status).toBe(404);
