@@ -35,7 +35,13 @@ export const createWorkload = operation({
     envVars: Type.Optional(EnvVars),
     files: Type.Optional(Files),
     dockerCredentials: Type.Optional(DockerCredentials),
-    domain: Type.Optional(Type.String({ maxLength: 253 })),
+    domain: Type.Optional(
+      Type.String({
+        maxLength: 253,
+        description:
+          "A domain of your own, in lower case and ASCII form, beside the workload's own name. Shown to be yours by a TXT record at _casemate-challenge.<domain>, whose text is your account's: a refused create names it. Lead the domain here by an alias (CNAME) of metalInstanceDomain. The record is looked for again daily; missing, it is warned about, and later the domain leads nowhere.",
+      }),
+    ),
     publicContainerName: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     publicContainerPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
     serviceToExpose: Type.Optional(Type.String({ minLength: 1, maxLength: 128, deprecated: true })),

@@ -44,6 +44,7 @@ import { sessionReactions } from "./surfaces/sessions/reactions.ts";
 import { sessionRoutes } from "./surfaces/sessions/routes.ts";
 import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
+import { checkDomains } from "./surfaces/workloads/domain-checks.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
 import { movesTurn } from "./surfaces/workloads/moves.ts";
@@ -52,6 +53,8 @@ import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
 import { workloadRoutes } from "./surfaces/workloads/routes.ts";
 
+/** From a start until the domain that its owner brought is looked at. */
+const DOMAINS_MS = 2_000;
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
 const METER_MS = 1_000;
 const COLLECT_MS = 60_000;
@@ -168,7 +171,11 @@ export async function startControl({
     const { workloads } = config;
     let url = "";
     const registryHost = () => config.registry.host ?? new URL(url).host;
-    const kept = workloadRoutes({ db, fleet, converger, vault, log, workloads, registryHost });
+    const { looks } = names;
+    const kept = workloadRoutes({ db, fleet, converger, vault, log, looks, workloads, registryHost });
+    const domainTimes = { checkMs: config.names.domainCheckMs, graceMs: config.names.domainGraceMs };
+    const domainsTurn = () => checkDomains({ db, converger, looks, workloads }, domainTimes);
+    const stopDomains = every(DOMAINS_MS, domainsTurn, onError);
     const stopMeter = every(METER_MS, () => meterTurn({ db, converger }, workloads), onError);
     const stopMoves = every(MOVES_MS, () => movesTurn({ db, fleet, converger, observed }), onError);
     const stopSeen = every(
@@ -177,7 +184,7 @@ export async function startControl({
       onError,
     );
     undo.push(async () => {
-      await Promise.all([stopMeter(), stopSeen(), stopMoves()]);
+      await Promise.all([stopMeter(), stopSeen(), stopMoves(), stopDomains()]);
     });
     const { registry, replica } = config;
     const images = registryRoutes({ db, store, log, registry, replica });

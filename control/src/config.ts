@@ -111,6 +111,12 @@ export const ControlConfig = closed({
     contact: Type.String(),
     ttlSeconds: Type.Integer({ minimum: 1 }),
     negativeTtlSeconds: Type.Integer({ minimum: 1 }),
+    /** Name servers that are asked about customers' domains, `address` or `address:port`; none: the system's. */
+    resolvers: Type.Array(Type.String()),
+    /** Between two looks at the proof that a customer's domain is theirs. */
+    domainCheckMs: Type.Integer({ minimum: 100 }),
+    /** How long it may be missing until the domain leads nowhere. */
+    domainGraceMs: Type.Integer({ minimum: 0 }),
     /** A server of the operator's own that serves the zone, kept by signed updates. */
     update: closed({
       /** Null: none. */

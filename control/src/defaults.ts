@@ -35,6 +35,9 @@ export const DEFAULT_CONFIG: ControlConfig = {
     contact: "hostmaster@localhost.localdomain",
     ttlSeconds: 60,
     negativeTtlSeconds: 30,
+    resolvers: [],
+    domainCheckMs: 86_400_000,
+    domainGraceMs: 259_200_000,
     update: { server: null, port: 53, zone: null, keyName: null, tsigKeyFile: null },
   },
   webhooks: {

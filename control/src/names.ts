@@ -5,8 +5,10 @@ import type { Logger } from "pino";
 import type { ControlConfig } from "./config.ts";
 import {
   type Challenges,
+  type DomainLooks,
   keepZone,
   openChallenges,
+  openDomainLooks,
   openZoneRecords,
   openZoneUpdater,
   startNameServer,
@@ -21,6 +23,7 @@ const SWEEP_MS = 60_000;
 
 export interface Names {
   challenges: Challenges;
+  looks: DomainLooks;
   close(): Promise<void>;
 }
 
@@ -30,8 +33,8 @@ export async function startNames(
   log: Logger,
   onError: (error: unknown) => void,
 ): Promise<Names> {
-  const { host, port, update, ...about } = names;
-  const updater = updaterOf(update, zone, about.ttlSeconds);
+  const { host, port, update, resolvers, nameServers, contact, ttlSeconds, negativeTtlSeconds } = names;
+  const updater = updaterOf(update, zone, ttlSeconds);
   const challenges = openChallenges({ db: db.run, zone, updater });
   const say = (event: string, facts: Record<string, unknown>) => log.warn(facts, event);
   const records = openZoneRecords({ db: db.soft, zone });
@@ -40,13 +43,14 @@ export async function startNames(
       ? null
       : await startNameServer({
           ...{ host, port, lookup: records.lookup, serial: records.serial, log: say },
-          zones: [{ origin: zone, ...about }],
+          zones: [{ origin: zone, nameServers, contact, ttlSeconds, negativeTtlSeconds }],
         });
   const stops = [every(SWEEP_MS, () => challenges.sweep(), onError)];
   if (updater !== null)
     stops.push(every(KEEP_MS, () => keepZone({ db: db.run, zone, updater, log: say }), onError));
   return {
     challenges,
+    looks: openDomainLooks({ resolvers }),
     close: async () => {
       await Promise.all([server?.close(), ...stops.map((stop) => stop())]);
     },

@@ -133,8 +133,9 @@ export class KeptMachine {
     if (refused !== undefined)
       this.#fault = { incarnation: desired.incarnation ?? 1, code: "host.above-ceiling", detail: refused };
     if (stale) this.#attempt?.abort(new Error("the wish changed"));
-    if (JSON.stringify(desired.spec.kept?.domains) !== JSON.stringify(known.spec.kept?.domains))
-      this.#deps.onRoute();
+    const renamed = JSON.stringify(desired.spec.kept?.domains) !== JSON.stringify(known.spec.kept?.domains);
+    // What is to go holds its names no longer.
+    if (renamed || (desired.want === "down" && known.want !== "down")) this.#deps.onRoute();
     this.#run();
   }
 

@@ -172,13 +172,17 @@ export class KeptReconciler {
     };
   }
 
+  /**
+   * A name leads to one machine. One that is to go holds its names no longer: they may be another's before
+   * the last of it is gone. Of two that claim one, the younger has it; control is about to say the same.
+   */
   #routes(): KeptRoute[] {
-    return [...this.#machines.values()].flatMap((machine) =>
-      (machine.desired.spec.kept?.domains ?? []).map((domain) => ({
-        domain,
-        machineId: machine.id,
-        target: machine.endpoint,
-      })),
-    );
+    const routes = new Map<string, KeptRoute>();
+    for (const machine of this.#machines.values()) {
+      if (machine.desired.want === "down") continue;
+      for (const domain of machine.desired.spec.kept?.domains ?? [])
+        routes.set(domain, { domain, machineId: machine.id, target: machine.endpoint });
+    }
+    return [...routes.values()];
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Challenges, openChallenges } from "./challenges.ts";
+export { type DomainLooks, openDomainLooks } from "./domain-looks.ts";
 export { type Guard, guardedConnect, guardedLookup, Obstructed, openGuard } from "./guarded-dialer.ts";
 export { guardedFetch } from "./guarded-fetch.ts";
 export { startNameServer } from "./name-server.ts";

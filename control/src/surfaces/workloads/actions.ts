@@ -136,6 +136,11 @@ async function bringUp(
   kind: "starting" | "forcedRestart",
   condition: RawBuilder<unknown>,
 ): Promise<void> {
+  // Whether its domain is still its owner's is looked at with every start (domain-checks.ts).
+  if (workload.custom_domain !== null)
+    await sql`update workloads set custom_checked_at = null where id = ${workload.id}::uuid`.execute(
+      deps.db.soft,
+    );
   const { rows } = await sql<{ machine: MachineRow | null }>`
     with before as (
       select * from machines

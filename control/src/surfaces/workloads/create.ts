@@ -12,6 +12,8 @@ import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
+import { domainIssue, requireDomain } from "./domain.ts";
+import { isTaken } from "./domain-checks.ts";
 import { pinImages, resolutionEvents, resolutionPayload } from "./images.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
@@ -23,10 +25,6 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const { account, body } = call;
   const given = givenOf(body);
   if (call.query.dryRun === "1") return dryRun(deps, account.id, body, given);
-  if (body.domain !== undefined)
-    throw new Fault("workload.domain", {
-      detail: "Domains of your own are not offered here yet; leave it out.",
-    });
   const { known, tier } = await findOffer(deps.db, body.artifactsVersion, body);
   if (!known) throw new Fault("artifact.not-found");
   if (tier === null) {
@@ -40,13 +38,18 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   // Containers are given no gpu by any driver here.
   if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
 
+  const custom = body.domain ?? null;
+  // Before it is said whether somebody has it: that is not told to strangers.
+  if (custom !== null) await requireDomain(deps.looks, { ...domainOf(deps, account.id), domain: custom });
+
   const missing = deps.fleet.missing("container");
   if (missing !== null) throw new Fault("host.not-ready", { detail: missing });
 
   const id = randomUUID();
   const machineId = makeId("mach");
   const domain = `${id}.${deps.workloads.zone}`;
-  const spec = toMachineSpec({ workload: id, account: account.id, domain }, tier);
+  const domains = custom === null ? [domain] : [domain, custom];
+  const spec = toMachineSpec({ workload: id, account: account.id, domains }, tier);
   const rate = tier.cost_micros_per_min;
   const sealed = await sealGiven(deps.vault, id, given);
   const by = call.principal!.keyId;
@@ -64,11 +67,11 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     workload as (
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
         cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
-        cost_micros_per_min)
+        cost_micros_per_min, custom_domain)
       select ${id}::uuid, ${account.id}, machine.id, ${body.name}, ${body.artifactsVersion}, ${given.publicService},
         ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
         ${domain}, ${sealed.payload}::bytea, ${sealed.compose}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
-        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint
+        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint, ${custom}
       from machine returning id, created_at, updated_at
     ),
     event as (
@@ -92,6 +95,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const row: WorkloadRow = {
     ...{ id, account_id: account.id, machine_id: machineId, name: body.name, domain, created_at, updated_at },
     ...{ artifacts_version: body.artifactsVersion, status: "scheduled", cost_micros_per_min: rate },
+    ...{ custom_domain: custom, custom_routed: true },
     ...{ public_service: given.publicService, public_port: given.publicPort, compose_sealed: sealed.compose },
     ...{ cpus: tier.cpus, gpus: tier.gpus, memory_mb: tier.memory_mb, disk_gb: tier.disk_gb },
     env_names: Object.keys(given.envVars),
@@ -108,6 +112,7 @@ export function asFault(error: unknown): unknown {
   const refused = refusalOf(error);
   if (refused === "capacity") return new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
   if (refused === "balance") return new Fault("ledger.not-enough");
+  if (isTaken(error)) return new Fault("workload.domain-exists");
   return error;
 }
 
@@ -129,6 +134,10 @@ function givenOf(body: Body): Given {
   };
 }
 
+const domainOf = ({ workloads }: Pick<Deps, "workloads">, account: string) => ({
+  ...{ account, zone: workloads.zone },
+});
+
 /** All that would be refused, and the price, without creating anything. */
 async function dryRun(deps: Deps, account: string, body: Body, given: Given): Promise<Answer> {
   const issues: { path: string; message: string; line?: number }[] = [];
@@ -147,6 +156,10 @@ async function dryRun(deps: Deps, account: string, body: Body, given: Given): Pr
     return { known: false, tier: null };
   });
   if (tier === null) issues.push({ path: "cpus", message: "No tier has this size." });
+  const { domain } = body;
+  const wrong =
+    domain === undefined ? null : await domainIssue(deps.looks, { ...domainOf(deps, account), domain });
+  if (wrong !== null) issues.push({ path: "domain", message: wrong });
   if (!known) issues.push({ path: "artifactsVersion", message: new Fault("artifact.not-found").message });
   const rate = tier?.cost_micros_per_min;
   return {

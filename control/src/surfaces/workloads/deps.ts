@@ -2,6 +2,7 @@
 /** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
 import type { Logger } from "pino";
 import type { Fleet } from "../../core/fleet/index.ts";
+import type { DomainLooks } from "../../core/ingress/index.ts";
 import type { Converger } from "../../core/machines/index.ts";
 import type { Vault } from "../../core/vault/index.ts";
 import type { Database } from "../../database/open.ts";
@@ -23,6 +24,8 @@ export interface Deps {
   converger: Converger;
   vault: Vault;
   log: Logger;
+  /** What the world's DNS says of domains that customers bring. */
+  looks: DomainLooks;
   workloads: WorkloadsConfig;
   /** The name by which images say that they are in our own registry; known once the server listens. */
   registryHost(): string;

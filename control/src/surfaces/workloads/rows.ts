@@ -18,7 +18,11 @@ export interface WorkloadRow {
   gpus: number;
   memory_mb: number;
   disk_gb: number;
+  /** Below the zone of workloads, always. */
   domain: string;
+  /** Its owner's own, if there is one. */
+  custom_domain: string | null;
+  custom_routed: boolean;
   compose_sealed: Buffer;
   env_names: string[];
   file_names: string[];
@@ -36,7 +40,7 @@ export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 
 const COLUMNS = sql`
   w.id, w.account_id, w.machine_id, w.name, w.artifacts_version, w.public_service, w.public_port,
-  w.cpus, w.gpus, w.memory_mb, w.disk_gb, w.domain, w.compose_sealed, w.env_names, w.file_names,
+  w.cpus, w.gpus, w.memory_mb, w.disk_gb, w.domain, w.custom_domain, w.custom_routed, w.compose_sealed, w.env_names, w.file_names,
   w.registry_servers, w.cost_micros_per_min, w.status, w.created_at, w.updated_at, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id`;
 

@@ -12,7 +12,7 @@ export interface Size {
 const PIDS_PER_CPU = 4096;
 
 export function toMachineSpec(
-  about: { workload: string; account: string; domain: string },
+  about: { workload: string; account: string; domains: string[] },
   size: Size,
 ): MachineSpec {
   return {
@@ -26,7 +26,7 @@ export function toMachineSpec(
     kept: {
       diskMiB: size.disk_gb * 1024,
       labels: { "casemate.account": about.account, "casemate.workload": about.workload },
-      domains: [about.domain],
+      domains: about.domains,
     },
   };
 }
