@@ -307,5 +307,16 @@ describeWith([bind], "where the zone is another server's", () => {
     await Promise.all(Array.from({ length: 6 }, () => keep()));
     for (const each of made) expect(await addressOf(resolver, each.domain)).toEqual([ADDRESS]);
     expect(new Set(names).size).toBe(names.length);
+    // One that another is just claiming is neither waited for nor written.
+    const contested = made[0]!.domain;
+    await run(sql`update zone_records set settled = false where name = ${contested}`);
+    names.length = 0;
+    await db.write(async (tx) => {
+      await sql`update zone_records set claimed_until = now() + interval '5 minutes' where name = ${contested}`.execute(
+        tx,
+      );
+      await keep();
+    });
+    expect(names).not.toContain(contested);
   });
 });
