@@ -44,6 +44,7 @@ import { sessionReactions } from "./surfaces/sessions/reactions.ts";
 import { sessionRoutes } from "./surfaces/sessions/routes.ts";
 import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
+import { openJudge } from "./surfaces/workloads/compose/judge.ts";
 import { checkDomains } from "./surfaces/workloads/domain-checks.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
@@ -102,6 +103,8 @@ export async function startControl({
     if (keyHash !== null) await installOperatorKey(db.run, Buffer.from(keyHash, "hex"), keyPrefix);
     const ring = await openKeyRing(`${config.folder}/kek`);
     const vault = openVault(db.run, ring);
+    const judge = openJudge();
+    undo.push(() => judge.close());
     const store = await openFileStore(config.blobs.folder);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
@@ -134,7 +137,7 @@ export async function startControl({
             await observed(hostId, observation);
             // Not waited for: the report is committed, and a host that gets nothing asks again.
             if (observation.wantsPayload)
-              sendPayload({ db, fleet, vault }, hostId, observation).catch(onError);
+              sendPayload({ db, fleet, vault, judge }, hostId, observation).catch(onError);
           }),
         );
       },
@@ -172,7 +175,7 @@ export async function startControl({
     let url = "";
     const registryHost = () => config.registry.host ?? new URL(url).host;
     const { looks } = names;
-    const kept = workloadRoutes({ db, fleet, converger, vault, log, looks, workloads, registryHost });
+    const kept = workloadRoutes({ db, fleet, converger, vault, judge, log, looks, workloads, registryHost });
     const domainTimes = { checkMs: config.names.domainCheckMs, graceMs: config.names.domainGraceMs };
     const domainsTurn = () => checkDomains({ db, converger, looks, workloads }, domainTimes);
     const stopDomains = every(DOMAINS_MS, domainsTurn, onError);

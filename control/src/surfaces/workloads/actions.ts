@@ -26,7 +26,7 @@ import { type Given, openGiven, requireFits, requirePlan, sealGiven } from "./pa
 import { requireWorkload, type WorkloadRow } from "./rows.ts";
 import { viewWorkload } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "converger" | "vault" | "registryHost">;
+type Needs = Pick<Deps, "db" | "converger" | "vault" | "judge" | "registryHost">;
 /** Each try that fails is an update of somebody else's that was taken. */
 const REPLACES_MAX = 8;
 const DONE: Answer = { status: 200, body: {} };
@@ -103,11 +103,11 @@ async function tryReplace(
     envVars: change.envVars ?? before.envVars,
     files: change.files ?? before.files,
   };
-  const { plan } = requirePlan(given);
+  const { plan } = await requirePlan(deps.judge, workload.account_id, given);
   const known = tags === "known" ? before.pins : {};
   const { pins, resolved } = await pinImages(deps, workload.account_id, plan, known);
   given.pins = pins;
-  requireFits(given);
+  requireFits(given, plan);
   const sealed = await sealGiven(vault, workload.id, given);
   const by = call.principal!.keyId;
   const entry = { ...about(workload, "imageResolved"), payload: resolutionPayload(resolved, by) };

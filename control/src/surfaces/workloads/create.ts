@@ -31,10 +31,10 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     const { cpus, memory, disk, gpus } = body;
     throw new Fault("workload.tier", { cpus, memory, disk, gpus });
   }
-  const { plan, warnings } = requirePlan(given);
+  const { plan, warnings } = await requirePlan(deps.judge, account.id, given);
   const { pins, resolved } = await pinImages(deps, account.id, plan);
   given.pins = pins;
-  requireFits(given);
+  requireFits(given, plan);
   // Containers are given no gpu by any driver here.
   if (tier.gpus > 0) throw new Fault("fleet.no-capacity");
 
@@ -143,7 +143,7 @@ async function dryRun(deps: Deps, account: string, body: Body, given: Given): Pr
   const issues: { path: string; message: string; line?: number }[] = [];
   let warnings: typeof issues = [];
   try {
-    const verdict = checkGiven(given);
+    const verdict = await checkGiven(deps.judge, account, given);
     warnings = verdict.warnings;
     if (!verdict.ok) issues.push(...verdict.violations);
     else await pinImages(deps, account, verdict.plan);

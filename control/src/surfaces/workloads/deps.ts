@@ -6,6 +6,7 @@ import type { DomainLooks } from "../../core/ingress/index.ts";
 import type { Converger } from "../../core/machines/index.ts";
 import type { Vault } from "../../core/vault/index.ts";
 import type { Database } from "../../database/open.ts";
+import type { ComposeJudge } from "./compose/judge.ts";
 
 export interface WorkloadsConfig {
   /** Domain below which every workload has a name; `localhost` names need no DNS. */
@@ -23,6 +24,7 @@ export interface Deps {
   fleet: Fleet;
   converger: Converger;
   vault: Vault;
+  judge: ComposeJudge;
   log: Logger;
   /** What the world's DNS says of domains that customers bring. */
   looks: DomainLooks;

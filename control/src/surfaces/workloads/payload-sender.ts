@@ -9,7 +9,7 @@ import type { Observation } from "#contract/link/machine.ts";
 import { lendPullKey } from "../../core/identity/index.ts";
 import type { Deps } from "./deps.ts";
 import { registriesOf } from "./images.ts";
-import { openGiven, toPayload } from "./payload.ts";
+import { openGiven, requirePlan, toPayload } from "./payload.ts";
 
 const CHUNK = 256 * 1024;
 
@@ -20,7 +20,7 @@ interface Wanted {
 }
 
 export async function sendPayload(
-  { db, fleet, vault }: Pick<Deps, "db" | "fleet" | "vault">,
+  { db, fleet, vault, judge }: Pick<Deps, "db" | "fleet" | "vault" | "judge">,
   hostId: string,
   { machineId, incarnation = 1 }: Observation,
 ): Promise<void> {
@@ -32,7 +32,8 @@ export async function sendPayload(
   const wanted = rows[0];
   if (wanted === undefined) return;
   const given = await openGiven(vault, wanted.id, wanted.payload_sealed);
-  const payload = toPayload(given);
+  const { plan } = await requirePlan(judge, wanted.account_id, given);
+  const payload = toPayload(given, plan);
   const own = registriesOf(given.pins ?? {});
   if (own.length > 0) {
     const account = wanted.account_id;

@@ -8,9 +8,10 @@
 import { Fault } from "#contract/errors.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import type { Vault } from "../../core/vault/index.ts";
-import { type ComposeVerdict, checkCompose } from "./compose/check.ts";
+import type { ComposePlan, ComposeVerdict } from "./compose/check.ts";
 import { checkEnvironment } from "./compose/environment.ts";
 import { checkFileName, decodeBase64 } from "./compose/files.ts";
+import type { ComposeJudge } from "./compose/judge.ts";
 import { composeText } from "./compose/text.ts";
 import { type Pins, withPins } from "./images.ts";
 
@@ -47,7 +48,11 @@ export async function openGiven(vault: Vault, workload: string, sealed: Buffer):
 }
 
 /** Everything that is wrong with variables and files, then what the policy says of the compose file. */
-export function checkGiven(given: Given): ComposeVerdict {
+export async function checkGiven(
+  judge: ComposeJudge,
+  account: string,
+  given: Given,
+): Promise<ComposeVerdict> {
   const variables = checkEnvironment(given.envVars);
   if (variables.length > 0) {
     const detail = variables[0]!.message;
@@ -59,7 +64,7 @@ export function checkGiven(given: Given): ComposeVerdict {
   });
   if (issues.length > 0)
     throw new Fault("workload.file", { detail: `${issues[0]!.path} ${issues[0]!.message}` }, { issues });
-  return checkCompose({
+  return judge.judge(account, {
     text: given.dockerCompose,
     files: Object.keys(given.files),
     env: given.envVars,
@@ -68,8 +73,12 @@ export function checkGiven(given: Given): ComposeVerdict {
   });
 }
 
-export function requirePlan(given: Given): Extract<ComposeVerdict, { ok: true }> {
-  const verdict = checkGiven(given);
+export async function requirePlan(
+  judge: ComposeJudge,
+  account: string,
+  given: Given,
+): Promise<Extract<ComposeVerdict, { ok: true }>> {
+  const verdict = await checkGiven(judge, account, given);
   if (verdict.ok) return verdict;
   const first = verdict.violations[0]!;
   const detail = `${first.path} (line ${first.line}): ${first.message}`;
@@ -82,8 +91,8 @@ const PAYLOAD_MAX = 24 * 1024 * 1024;
 const DOCUMENT_MAX = 4 * 1024 * 1024;
 
 /** Refuses now what no host would ever take. */
-export function requireFits(given: Given): void {
-  const payload = toPayload(given);
+export function requireFits(given: Given, plan: ComposePlan): void {
+  const payload = toPayload(given, plan);
   const large = payload.compose.length > DOCUMENT_MAX || JSON.stringify(payload).length > PAYLOAD_MAX;
   if (large)
     throw new Fault("workload.compose", {
@@ -92,8 +101,7 @@ export function requireFits(given: Given): void {
 }
 
 /** For the host: the checked document, never the client's text. */
-export function toPayload(given: Given): Payload {
-  const { plan } = requirePlan(given);
+export function toPayload(given: Given, plan: ComposePlan): Payload {
   return {
     kind: "compose",
     compose: composeText(withPins(plan.document, given.pins ?? {})),
