@@ -68,7 +68,7 @@ async function openStage(): Promise<Stage> {
     const config = resolveConfig(
       {
         ...structuredClone(DEFAULT_CONFIG),
-        http: { host: "127.0.0.1", port: 0, trustedProxies: [] },
+        http: { ...DEFAULT_CONFIG.http, port: 0 },
         database: { socket: server.host, user: server.user, name: "bench", urlFile: null, poolMax: 16 },
         link: { socket: join(folder, "run", "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
         folder,

@@ -6,10 +6,17 @@ interface Options {
   state: string;
   port?: string;
   config?: string;
+  insecure?: boolean;
   json?: boolean;
 }
 
-export async function upCommand({ state, port, config, json = false }: Options): Promise<number> {
+export async function upCommand({
+  state,
+  port,
+  config,
+  insecure = false,
+  json = false,
+}: Options): Promise<number> {
   const number = port === undefined ? null : Number(port);
   if (number !== null && !(Number.isInteger(number) && number > 0 && number < 65536)) {
     process.stderr.write(`casemate up: --port ${port} is not a port\n`);
@@ -26,7 +33,7 @@ export async function upCommand({ state, port, config, json = false }: Options):
     }
   });
   const started = await up(
-    { state, port: number, configFile: config ?? null, json, signal: asked.signal },
+    { state, port: number, configFile: config ?? null, insecure, json, signal: asked.signal },
     (line) => process.stdout.write(`${line}\n`),
     (line) => process.stderr.write(`casemate: ${line}\n`),
   );

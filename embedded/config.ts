@@ -4,7 +4,7 @@
  * Each process checks its own part against its own schema and refuses unknown keys.
  */
 import { chmodSync, chownSync, copyFileSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
 import type { AdminKey } from "./admin-key.ts";
 import { CONTROL_ROLE } from "./database.ts";
@@ -41,15 +41,25 @@ export function readUserConfig(path: string | null): UserConfig {
 export interface Address {
   host: string;
   port: number;
+  tls: boolean;
 }
 
 export function addressOf(flag: number | null, user: UserConfig, environment: NodeJS.ProcessEnv): Address {
-  const http = (user.control.http ?? {}) as { host?: string; port?: number };
+  const http = (user.control.http ?? {}) as { host?: string; port?: number; tls?: unknown };
   const set = (name: string) => (environment[name] === "" ? undefined : environment[name]);
   return {
     host: set("CASEMATE_HTTP_HOST") ?? http.host ?? "127.0.0.1",
     port: flag ?? Number(set("CASEMATE_HTTP_PORT") ?? http.port ?? 8787),
+    tls: http.tls !== undefined && http.tls !== null,
   };
+}
+
+const NEAR = /^(127\.0\.0\.1|localhost|0\.0\.0\.0|::)$/;
+
+/** The API's own name, below the zone of workloads, whose entry serves it over TLS. */
+export function apiDomain(user: UserConfig, environment: NodeJS.ProcessEnv): string {
+  const { zone } = (user.control.workloads ?? {}) as { zone?: string };
+  return `api.${environment.CASEMATE_WORKLOADS_ZONE || zone || "workloads.localhost"}`;
 }
 
 /** True when the user's configuration names a PostgreSQL of their own. */
@@ -97,6 +107,8 @@ export interface Wiring {
   databaseSocket: string | null;
   user: UserConfig;
   ingressPorts: IngressPorts;
+  /** Plain HTTP also where others could listen in. */
+  insecure: boolean;
 }
 
 export interface IngressPorts {
@@ -110,11 +122,15 @@ export async function ingressPortsHere(): Promise<IngressPorts> {
   return { httpPort: httpPort!, httpsPort: httpsPort! };
 }
 
+/** Found now and taken a moment later: a port that somebody takes in between is told by the ingress. */
 function freeOrAny(port: number): Promise<number> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", () => resolve(0));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(port)));
+    server.once("error", (error) => (port === 0 ? reject(error) : resolve(freeOrAny(0))));
+    server.listen(port, "127.0.0.1", () => {
+      const { port: found } = server.address() as AddressInfo;
+      server.close(() => resolve(found));
+    });
   });
 }
 
@@ -155,7 +171,7 @@ export interface HostWiring {
   /** How it meets control: `linkPath` or `nats`. */
   meeting: Tree;
   user: UserConfig;
-  ingress: IngressPorts & { host: string };
+  ingress: IngressPorts & { host: string; api?: { domain: string; port: number } };
   /** Registries at addresses inside that clients may name. */
   registriesInside: string[];
 }
@@ -201,9 +217,19 @@ function registryOf({ control }: UserConfig, { host, port }: Address): string {
 const isEverywhere = (host: string) => host === "0.0.0.0" || host === "::" || host === "localhost";
 
 /** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
-export function writeConfigs({ layout, admin, address, databaseSocket, user, ingressPorts }: Wiring): {
+export function writeConfigs({
+  layout,
+  admin,
+  address,
+  databaseSocket,
+  user,
+  ingressPorts,
+  insecure,
+}: Wiring): {
   control: string;
   host: string;
+  /** The API under its own name over TLS; null when nobody serves that, or at a port that is not known yet. */
+  secureUrl: string | null;
 } {
   const socket = layout.path("run", "link.sock");
   const control = overlay(
@@ -217,18 +243,38 @@ export function writeConfigs({ layout, admin, address, databaseSocket, user, ing
       instance: admin.instance,
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
     },
-    overlay(handOver(user.control, layout), { http: { host: address.host, port: address.port } }),
+    overlay(
+      {
+        // The ingress on this machine, which says whom it speaks for.
+        http: { trustedProxies: layout.root ? ["127.0.0.1"] : [] },
+      },
+      overlay(handOver(user.control, layout), {
+        http: { host: address.host, port: address.port, ...(insecure && { insecure }) },
+      }),
+    ),
   );
   const host = hostConfig({
     layout,
     meeting: { linkPath: socket },
     user,
-    ingress: { host: "127.0.0.1", ...ingressPorts },
+    ingress: {
+      ...{ host: "127.0.0.1", ...ingressPorts },
+      // Where control has TLS of its own, or is not at our loopback, this entry has nothing to add.
+      ...(address.tls || !NEAR.test(address.host)
+        ? {}
+        : { api: { domain: apiDomain(user, process.env), port: address.port } }),
+    },
     registriesInside: [registryOf(user, address)],
   });
+  const entry = (host.kept as { ingress?: { httpsPort?: number; api?: { domain: string } } } | null)?.ingress;
+  const { api, httpsPort = 0 } = entry ?? {};
+  const secureUrl =
+    api === undefined || httpsPort === 0
+      ? null
+      : `https://${api.domain}${httpsPort === 443 ? "" : `:${httpsPort}`}`;
   const paths = { control: layout.path("config", "control.json"), host: layout.path("keys", "host.json") };
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });
   writeFileSync(paths.host, `${JSON.stringify(host, null, 2)}\n`, { mode: 0o600 });
   if (layout.owners !== null) chownSync(paths.control, layout.owners.control.uid, layout.owners.control.gid);
-  return paths;
+  return { ...paths, secureUrl };
 }

@@ -11,6 +11,7 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findProgram, spawnPart } from "#confine/spawn.ts";
 import { openAdminKey } from "./admin-key.ts";
+import { askOwn } from "./ask-own.ts";
 import {
   type Address,
   addressOf,
@@ -43,6 +44,8 @@ export interface UpOptions {
   state: string;
   port: number | null;
   configFile: string | null;
+  /** Plain HTTP also on an address that others reach. */
+  insecure: boolean;
   json: boolean;
   /** Aborted when the start is no longer wanted. */
   signal: AbortSignal;
@@ -81,7 +84,10 @@ export async function up(
     const address = addressOf(options.port, user, process.env);
     const databaseSocket = database?.host ?? null;
     const ingressPorts = await ingressPortsHere();
-    const configs = writeConfigs({ layout, admin, address, databaseSocket, user, ingressPorts });
+    const configs = writeConfigs({
+      ...{ layout, admin, address, databaseSocket, user, ingressPorts },
+      insecure: options.insecure,
+    });
     let fault: string | null = null;
     const failed = () => fault;
     let control: ReturnType<typeof startControl> | null = null;
@@ -107,7 +113,11 @@ export async function up(
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
-    for (const line of await welcome({ url, layout, admin, json: options.json })) print(line);
+    for (const line of await welcome({
+      ...{ url, layout, admin, json: options.json },
+      secureUrl: configs.secureUrl,
+    }))
+      print(line);
     const rotateIssuer = () => {
       const pid = host.pid();
       if (pid !== undefined) process.kill(pid, "SIGUSR2");
@@ -219,11 +229,12 @@ async function ready(
 ): Promise<string> {
   const everywhere: Record<string, string> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
   const host = everywhere[address.host] ?? address.host;
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
+  const scheme = address.tls ? "https" : "http";
+  const url = `${scheme}://${host.includes(":") ? `[${host}]` : host}:${address.port}`;
   const deadline = Date.now() + READY_MS;
   for (;;) {
-    const answered = await fetch(`${url}/readyz`).catch(() => null);
-    if (answered?.ok && answered.headers.get("x-casemate-instance") === instance) return url;
+    const answer = await askOwn(`${url}/readyz`);
+    if (answer?.status === 200 && answer.headers["x-casemate-instance"] === instance) return url;
     signal.throwIfAborted();
     const fault = failed();
     if (fault !== null) throw new Error(fault);

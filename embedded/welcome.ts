@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a person sees when it is up: what runs here and what cannot, the key once, an example that works. */
 import type { AdminKey } from "./admin-key.ts";
+import { askOwn } from "./ask-own.ts";
 import type { Layout } from "./layout.ts";
 
 interface Welcome {
   url: string;
+  /** The same API over TLS, when the ingress serves it. */
+  secureUrl: string | null;
   layout: Layout;
   admin: AdminKey;
   json: boolean;
@@ -17,13 +20,17 @@ interface Isolation {
   missing: string | null;
 }
 
-export async function welcome({ url, layout, admin, json }: Welcome): Promise<string[]> {
-  const response = await fetch(`${url}/v1/health`);
-  const health = (await response.json()) as { status: string; isolation?: Isolation[] };
+export async function welcome({ url, secureUrl, layout, admin, json }: Welcome): Promise<string[]> {
+  const answer = await askOwn(`${url}/v1/health`);
+  const health = JSON.parse(answer?.text ?? '{"status":"unknown"}') as {
+    status: string;
+    isolation?: Isolation[];
+  };
   if (json) {
     return [
       JSON.stringify({
         url,
+        secure_url: secureUrl,
         status: health.status,
         admin_key_file: layout.path("admin.key"),
         isolation: health.isolation ?? [],
@@ -38,6 +45,7 @@ export async function welcome({ url, layout, admin, json }: Welcome): Promise<st
     `casemate ready ${url}`,
     ...(health.isolation ?? []).map(driver),
     `  API pages     ${url}/v1/openapi.html  ${url}/openapi.html`,
+    ...(secureUrl === null ? [] : [`  over TLS      ${secureUrl}   (its authority: ${url}/ca.pem)`]),
     admin.fresh
       ? `  admin key     ${admin.key}   (shown this once; kept in ${layout.path("admin.key")})`
       : `  admin key     in ${layout.path("admin.key")}`,

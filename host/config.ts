@@ -67,6 +67,8 @@ const HostConfig = closed({
         httpsPort: Port,
         /** A directory (RFC 8555) that signs for the names of workloads; absent or null: our own authority does. */
         acme: Type.Optional(Type.Union([Acme, Type.Null()])),
+        /** Control's API under a name of its own, at a port of this machine. */
+        api: Type.Optional(Type.Union([closed({ domain: Type.String(), port: Port }), Type.Null()])),
       }),
       /** Halts them when the host stops; they come up again with the next start. */
       haltOnStop: Type.Boolean(),

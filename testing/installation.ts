@@ -81,7 +81,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const adminKey = makeKey("cm_admin_");
   const base = {
     ...structuredClone(DEFAULT_CONFIG),
-    http: { host: "127.0.0.1", port: 0, trustedProxies: [] },
+    http: { ...DEFAULT_CONFIG.http, port: 0 },
     database: {
       socket: database.host,
       user: database.user,

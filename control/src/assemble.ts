@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires control: the only place that constructs. The same for one laptop and for a cluster. */
 import { readFileSync } from "node:fs";
+import type { Server as TlsServer } from "node:https";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { DOCUMENTS } from "#contract/documents.ts";
@@ -29,9 +30,11 @@ import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { startWebhooks } from "./core/webhooks/index.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { startHousekeeping } from "./housekeeping.ts";
+import { openLife } from "./http/life.ts";
 import { openMetrics } from "./http/metrics.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
+import { followTls, readTls, requireGuarded } from "./http/tls.ts";
 import { startNames } from "./names.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -91,6 +94,7 @@ export async function startControl({
   checkAnswers,
 }: AssembleOptions): Promise<RunningControl> {
   const onError = (error: unknown) => log.error({ err: error }, "background work failed");
+  requireGuarded(config.http);
   const undo: (() => Promise<void>)[] = [];
   try {
     const db = await openDatabase({
@@ -201,7 +205,10 @@ export async function startControl({
     });
     const routes = [...sessions, ...kept, ...platform, ...images];
     let room = true;
+    const life = openLife();
+    const { tls } = config.http;
     const app = await createServer({
+      ...{ tls: tls === null ? null : readTls(tls), stopping: life.stopping },
       hasRoom: () => room,
       ...{ db, routes, log, metrics, checkAnswers },
       dress: {
@@ -222,11 +229,15 @@ export async function startControl({
           })),
           metrics,
           instance: config.instance,
-          ready: async () => fleet.held().length > 0 && (await db.ping()),
+          ready: async () => !life.stopping() && fleet.held().length > 0 && (await db.ping()),
         }),
     });
     url = await app.listen({ host: config.http.host, port: config.http.port });
-    undo.push(() => app.close());
+    undo.push(() => life.end(app, config.http.drainMs));
+    if (tls !== null) {
+      const stopFollowing = followTls(app.server as unknown as TlsServer, tls, onError);
+      undo.push(async () => stopFollowing());
+    }
     const setRoom = (now: boolean) => {
       if (room !== now) log.warn({ room: now }, now ? "room again" : "no room: no new work is taken");
       room = now;

@@ -31,6 +31,12 @@ export const ControlConfig = closed({
     port: Type.Integer({ minimum: 0, maximum: 65535 }),
     /** Addresses whose X-Forwarded-For is believed; empty: the socket's address counts. */
     trustedProxies: Type.Array(Type.String()),
+    /** PEM files; replaced ones are taken over while it runs. Null: plain HTTP. */
+    tls: nullable(closed({ certFile: Type.String(), keyFile: Type.String() })),
+    /** Plain HTTP also where others could listen in. */
+    insecure: Type.Boolean(),
+    /** Between the first word of a stop (`/readyz` says 503) and the last request taken. */
+    drainMs: Type.Integer({ minimum: 0, maximum: 600_000 }),
   }),
   database: closed({
     /** Folder of a unix socket, or null when `urlFile` is used. */

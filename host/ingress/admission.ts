@@ -59,6 +59,8 @@ export function admit(table: RouteTable, request: IncomingMessage): Admission {
   if (path.owner === "attester") return { to: "attester", route, url: path.url };
   if (path.owner === "verifier")
     return path.token === null ? nobody("not-found") : { to: "verifier", route, token: path.token };
+  // What it carried in clear is known to who listens; that it is refused tells the sender at once.
+  if (route.secureOnly && serverName === undefined) return nobody("insecure");
   if (route.target === null) return nobody("stopped");
   return {
     to: "machine",

@@ -9,6 +9,7 @@ const RETRY_AFTER_S = 5;
 
 const REFUSALS = {
   malformed: [400, "The request is malformed."],
+  insecure: [403, "This name is served over HTTPS only."],
   "unknown-host": [404, "Nothing is served under this name."],
   "not-found": [404, "There is nothing here."],
   "method-refused": [405, "This method is not served."],

@@ -14,6 +14,8 @@ export interface IngressRoute {
   machineId: string;
   /** Null: the machine is stopped or starting, and its name answers 503. */
   target: Target | null;
+  /** Nothing is served in clear: what is asked under this name holds keys. */
+  secureOnly?: true;
 }
 
 const DOMAIN_LENGTH_MAX = 253;

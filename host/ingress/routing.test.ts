@@ -143,3 +143,16 @@ test("a route that was taken away is gone for a connection that stands", async (
   gate.setRoutes([]);
   expect((await outgoing()).status).toBe(404);
 });
+
+test("a name that holds keys is passed on over HTTPS only, and asked in clear it is refused unasked", async () => {
+  let asked = 0;
+  const api = await machine((_asked, response) => {
+    asked++;
+    response.end("api");
+  });
+  const gate = await ingress();
+  gate.setRoutes([route(api, { secureOnly: true })]);
+  expect((await ask(gate, "https")).body).toBe("api");
+  expect((await ask(gate, "http")).status).toBe(403);
+  expect(asked).toBe(1);
+});

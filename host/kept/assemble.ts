@@ -29,6 +29,8 @@ export interface KeptHostOptions {
       caFile?: string | null;
       challenge: "http-01" | "dns-01";
     } | null;
+    /** Control's API, when it is on this machine: TLS for it is ended here, as for workloads. */
+    api?: { domain: string; port: number } | null;
   };
   /** The ingress process's own, when this one is root. */
   ingressUid: number;
@@ -57,7 +59,15 @@ export async function startKept(
   log: HostLog,
 ): Promise<Kept> {
   const { drivers, ceiling, ingressUid, haltOnStop } = options;
-  const { acme, ...where } = options.ingress;
+  const { acme, api, ...where } = options.ingress;
+  const own: IngressRoute[] = api
+    ? [
+        {
+          ...{ domain: api.domain, machineId: "control", secureOnly: true },
+          target: { host: "127.0.0.1", port: api.port },
+        },
+      ]
+    : [];
   const ingress = await startIngressProcess({
     ...where,
     ...(acme && {
@@ -75,11 +85,14 @@ export async function startKept(
     store: new KeptStore(join(stateFolder, "kept")),
     drivers,
     report: (observation) => reports.add(observation),
-    onRoutes: (routes) => ingress.setRoutes(routes),
+    // A machine that claimed the API's name would be handed everybody's keys.
+    onRoutes: (routes) =>
+      ingress.setRoutes([...own, ...routes.filter(({ domain }) => domain !== own[0]?.domain)]),
     onNamed: (machineIds, complete) => orphans.named(machineIds, complete),
     refusal: (desired, others) => refusal(ceiling, desired, others),
     log,
   });
+  await ingress.setRoutes(own);
   const orphans = new Orphans({
     ...{ drivers, log, graceMs: options.orphanGraceMs ?? ORPHAN_GRACE_MS },
     clock: () => performance.now(),

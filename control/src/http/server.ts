@@ -24,6 +24,7 @@ import { deepPaths } from "./deep-paths.ts";
 import { once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Caller, recognise } from "./recognise.ts";
+import type { TlsMaterial } from "./tls.ts";
 
 export type Dress = (fault: Fault, requestId: string) => unknown;
 
@@ -35,6 +36,10 @@ export interface HttpOptions {
   /** False while the database's disk is (almost) full. */
   hasRoom(): boolean;
   trustedProxies: string[];
+  /** Null: plain HTTP. */
+  tls: TlsMaterial | null;
+  /** True while we stop: connections are not kept for a next request. */
+  stopping(): boolean;
   /** Answers are checked against their schema: in tests always, in production never. */
   checkAnswers: boolean;
   log: Logger;
@@ -67,8 +72,10 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
     http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: CONNECTIONS_CHECKED_MS },
     routerOptions: { maxParamLength: 4200, ignoreTrailingSlash: false },
     exposeHeadRoutes: false,
-    forceCloseConnections: true,
-    return503OnClosing: true,
+    // Whoever is still being answered when we stop is answered; life.ts ends the rest.
+    forceCloseConnections: "idle",
+    return503OnClosing: false,
+    ...(options.tls === null ? {} : { https: { ...options.tls, minVersion: "TLSv1.2" as const } }),
     frameworkErrors: (error, request, reply) => answerError(options, error, request, reply),
     clientErrorHandler: refuseConnection,
   });
@@ -76,6 +83,7 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
+    if (options.stopping()) reply.header("connection", "close");
   });
   app.addHook("onResponse", async (request, reply) => {
     const operation = (request as Recognised).operation?.id;
