@@ -13,7 +13,8 @@ let session: string;
 let ended: string;
 
 beforeAll(async () => {
-  casemate = await startInstallation();
+  // The walk asks more often than a free account may.
+  casemate = await startInstallation({ config: { sessions: { tiers: { free: { rpm: null } } } } as never });
   owner = await casemate.account();
   stranger = await casemate.account();
   session = (await owner("POST", "/v1/sessions", {})).body.session_id;
@@ -122,13 +123,16 @@ describe.each(
   PLATFORM.filter(({ access }) => access === "admin").map((operation) => [operation.id, operation] as const),
 )("%s", (_id, operation) => {
   it("is for the operator only", async () => {
-    const call = (key: string | null) => callerOf(casemate.url, key)(operation.method, operation.path);
+    const path = operation.path.replace(":id", `host_${"0".repeat(32)}`);
+    const call = (key: string | null) =>
+      callerOf(casemate.url, key)(operation.method, path, operation.example?.body);
     expect((await call(null)).status).toBe(401);
     expect((await call(`cm_admin_${"A".repeat(32)}`)).status).toBe(401);
     const account = await call(owner.key);
     expect(account.status).toBe(403);
     isError(account.body, 403);
-    expect((await call(casemate.adminKey)).status).toBe(200);
+    // It is let in: what it asks about may not be there.
+    expect([200, 201, 404, 409]).toContain((await call(casemate.adminKey)).status);
   });
 });
 
