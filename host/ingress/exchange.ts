@@ -14,24 +14,20 @@
  *  D. Whoever keeps us waiting is found out each time nothing has moved for a while: a client that owes
  *     us bytes or does not take ours has that while, a machine at work has much longer.
  */
-import {
-  type ClientRequest,
-  type IncomingMessage,
-  request as openRequest,
-  type ServerResponse,
-} from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ForMachine } from "./admission.ts";
+import type { AnswerHead } from "./answer.ts";
+import type { Asker, MachineConnection } from "./connection.ts";
 import { cut } from "./connections.ts";
 import { requestFields, responseFields, trailerFields } from "./fields.ts";
 import type { Limits } from "./limits.ts";
-import { freshConnection, type Pools } from "./pools.ts";
+import type { Pools } from "./pools.ts";
 import { letContinue, type Refusal, refuse } from "./refusal.ts";
+import { type BodyWriter, bodyWriter, headOf } from "./request.ts";
 import type { Target } from "./routes.ts";
 
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
-/** Cookies and policies make answers' heads larger than requests'. */
-export const ANSWER_HEADERS_BYTES_MAX = 64 * 1024;
 
 export interface ExchangeDeps {
   limits: Limits;
@@ -50,13 +46,18 @@ export function carry(
   new Exchange(deps, request, response, ask).begin();
 }
 
-class Exchange {
+class Exchange implements Asker {
   readonly #deps: ExchangeDeps;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #ask: ForMachine;
-  readonly #fields: string[];
-  #outgoing: ClientRequest | null = null;
+  #target: Target;
+  #connection: MachineConnection | null = null;
+  #body: BodyWriter | null = null;
+  /** Of the answer, with the first bytes of its body: they leave together when they came together. */
+  #head: AnswerHead | null = null;
+  #first: Buffer | null = null;
+  #mayHaveTrailers = false;
   #answered = false;
   #repeated = false;
   #moved = false;
@@ -66,84 +67,57 @@ class Exchange {
     this.#request = request;
     this.#response = response;
     this.#ask = ask;
-    this.#fields = requestFields(request, ask.framing, ask.client);
+    this.#target = ask.target;
   }
 
   begin(): void {
     const { limits } = this.#deps;
     // A client that goes away; its `close` says the rest.
-    this.#request.on("error", () => {});
-    this.#response.on("close", () => this.#outgoing?.destroy());
+    if (this.#ask.framing !== "none") this.#request.on("error", () => {});
+    this.#response.on("close", () => this.#letGo());
     watch(this.#request.socket, this.#response, limits.machineSilenceMs, limits.clientStallMs, {
       clientOwes: () => this.#clientOwes(),
       onClientStalled: () => this.#fail("too-slow"),
       onSilence: () => this.#fail("no-answer"),
     });
-    this.#attempt(this.#ask.target, this.#mayRepeat());
+    this.#attempt(this.#mayRepeat());
   }
 
   #mayRepeat(): boolean {
     return this.#ask.framing === "none" && IDEMPOTENT.has(this.#request.method!);
   }
 
-  #attempt(target: Target, kept: boolean): void {
-    const { limits, pools } = this.#deps;
-    let outgoing: ClientRequest;
-    try {
-      outgoing = openRequest({
-        host: target.host,
-        port: target.port,
-        method: this.#request.method!,
-        path: this.#ask.url,
-        headers: this.#fields,
-        maxHeaderSize: ANSWER_HEADERS_BYTES_MAX,
-        insecureHTTPParser: false,
-        ...(kept
-          ? { agent: pools.of(this.#ask.route.machineId, target) }
-          : { createConnection: () => freshConnection(target) }),
-      });
-    } catch {
-      // A path or a field that the parser takes and the writer does not.
+  #attempt(kept: boolean): void {
+    const { method } = this.#request;
+    const { client, framing, route, url } = this.#ask;
+    const fields = requestFields(this.#request, framing, client);
+    fields.push("Connection", this.#mayRepeat() ? "keep-alive" : "close");
+    const head = headOf(method!, url, fields);
+    // A path or a field that the parser takes and nobody should write.
+    if (head === null) {
       this.#fail("malformed");
       return;
     }
-    this.#outgoing = outgoing;
-    let connected = false;
-    outgoing.on("socket", (socket) =>
-      whenConnected(socket, limits.connectMs, () => {
-        connected = true;
-        if (outgoing === this.#outgoing && !outgoing.destroyed) this.#sendBody(outgoing);
-      }),
-    );
-    outgoing.on("information", (info) => this.#inform(info.statusCode, info.headers.link));
-    outgoing.on("response", (incoming) => {
-      this.#answered = true;
-      if (!relay(incoming, this.#request, this.#response)) this.#fail("unreachable");
-    });
-    // Nobody asked for a tunnel: a machine that makes one would speak to the client unread.
-    outgoing.on("upgrade", (_answer, socket) => {
-      socket.destroy();
-      this.#fault(outgoing, target, connected, new Error("an upgrade that was not asked for"));
-    });
-    outgoing.on("error", (error) => this.#fault(outgoing, target, connected, error));
-    if (this.#ask.framing === "none") outgoing.end();
+    const { pools } = this.#deps;
+    this.#connection =
+      (kept ? pools.take(route.machineId, this.#target) : undefined) ?? pools.open(this.#target);
+    this.#connection.ask(this, head, method === "HEAD");
   }
 
-  #sendBody(outgoing: ClientRequest): void {
-    if (this.#ask.framing === "none") return;
-    const request = this.#request;
-    outgoing.flushHeaders();
-    request.once("end", () => {
-      const trailers = trailerFields(request.rawTrailers);
-      if (trailers.length > 0 && this.#ask.framing === "chunked") outgoing.addTrailers(trailers);
-    });
-    request.pipe(outgoing);
+  onConnected(): void {
+    if (this.#ask.framing === "none" || this.#connection === null) return;
+    this.#body = bodyWriter(this.#request, this.#connection.socket, this.#ask.framing); // B
   }
 
-  #inform(status: number, link: string | string[] | undefined): void {
+  onDrain(): void {
+    this.#body?.onDrain();
+  }
+
+  onInterim({ status, fields }: AnswerHead): void {
     if (this.#request.httpVersion !== "1.1" || this.#response.headersSent) return;
     if (status === 100) letContinue(this.#request, this.#response);
-    if (status !== 103 || link === undefined) return;
+    const link = fields.filter((_, at) => at % 2 === 1 && fields[at - 1]!.toLowerCase() === "link");
+    if (status !== 103 || link.length === 0) return;
     try {
       this.#response.writeEarlyHints({ link });
     } catch {
@@ -151,89 +125,119 @@ class Exchange {
     }
   }
 
-  #fault(outgoing: ClientRequest, target: Target, connected: boolean, error: Error): void {
-    this.#request.unpipe(outgoing);
-    // After the head (C) the answer's own stream tells; before it, only the latest attempt counts.
-    if (this.#answered || outgoing !== this.#outgoing || this.#response.destroyed) return;
-    if (!this.#repeated && outgoing.reusedSocket && this.#mayRepeat()) {
+  onHead(head: AnswerHead): void {
+    this.#answered = true;
+    this.#head = head;
+  }
+
+  onBody(bytes: Buffer): void {
+    if (this.#head !== null && this.#first === null) {
+      this.#first = bytes;
+      return;
+    }
+    this.onPause();
+    this.#write(bytes);
+  }
+
+  /** What came with the head leaves with it; a head that came without does not wait. */
+  onPause(): void {
+    if (this.#head === null) return;
+    const first = this.#first;
+    if (!this.#passHead()) return;
+    if (first === null) this.#response.flushHeaders();
+    else this.#write(first);
+  }
+
+  onEnd(trailers: string[], reusable: boolean): void {
+    const connection = this.#connection!;
+    this.#connection = null;
+    this.#body?.stop();
+    if (reusable && this.#mayRepeat())
+      this.#deps.pools.give(this.#ask.route.machineId, this.#target, connection);
+    else connection.destroy();
+    const first = this.#first;
+    if (this.#head !== null && !this.#passHead()) return;
+    if (this.#mayHaveTrailers) {
+      const passed = trailerFields(trailers);
+      if (passed.length > 0) this.#response.addTrailers(passed);
+    }
+    // As text a small body leaves in one write with the head.
+    if (first === null) this.#response.end();
+    else this.#response.end(first.toString("latin1"), "latin1");
+  }
+
+  onLost(error: Error, connected: boolean): void {
+    const reused = this.#connection?.reused === true;
+    this.#connection = null;
+    this.#body?.stop();
+    if (this.#response.destroyed) return;
+    if (this.#answered) {
+      this.#fail("unreachable"); // C
+      return;
+    }
+    if (!this.#repeated && reused && this.#mayRepeat()) {
       this.#repeated = true;
-      this.#attempt(target, false);
+      this.#attempt(false);
       return;
     }
     const now = this.#deps.targetNow(this.#ask.route.domain);
-    const moved = now !== null && (now.host !== target.host || now.port !== target.port);
+    const moved = now !== null && (now.host !== this.#target.host || now.port !== this.#target.port);
     if (!connected && moved && !this.#moved) {
       this.#moved = true;
-      this.#attempt(now, false);
+      this.#target = now;
+      this.#attempt(false);
       return;
     }
     this.#deps.onUnreachable(this.#ask.route.machineId, error);
     this.#fail("unreachable");
   }
 
+  /** False when it cannot be written; then the client has been told. */
+  #passHead(): boolean {
+    const { status, reason, fields, chunked } = this.#head!;
+    this.#head = null;
+    this.#first = null;
+    const bodiless = this.#request.method === "HEAD" || status === 204 || status === 304;
+    this.#mayHaveTrailers = chunked && !bodiless && this.#request.httpVersion === "1.1";
+    try {
+      this.#response.writeHead(status, reason, responseFields(fields, this.#mayHaveTrailers));
+      return true;
+    } catch {
+      this.#fail("unreachable");
+      return false;
+    }
+  }
+
+  #write(bytes: Buffer): void {
+    const connection = this.#connection;
+    // The connection reads into the same memory again.
+    if (connection === null || this.#response.write(Buffer.from(bytes))) return;
+    connection.socket.pause();
+    this.#response.once("drain", () => connection.socket.resume());
+  }
+
   #clientOwes(): boolean {
     if (this.#request.socket.writableLength > 0) return true;
     const waitsForBody = this.#ask.framing !== "none" && !this.#request.complete;
-    return waitsForBody && this.#outgoing?.writableNeedDrain !== true && this.#isSending();
+    return waitsForBody && this.#connection?.socket.writableNeedDrain !== true && this.#isSending();
   }
 
   /** The connection stands, so that what is missing of the body is the client's to send. */
   #isSending(): boolean {
-    return this.#outgoing?.socket?.connecting === false;
+    return this.#connection?.socket.connecting === false;
+  }
+
+  #letGo(): void {
+    this.#body?.stop();
+    this.#connection?.destroy();
+    this.#connection = null;
   }
 
   #fail(refusal: Refusal): void {
-    const outgoing = this.#outgoing;
-    this.#outgoing = null;
-    if (outgoing !== null) {
-      this.#request.unpipe(outgoing);
-      outgoing.on("error", () => {}).destroy();
-    }
+    this.#letGo();
     if (this.#response.headersSent) cut(this.#request.socket);
     else refuse(this.#request, this.#response, refusal);
   }
-}
-
-function whenConnected(socket: Socket, timeoutMs: number, then: () => void): void {
-  if (!socket.connecting) {
-    then();
-    return;
-  }
-  const late = setTimeout(() => socket.destroy(new Error("no connection in time")), timeoutMs);
-  socket.once("connect", then);
-  for (const event of ["connect", "close"]) socket.once(event, () => clearTimeout(late));
-}
-
-/** Passes an answer on; false when its head is not one that can be written. */
-export function relay(
-  incoming: IncomingMessage,
-  request: IncomingMessage,
-  response: ServerResponse,
-): boolean {
-  const bodiless = request.method === "HEAD" || incoming.statusCode === 204 || incoming.statusCode === 304;
-  const chunked = incoming.headers["transfer-encoding"] !== undefined && request.httpVersion === "1.1";
-  const mayHaveTrailers = chunked && !bodiless;
-  const fields = responseFields(incoming, mayHaveTrailers);
-  try {
-    response.writeHead(incoming.statusCode!, incoming.statusMessage, fields);
-  } catch {
-    incoming.destroy();
-    return false;
-  }
-  // The first bytes mostly come with the head and leave with it; a head without them must not wait for them.
-  const alone = setImmediate(() => !response.writableEnded && response.flushHeaders());
-  incoming.once("data", () => clearImmediate(alone));
-  incoming.on("error", () => {});
-  incoming.on("end", () => {
-    const trailers = mayHaveTrailers ? trailerFields(incoming.rawTrailers) : [];
-    if (trailers.length > 0) response.addTrailers(trailers);
-  });
-  incoming.on("close", () => {
-    clearImmediate(alone);
-    if (!incoming.complete) cut(request.socket);
-  });
-  incoming.pipe(response);
-  return true;
 }
 
 export interface Suspects {
@@ -252,15 +256,17 @@ export function watch(
 ): void {
   let silentSince = performance.now();
   let moved = -1;
-  socket.setTimeout(Math.min(stallMs, silenceMs));
+  const everyMs = Math.min(stallMs, silenceMs);
+  // Mostly it is what the server has set: a timer saved for each request.
+  if (socket.timeout !== everyMs) socket.setTimeout(everyMs);
   source.on("timeout", () => {
     const bytes = socket.bytesRead + socket.bytesWritten;
     if (bytes !== moved) {
       moved = bytes;
-      silentSince = performance.now() - Math.min(stallMs, silenceMs);
+      silentSince = performance.now() - everyMs;
     }
     if (suspects.clientOwes()) return suspects.onClientStalled();
     if (performance.now() - silentSince >= silenceMs) return suspects.onSilence();
-    socket.setTimeout(Math.min(stallMs, silenceMs));
+    socket.setTimeout(everyMs);
   });
 }

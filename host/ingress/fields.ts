@@ -53,56 +53,60 @@ export function countOf(name: string, raw: readonly string[]): number {
 
 /** The fields for the machine. */
 export function requestFields(request: IncomingMessage, framing: Framing, client: Client): string[] {
-  const removable = namedByConnection(request);
+  const { headers, rawHeaders, method } = request;
   const chunked = framing === "chunked";
-  const kept = keep(request.rawHeaders, (name) => {
-    if (removable.has(name) && !NOT_REMOVABLE.has(name)) return false;
-    if (name === "trailer") return chunked;
-    return !OURS_TO_SAY.test(name.replaceAll("_", "-"));
-  });
+  const kept = keep(rawHeaders, (name) => (name === "trailer" ? chunked : !isOursToSay(name)));
   if (chunked) kept.push("Transfer-Encoding", "chunked");
   // Said, because a body of unknown length would otherwise be assumed of a POST.
-  else if (request.headers["content-length"] === undefined && request.method !== "GET")
-    if (!NO_BODY_EXPECTED.has(request.method!)) kept.push("Content-Length", "0");
-  if (/\btrailers\b/i.test(String(request.headers.te ?? ""))) kept.push("TE", "trailers");
-  kept.push(
-    ...["X-Forwarded-For", client.address],
-    ...["X-Forwarded-Proto", client.proto],
-    ...["X-Forwarded-Host", client.host],
-  );
+  else if (headers["content-length"] === undefined && !NO_BODY_EXPECTED.has(method!))
+    kept.push("Content-Length", "0");
+  if (headers.te !== undefined && /\btrailers\b/i.test(String(headers.te))) kept.push("TE", "trailers");
+  kept.push("X-Forwarded-For", client.address);
+  kept.push("X-Forwarded-Proto", client.proto);
+  kept.push("X-Forwarded-Host", client.host);
   return kept;
 }
 
 const NO_BODY_EXPECTED = new Set(["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"]);
 
 /** The fields for the client. */
-export function responseFields(incoming: IncomingMessage, mayHaveTrailers: boolean): string[] {
-  const removable = namedByConnection(incoming);
-  return keep(incoming.rawHeaders, (name) => {
-    if (removable.has(name) && !NOT_REMOVABLE.has(name)) return false;
-    return name !== "trailer" || mayHaveTrailers;
-  });
+export function responseFields(raw: readonly string[], mayHaveTrailers: boolean): string[] {
+  return keep(raw, (name) => name !== "trailer" || mayHaveTrailers);
 }
 
 export function trailerFields(raw: readonly string[]): [string, string][] {
-  const kept = keep(raw, (name) => {
-    const plain = name.replaceAll("_", "-");
-    return !OURS_TO_SAY.test(plain) && !NOT_IN_TRAILERS.test(plain);
-  });
+  const kept = keep(raw, (name) => !isOursToSay(name) && !NOT_IN_TRAILERS.test(name.replaceAll("_", "-")));
   return Array.from({ length: kept.length / 2 }, (_, pair) => [kept[2 * pair]!, kept[2 * pair + 1]!]);
 }
 
+/** B. Of most names the first letter says that they are not. */
+function isOursToSay(name: string): boolean {
+  const first = name[0];
+  if (first !== "x" && first !== "f" && first !== "p") return false;
+  return OURS_TO_SAY.test(name.replaceAll("_", "-"));
+}
+
 function keep(raw: readonly string[], wanted: (name: string) => boolean): string[] {
+  const removable = namedByConnection(raw);
   const kept: string[] = [];
   for (let at = 0; at < raw.length; at += 2) {
     const name = raw[at]!.toLowerCase();
-    if (!CONNECTION_ONLY.has(name) && wanted(name)) kept.push(raw[at]!, raw[at + 1]!);
+    if (CONNECTION_ONLY.has(name) || !wanted(name)) continue;
+    if (removable?.has(name) === true && !NOT_REMOVABLE.has(name)) continue;
+    kept.push(raw[at]!, raw[at + 1]!);
   }
   return kept;
 }
 
-function namedByConnection(message: IncomingMessage): Set<string> {
-  const value = message.headers.connection;
-  if (value === undefined) return new Set();
-  return new Set(value.split(",").map((name) => name.trim().toLowerCase()));
+/** Null: none that is not about the connection anyway. */
+function namedByConnection(raw: readonly string[]): Set<string> | null {
+  let named: Set<string> | null = null;
+  for (let at = 0; at < raw.length; at += 2) {
+    if (raw[at]!.length !== "connection".length || raw[at]!.toLowerCase() !== "connection") continue;
+    const words = raw[at + 1]!.toLowerCase();
+    if (words === "keep-alive" || words === "close") continue;
+    named ??= new Set();
+    for (const word of words.split(",")) named.add(word.trim());
+  }
+  return named;
 }

@@ -63,10 +63,15 @@ const UNREACHABLE_LOGGED_MS = 60_000;
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
   const { limits, findLeaf, now = () => new Date() } = options;
   const table = new RouteTable();
-  table.replace(options.routes);
   const pools = new Pools(limits);
   const isServed = (domain: string) => table.find(domain) !== undefined;
   const contexts = new Contexts({ findLeaf, isServed, now });
+  const setRoutes = (routes: readonly IngressRoute[]) => {
+    table.replace(routes);
+    contexts.prune();
+    pools.keepOnly(table.all());
+  };
+  setRoutes(options.routes);
   const door = new Door(options, table, {
     limits,
     pools,
@@ -134,11 +139,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   return {
     httpPort: (plain.address() as AddressInfo).port,
     httpsPort: (secure.address() as AddressInfo).port,
-    setRoutes(routes) {
-      table.replace(routes);
-      contexts.prune();
-      pools.keepOnly(table.all());
-    },
+    setRoutes,
     renewed: (domain) => contexts.renewed(domain),
     close,
   };

@@ -4,65 +4,80 @@
  * address goes from one customer's machine to another's, a connection made for the first must not carry
  * a request meant for the second.
  */
-import { Agent } from "node:http";
-import { connect, type Socket } from "node:net";
+import { MachineConnection } from "./connection.ts";
 import type { Limits } from "./limits.ts";
 import type { IngressRoute, Target } from "./routes.ts";
 
-const KEEP_ALIVE_PROBE_MS = 60_000;
+const READ_BYTES = 64 * 1024;
+
+interface Idle {
+  connection: MachineConnection;
+  since: number;
+}
 
 export class Pools {
-  readonly #limits: Pick<Limits, "poolMax" | "poolIdleMs">;
-  readonly #agents = new Map<string, Agent>();
+  readonly #limits: Pick<Limits, "poolMax" | "poolIdleMs" | "connectMs">;
+  /** The one used last comes last, and is taken first. */
+  readonly #idle = new Map<string, Idle[]>();
+  #wanted: ReadonlySet<string> = new Set();
+  readonly #memory = Buffer.alloc(READ_BYTES);
+  readonly #sweep: NodeJS.Timeout;
 
-  constructor(limits: Pick<Limits, "poolMax" | "poolIdleMs">) {
+  constructor(limits: Pick<Limits, "poolMax" | "poolIdleMs" | "connectMs">) {
     this.#limits = limits;
+    this.#sweep = setInterval(() => this.#letGo(), Math.max(10, limits.poolIdleMs / 4)).unref();
   }
 
-  of(machineId: string, target: Target): Agent {
+  /** One that stands, and was used before; undefined when there is none. */
+  take(machineId: string, target: Target): MachineConnection | undefined {
+    return this.#idle.get(keyOf(machineId, target))?.pop()?.connection;
+  }
+
+  open(target: Target): MachineConnection {
+    return new MachineConnection(target, this.#limits.connectMs, this.#memory);
+  }
+
+  /** After a whole answer. Kept, if a route still leads there. */
+  give(machineId: string, target: Target, connection: MachineConnection): void {
     const key = keyOf(machineId, target);
-    const found = this.#agents.get(key);
-    if (found !== undefined) return found;
-    const { poolMax, poolIdleMs } = this.#limits;
-    const agent = new Agent({
-      keepAlive: true,
-      maxFreeSockets: poolMax,
-      timeout: poolIdleMs,
-      scheduling: "lifo",
+    const idle = this.#idle.get(key) ?? [];
+    if (!this.#wanted.has(key) || idle.length >= this.#limits.poolMax) {
+      connection.destroy();
+      return;
+    }
+    idle.push({ connection, since: performance.now() });
+    this.#idle.set(key, idle);
+    connection.rest(() => {
+      const kept = this.#idle.get(key);
+      const at = kept?.findIndex((each) => each.connection === connection) ?? -1;
+      if (at >= 0) kept!.splice(at, 1);
     });
-    this.#agents.set(key, agent);
-    return agent;
   }
 
   /** Lets go of what no route leads to. Requests under way keep their connection and end with it. */
   keepOnly(routes: Iterable<IngressRoute>): void {
     const wanted = new Set<string>();
     for (const { machineId, target } of routes) if (target !== null) wanted.add(keyOf(machineId, target));
-    for (const [key, agent] of this.#agents) {
+    this.#wanted = wanted;
+    for (const [key, idle] of this.#idle) {
       if (wanted.has(key)) continue;
-      this.#agents.delete(key);
-      agent.maxFreeSockets = 0;
-      for (const idle of Object.values(agent.freeSockets))
-        for (const socket of [...(idle ?? [])]) socket.destroy();
+      this.#idle.delete(key);
+      for (const { connection } of idle) connection.destroy();
     }
   }
 
   close(): void {
-    for (const agent of this.#agents.values()) agent.destroy();
-    this.#agents.clear();
+    clearInterval(this.#sweep);
+    this.keepOnly([]);
   }
-}
 
-/** A connection for one exchange. Half-open, so that a tunnel can end one way before the other. */
-export function freshConnection({ host, port }: Target): Socket {
-  return connect({
-    host,
-    port,
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
-  });
+  #letGo(): void {
+    const before = performance.now() - this.#limits.poolIdleMs;
+    for (const [key, idle] of this.#idle) {
+      while (idle.length > 0 && idle[0]!.since < before) idle.shift()!.connection.destroy();
+      if (idle.length === 0) this.#idle.delete(key);
+    }
+  }
 }
 
 const keyOf = (machineId: string, { host, port }: Target) => `${machineId} ${host} ${port}`;

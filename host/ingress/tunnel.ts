@@ -7,14 +7,17 @@
  * Each way ends by itself, as TCP does; an error of one end ends both.
  */
 import { type ClientRequest, type IncomingMessage, request as openRequest, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ForMachine } from "./admission.ts";
+import { ANSWER_HEADERS_BYTES_MAX } from "./answer.ts";
 import { cut } from "./connections.ts";
-import { ANSWER_HEADERS_BYTES_MAX, type ExchangeDeps, relay, watch } from "./exchange.ts";
-import { requestFields, responseFields } from "./fields.ts";
-import { freshConnection } from "./pools.ts";
+import { type ExchangeDeps, watch } from "./exchange.ts";
+import { requestFields, responseFields, trailerFields } from "./fields.ts";
 import { refuse } from "./refusal.ts";
+import type { Target } from "./routes.ts";
+
+const KEEP_ALIVE_PROBE_MS = 60_000;
 
 export function tunnel(
   deps: ExchangeDeps,
@@ -74,6 +77,34 @@ export function tunnel(
   outgoing.end();
 }
 
+/** Passes an answer on; false when its head is not one that can be written. */
+function relay(incoming: IncomingMessage, request: IncomingMessage, response: ServerResponse): boolean {
+  const bodiless = request.method === "HEAD" || incoming.statusCode === 204 || incoming.statusCode === 304;
+  const chunked = incoming.headers["transfer-encoding"] !== undefined && request.httpVersion === "1.1";
+  const mayHaveTrailers = chunked && !bodiless;
+  const fields = responseFields(incoming.rawHeaders, mayHaveTrailers);
+  try {
+    response.writeHead(incoming.statusCode!, incoming.statusMessage, fields);
+  } catch {
+    incoming.destroy();
+    return false;
+  }
+  // The first bytes mostly come with the head and leave with it; a head without them must not wait for them.
+  const alone = setImmediate(() => !response.writableEnded && response.flushHeaders());
+  incoming.once("data", () => clearImmediate(alone));
+  incoming.on("error", () => {});
+  incoming.on("end", () => {
+    const trailers = mayHaveTrailers ? trailerFields(incoming.rawTrailers) : [];
+    if (trailers.length > 0) response.addTrailers(trailers);
+  });
+  incoming.on("close", () => {
+    clearImmediate(alone);
+    if (!incoming.complete) cut(request.socket);
+  });
+  incoming.pipe(response);
+  return true;
+}
+
 function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer): void {
   if (head.length > 0) machine.write(head);
   if (machineHead.length > 0) client.write(machineHead);
@@ -101,7 +132,7 @@ function guard({ limits }: ExchangeDeps, client: Socket, machine: Socket): void 
 }
 
 function headOf(answer: IncomingMessage): string {
-  const fields = responseFields(answer, false);
+  const fields = responseFields(answer.rawHeaders, false);
   const lines = [`HTTP/1.1 101 ${answer.statusMessage ?? ""}`, "Connection: Upgrade"];
   lines.push(`Upgrade: ${answer.headers.upgrade}`);
   for (let at = 0; at < fields.length; at += 2) lines.push(`${fields[at]}: ${fields[at + 1]}`);
@@ -118,4 +149,16 @@ export function lastAnswer(request: IncomingMessage, socket: Duplex): ServerResp
     (socket as Socket).destroySoon();
   });
   return response;
+}
+
+/** Half-open, so that a tunnel can end one way before the other. */
+function freshConnection({ host, port }: Target): Socket {
+  return connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+  });
 }
