@@ -18,16 +18,39 @@ const ORDER_BYTES_MAX = 64 * 1024 * 1024;
 /** The host makes a key in milliseconds; it may have much to do. */
 const ANSWER_MS = 20_000;
 
+/** Of each kind. */
+const QUESTIONS_A_SECOND_MAX = 250;
+const EVENTS_A_SECOND_MAX = 50;
+
 closeInherited();
 const say = (word: Word) => void process.stdout.write(`${JSON.stringify(word)}\n`);
 const inShort = (text: string) => text.slice(0, 1_000);
 
+/** What strangers have us say: the host ends a process that says too much (life.ts, A), which they must not cause. */
+class Budget {
+  readonly #aSecondMax: number;
+  #second = 0;
+  #spent = 0;
+
+  constructor(aSecondMax: number) {
+    this.#aSecondMax = aSecondMax;
+  }
+
+  get isSpent(): boolean {
+    const second = Math.floor(performance.now() / 1_000);
+    if (second !== this.#second) [this.#second, this.#spent] = [second, 0];
+    return ++this.#spent > this.#aSecondMax;
+  }
+}
+
 /** Questions under way, by number. */
 class Questions<T> {
   readonly #waiting = new Map<number, (answer: T | null) => void>();
+  readonly #budget = new Budget(QUESTIONS_A_SECOND_MAX);
   #last = 0;
 
   ask(put: (id: number) => void): Promise<T | null> {
+    if (this.#budget.isSpent) return Promise.resolve(null);
     const id = ++this.#last;
     const { promise, resolve } = Promise.withResolvers<T | null>();
     const late = setTimeout(() => this.answered(id, null), ANSWER_MS);
@@ -45,6 +68,7 @@ class Questions<T> {
   }
 }
 
+const events = new Budget(EVENTS_A_SECOND_MAX);
 const leaves = new Questions<ServedLeaf>();
 const attested = new Questions<AttesterAnswer>();
 const proved = new Questions<string>();
@@ -54,12 +78,11 @@ async function open({ routes, ...where }: Extract<Order, { op: "open" }>): Promi
   const started = await startIngress({
     ...where,
     routes,
-    log: (event: IngressEvent, facts) =>
-      say({
-        said: "event",
-        event,
-        facts: Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, inShort(fact)])),
-      }),
+    log: (event: IngressEvent, facts) => {
+      if (events.isSpent) return;
+      const short = Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, inShort(fact)]));
+      say({ said: "event", event, facts: short });
+    },
     findLeaf: (domain) => leaves.ask((id) => say({ said: "leaf", id, domain })),
     prove: (domain, token) => proved.ask((id) => say({ said: "prove", id, domain, token })),
     attester: async (ask) => {

@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 import { statusOf } from "#testing/process-status.ts";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { type IngressProcessOptions, startIngressProcess } from "./process.ts";
-import { ask, DOMAIN, type Logged, machine, route, scratch, undoLater } from "./testing.ts";
+import { ask, DOMAIN, dial, type Logged, machine, route, scratch, textOf, undoLater } from "./testing.ts";
 
 const UID = 63_914;
 
@@ -90,6 +90,23 @@ test("the attester answers from the host", async () => {
   const { body, headers } = await ask(gate, "https", { path: "//nilcc/./x?y" });
   expect([body, headers["content-type"]]).toEqual([`GET /nilcc/x?y of ${DOMAIN}`, "text/plain"]);
 });
+
+test("strangers who ask more than the host will hear do not cost the others the process", async () => {
+  const gate = await ingressProcess();
+  await gate.setRoutes([await named("a")]);
+  const began = performance.now();
+  const statuses = new Set<number>();
+  while (performance.now() - began < 2_500) {
+    const sockets = await Promise.all(Array.from({ length: 8 }, () => dial(gate, "http")));
+    const head = `GET /nilcc/x HTTP/1.1\r\nHost: ${DOMAIN}\r\n`;
+    for (const socket of sockets) socket.write(`${`${head}\r\n`.repeat(99)}${head}Connection: close\r\n\r\n`);
+    for (const text of await Promise.all(sockets.map(textOf)))
+      for (const [, status] of text.matchAll(/^HTTP\/1\.1 (\d+) /gm)) statuses.add(Number(status));
+  }
+  expect(statuses).toEqual(new Set([200, 500]));
+  expect(gate.ended()).toEqual([]);
+  expect((await ask(gate, "http")).body).toBe("a");
+}, 20_000);
 
 test("one that is killed is started again with its ports, its routes and its keys", async () => {
   const gate = await ingressProcess();
