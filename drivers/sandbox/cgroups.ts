@@ -115,12 +115,11 @@ export class Cgroups {
 
   /** How often the machine met its memory limit by a kill; null when nothing counts it. */
   oomKills(machine: MachineCgroups): number | null {
-    for (const path of machine.paths) {
-      const text = tryRead(join(path, "memory.events")) ?? tryRead(join(path, "memory.oom_control"));
-      const found = text?.match(/^oom_kill (\d+)$/m);
-      if (found) return Number(found[1]);
-    }
-    return null;
+    const memory = this.#hierarchies.findIndex((each) => each.controllers.includes("memory"));
+    if (memory < 0) return null;
+    const file = this.kind === "v2" ? "memory.events" : "memory.oom_control";
+    const found = tryRead(join(machine.paths[memory]!, file))?.match(/^oom_kill (\d+)$/m);
+    return found ? Number(found[1]) : null;
   }
 
   /** Names of all machines with a folder in any hierarchy. */

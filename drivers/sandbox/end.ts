@@ -2,10 +2,10 @@
 /**
  * Ends a sandbox and measures. The order is what makes each claim mean something:
  *  A. Kill process 1; the kernel then kills all of its pid namespace, and bubblewrap outside ends only
- *     when that is done. From here the files hold still.
+ *     when that is done. From here the files hold still. Meanwhile the prober begins to watch the tmpfs.
  *  B. Clear and read back, through descriptors: the mounts are gone by now.
- *  C. Let go of the tmpfs, and of the mount namespace in which they are, and remove the cgroups. The prober watches since B: when nothing else held
- *     them, the kernel ends them here, frees the memory and says so.
+ *  C. Let go of the tmpfs, and of the mount namespace in which they are, and remove the cgroups. The prober
+ *     watches since A: when nothing else held them, the kernel ends them here, frees the memory and says so.
  *  D. Scan while our descriptors still hold the other namespaces' inodes, so that whatever is found under them
  *     is this machine's and nobody else's. A tmpfs that was not ended is held by whoever is looked for,
  *     so its device number is as good. Where nothing can be watched we hold the tmpfs too until then.
@@ -62,6 +62,8 @@ export interface Ending {
 export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen> {
   const { record, started } = sandbox;
   const from = performance.now();
+  const tmpfs = { pid: process.pid, fds: sandbox.mounts.map(({ fd }) => fd) };
+  const watching = ending.prober.ask({ kind: "watch", ...tmpfs }).catch(() => ({ watched: null }));
   const [emptyAfterMs, killed] = await timed(async () => {
     // The launcher's unreaped child is the parent of process 1, but process 1 is not ours: check it is still the one.
     if (startTime(started.pid) === started.pidStart) {
@@ -80,17 +82,16 @@ export async function endSandbox(sandbox: Sandbox, ending: Ending): Promise<Seen
 
   const [{ wiped, readBack }, wiping] = await timed(async () => {
     const wiped: Wiped[] = [];
-    for (const { fd } of sandbox.mounts) wiped.push(await wipeTree(fd));
-    const fds = sandbox.mounts.map(({ fd }) => fd);
-    const question = { kind: "read-back" as const, pid: process.pid, fds, canaryHex: record.canaryHex };
+    for (const fd of tmpfs.fds) wiped.push(await wipeTree(fd));
+    const question = { kind: "read-back" as const, ...tmpfs, canaryHex: record.canaryHex };
     const readBack = await ending.prober.ask(question).catch(() => null);
     return { wiped, readBack };
   });
 
   const { mnt, ...others } = sandbox.namespaces;
-  const holders = [...sandbox.mounts.map(({ fd }) => fd), ...(mnt === undefined ? [] : [mnt])];
+  const holders = [...tmpfs.fds, ...(mnt === undefined ? [] : [mnt])];
   const namespaceFds = Object.values(others);
-  const watched = readBack?.watched ?? null;
+  const { watched } = await watching;
   if (watched) closeAll(holders.splice(0));
 
   const [released, releasing] = await timed(async () => {

@@ -6,7 +6,7 @@
  */
 import { createInterface } from "node:readline";
 import { listPids, mountLines } from "../process-table.ts";
-import type { Question, ReadBackAnswer, ReadBackQuestion, ScanAnswer, ScanQuestion } from "./question.ts";
+import type { Question, ScanAnswer, ScanQuestion, WatchQuestion } from "./question.ts";
 import { readBack } from "./read-back.ts";
 import { scan } from "./scan.ts";
 import { Watches } from "./watches.ts";
@@ -16,6 +16,9 @@ type Asked<Q extends Question> = Q & { id: number };
 const say = (id: number, answer: unknown) => process.stdout.write(`${JSON.stringify({ id, answer })}\n`);
 const fail = (id: number, error: unknown) =>
   process.stdout.write(`${JSON.stringify({ id, error: (error as Error).message })}\n`);
+
+// A process that ends under a look is an error caught, many in each pass; nobody reads where it was thrown.
+Error.stackTraceLimit = 0;
 
 const watches = new Watches();
 let waiting: Asked<ScanQuestion>[] = [];
@@ -41,11 +44,7 @@ async function scanWaiting(): Promise<void> {
   scanning = false;
 }
 
-/** Watched first: the files may be gone a moment after the answer. */
-async function readBackAndWatch(asked: ReadBackQuestion): Promise<ReadBackAnswer> {
-  const watched = await watches.watch(asked.pid, asked.fds);
-  return { ...(await readBack(asked)), watched };
-}
+const watch = async ({ pid, fds }: WatchQuestion) => ({ watched: await watches.watch(pid, fds) });
 
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {
@@ -53,8 +52,9 @@ lines.on("line", (line) => {
   if (asked.kind === "scan") {
     waiting.push(asked);
     setImmediate(() => void scanWaiting());
-  } else if (asked.kind === "read-back") {
-    readBackAndWatch(asked).then(
+  } else if (asked.kind === "read-back" || asked.kind === "watch") {
+    const answered = asked.kind === "watch" ? watch(asked) : readBack(asked);
+    answered.then(
       (answer) => say(asked.id, answer),
       (error) => fail(asked.id, error),
     );

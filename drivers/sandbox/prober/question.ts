@@ -1,18 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the driver asks of the prober and what it gets back: JSON lines, one answer for each question. */
 
-export interface ReadBackQuestion {
-  kind: "read-back";
-  /** The process that holds the directory descriptors, and their numbers. */
+/** The process that holds directory descriptors, and their numbers. */
+interface Held {
   pid: number;
   fds: number[];
-  canaryHex: string;
 }
 
-/** File systems the prober is told of when nothing holds them any more; `token` names who watches. */
+export interface WatchQuestion extends Held {
+  kind: "watch";
+}
+
+/**
+ * The file systems of `fds`, in their order, of which the prober is told when nothing holds them any
+ * more; `token` names who watches.
+ */
 export interface Watched {
   token: string;
   numbers: number[];
+}
+
+/** `watched` is null when they cannot be watched. */
+export interface WatchAnswer {
+  watched: Watched | null;
+}
+
+export interface ReadBackQuestion extends Held {
+  kind: "read-back";
+  canaryHex: string;
 }
 
 export interface ReadBackAnswer {
@@ -24,8 +39,6 @@ export interface ReadBackAnswer {
   /** RFC 6962 root over the chunk digests; null when nothing was read. */
   zeroRoot: string | null;
   unreadable: number;
-  /** The file systems of `fds`, in their order; null when they cannot be watched. */
-  watched: Watched | null;
 }
 
 export interface ScanQuestion {
@@ -36,12 +49,12 @@ export interface ScanQuestion {
   /** `major:minor` of each tmpfs. */
   devices: string[];
   /**
-   * The same file systems, watched since the read-back; null when they are not. The driver must have
+   * The same file systems, watched since before they were let go; null when they are not. The driver must have
    * closed its own descriptors then: they would be holders like any other.
    */
   watched: Watched | null;
   /** Descriptors the driver itself still holds, on purpose: they keep the numbers above from being reused. */
-  held: { pid: number; fds: number[] };
+  held: Held;
   /**
    * Set when nobody held the numbers above (recovery), so that they may be a stranger's by now. Only
    * what bears the machine's own uid counts then: its user namespace knows no other, so all its tasks
@@ -81,9 +94,11 @@ export interface SelfTestAnswer {
   mounts: number;
 }
 
-export type Question = ReadBackQuestion | ScanQuestion | SelfTestQuestion;
-export type Answer<Q extends Question> = Q extends ReadBackQuestion
-  ? ReadBackAnswer
-  : Q extends ScanQuestion
-    ? ScanAnswer
-    : SelfTestAnswer;
+export type Question = WatchQuestion | ReadBackQuestion | ScanQuestion | SelfTestQuestion;
+export type Answer<Q extends Question> = Q extends WatchQuestion
+  ? WatchAnswer
+  : Q extends ReadBackQuestion
+    ? ReadBackAnswer
+    : Q extends ScanQuestion
+      ? ScanAnswer
+      : SelfTestAnswer;

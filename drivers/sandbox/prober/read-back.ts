@@ -16,7 +16,7 @@ const ZEROS = Buffer.alloc(CHUNK);
 const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
 const ZERO_DIGEST = digest(ZEROS);
 
-export async function readBack(question: ReadBackQuestion): Promise<Omit<ReadBackAnswer, "watched">> {
+export async function readBack(question: ReadBackQuestion): Promise<ReadBackAnswer> {
   const answer = { files: 0, bytes: 0, chunksNotZero: 0, canaryFound: 0, unreadable: 0 };
   const digests: Uint8Array[] = [];
   const canaries = [Buffer.from(question.canaryHex, "latin1"), Buffer.from(question.canaryHex, "hex")];

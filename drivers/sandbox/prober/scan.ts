@@ -15,6 +15,7 @@
  *  E. A held mount namespace would hold its mounts, so of a watched machine it is let go too, and its
  *     inode may be another's. A task in it keeps the file systems, so when they are gone there is none;
  *     while one stays, a namespace of that inode is the machine's when it has the file system mounted.
+ *  F. Where only namespaces are looked for, the sieve (watch.pl) says in which processes to look.
  */
 import { existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { listPids, mountLines, statusFields, tryRead } from "../process-table.ts";
@@ -38,6 +39,7 @@ export async function scan(questions: readonly ScanQuestion[], watches: Watches)
   const watched = questions.map((question) => question.watched).filter((each) => each !== null);
   const deadline = performance.now() + RETRIES * PAUSE_MS;
   await Promise.all(watched.map((each) => watches.waitGone(each, deadline - performance.now())));
+  let traces: ReturnType<typeof searchTraces> | undefined;
   let open = [...questions];
   for (let attempt = 0; open.length > 0; attempt++) {
     if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
@@ -46,7 +48,10 @@ export async function scan(questions: readonly ScanQuestion[], watches: Watches)
       answer: blank(question),
       devices: remaining(question, watches),
     }));
-    look(sights);
+    const looking = look(sights, watches);
+    // While the sieve works.
+    traces ??= searchTraces(questions);
+    await looking;
     for (const { question, answer } of sights) answers.set(question, answer);
     open =
       attempt >= RETRIES ? [] : sights.filter(({ answer }) => foundAny(answer)).map((each) => each.question);
@@ -59,9 +64,9 @@ export async function scan(questions: readonly ScanQuestion[], watches: Watches)
       answer.mounts[device] = 0;
       answer.descriptors[device] = 0;
     }
+    Object.assign(answer, traces?.get(question));
     if (question.watched) watches.leave(question.watched);
   }
-  searchTraces(questions, answers);
   return questions.map((question) => answers.get(question)!);
 }
 
@@ -102,7 +107,7 @@ function mapsText(device: string): string {
   return ` ${major}:${minor} `;
 }
 
-function look(sights: Sight[]): void {
+async function look(sights: Sight[], watches: Watches): Promise<void> {
   const byNamespace = new Map<string, Sight>();
   /** By inodes that are not held (E). */
   const mountNamespaces = new Map<string, Sight>();
@@ -136,7 +141,9 @@ function look(sights: Sight[]): void {
     return hits;
   };
 
-  for (const pid of listPids()) {
+  // F
+  const sieved = byDevice.size === 0 ? await watches.sieve([...byNamespace.keys()]) : null;
+  for (const pid of sieved ?? listPids()) {
     const base = `/proc/${pid}`;
     let hits = inNamespaces(base);
     if (hits === null) {

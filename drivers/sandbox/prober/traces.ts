@@ -23,10 +23,10 @@ interface Needle {
   forms: Buffer[];
 }
 
-export function searchTraces(
-  questions: readonly ScanQuestion[],
-  answers: ReadonlyMap<ScanQuestion, ScanAnswer>,
-): void {
+type Traces = Pick<ScanAnswer, "folders" | "logs" | "notSearched">;
+
+export function searchTraces(questions: readonly ScanQuestion[]): ReadonlyMap<ScanQuestion, Traces> {
+  const answers = new Map(questions.map((question) => [question, { folders: 0, logs: 0, notSearched: 0 }]));
   const needles = questions.map((question) => ({
     question,
     forms: [Buffer.from(question.canaryHex, "latin1"), Buffer.from(question.canaryHex, "hex")],
@@ -40,6 +40,7 @@ export function searchTraces(
   for (const [folder, wanted] of wanting("folders"))
     for (const path of filesBelow(folder)) tell(wanted, answers, "folders", searchFile(path, wanted));
   for (const [log, wanted] of wanting("logs")) tell(wanted, answers, "logs", searchFile(log, wanted));
+  return answers;
 }
 
 interface Found {
@@ -49,7 +50,7 @@ interface Found {
 
 function tell(
   wanted: Needle[],
-  answers: ReadonlyMap<ScanQuestion, ScanAnswer>,
+  answers: ReadonlyMap<ScanQuestion, Traces>,
   place: "folders" | "logs",
   found: Found,
 ): void {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The prober's handle on watch.pl. When it cannot run, nothing is watched, and the scan searches every
- * process instead: slower, not weaker.
+ * The prober's handle on watch.pl. When it cannot run, nothing is watched or sieved, and the scan searches
+ * every process instead: slower, not weaker.
  *
  *  A. A file system is called gone only on the kernel's word for the very watch that was set on it.
  *  B. Watches die with their process; numbers of an earlier one are refused, not looked up.
@@ -23,7 +23,8 @@ export class Watches {
   /** Names the running child (B). */
   #token = "";
   #lastKey = 0;
-  readonly #asked = new Map<string, (number: number | null) => void>();
+  /** What is answered with words by key; null when the program died over it. */
+  readonly #asked = new Map<string, (words: string[] | null) => void>();
   readonly #gone = new Map<number, PromiseWithResolvers<void> & { over: boolean }>();
 
   /** Watches the file systems under a process's directory descriptors; null when one of them cannot be. */
@@ -63,12 +64,24 @@ export class Watches {
     }
   }
 
-  #watchOne(path: string): Promise<number | null> {
+  /** Processes that are in one of these namespaces, or that do not show all of theirs; null when it cannot be told. */
+  async sieve(links: readonly string[]): Promise<number[] | null> {
+    if (links.length === 0) return null;
+    const words = await this.#ask("sieve", links.join(" "));
+    return words?.map(Number) ?? null;
+  }
+
+  async #watchOne(path: string): Promise<number | null> {
+    const words = await this.#ask("watch", path);
+    return words === null || words[0] === "-" ? null : Number(words[0]);
+  }
+
+  #ask(what: string, about: string): Promise<string[] | null> {
     this.#child ??= this.#spawn();
     const key = String(++this.#lastKey);
     return new Promise((resolve) => {
       this.#asked.set(key, resolve);
-      this.#child!.stdin!.write(`watch ${key} ${path}\n`);
+      this.#child!.stdin!.write(`${what} ${key} ${about}\n`);
     });
   }
 
@@ -81,16 +94,17 @@ export class Watches {
     this.#token = randomBytes(8).toString("hex");
     child.stdin!.on("error", () => {});
     createInterface({ input: child.stdout! }).on("line", (line) => {
-      const [what, first = "", second] = line.split(" ");
+      const [what, first = "", ...words] = line.split(" ");
       if (what === "gone") {
         const entry = this.#gone.get(Number(first));
         if (entry) entry.over = true;
         entry?.resolve();
         return;
       }
-      const number = second === "-" ? null : Number(second);
-      if (number !== null) this.#gone.set(number, { ...Promise.withResolvers<void>(), over: false });
-      this.#asked.get(first)?.(number);
+      // Before anybody is told: the notice may be the next line.
+      if (what === "watching" && words[0] !== "-")
+        this.#gone.set(Number(words[0]), { ...Promise.withResolvers<void>(), over: false });
+      this.#asked.get(first)?.(words);
       this.#asked.delete(first);
     });
     const lost = () => {
