@@ -18,6 +18,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
+import { plainFiles } from "./blank-files.ts";
 import { KEY_BYTES } from "./seal.ts";
 
 export const TEMPORARY = ".new";
@@ -33,11 +34,16 @@ const closeFile = promisify(close);
 export type Flush = { behind: FlushLane } | "name";
 
 /** Only the flushes leave this thread: the short calls cost 0.1 ms in all, and turns through the thread pool 1. */
-export async function replaceFile(path: string, bytes: Uint8Array, flush: Flush): Promise<void> {
+export async function replaceFile(
+  path: string,
+  bytes: Uint8Array,
+  flush: Flush,
+  files = plainFiles,
+): Promise<void> {
   const beside = path + TEMPORARY;
   let fd: number | undefined;
   try {
-    fd = openSync(beside, "w", 0o600);
+    fd = files.open(beside);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     if (typeof flush === "object") {
       renameSync(beside, path);
@@ -93,7 +99,7 @@ export class FlushLane {
  * Zeros over the bytes in place, flushed, then unlinked. On a file system that writes elsewhere
  * (copy-on-write, most flash) the old blocks may survive below us; what they hold is a wrapped key.
  */
-export async function eraseFile(path: string): Promise<void> {
+export async function eraseFile(path: string, files = plainFiles): Promise<void> {
   let fd: number;
   try {
     fd = openSync(path, "r+");
@@ -108,7 +114,7 @@ export async function eraseFile(path: string): Promise<void> {
   } finally {
     closeSync(fd);
   }
-  rmSync(path, { force: true });
+  files.remove(path);
 }
 
 async function flushFolder(folder: string): Promise<void> {

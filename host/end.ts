@@ -38,7 +38,7 @@ export async function recoverMachine(
   driver: Driver<EndFacts>,
   live: LiveEntry,
 ): Promise<Observation> {
-  const events = EventChain.reopen(eventsPath(deps, live.machineId));
+  const events = EventChain.reopen(eventsPath(deps, live.machineId), deps.store.blanks);
   events.add("recovered", { sameBoot: live.bootId === deps.boot.bootId });
   const facts = await untilDone(deps, "recover", live.machineId, () =>
     driver.recover(live.machineId, live.record),
@@ -54,7 +54,7 @@ export async function resumeEnding(
   driver: Driver<EndFacts> | undefined,
   entry: EndingEntry,
 ): Promise<Observation> {
-  const events = EventChain.reopen(eventsPath(deps, entry.live.machineId));
+  const events = EventChain.reopen(eventsPath(deps, entry.live.machineId), deps.store.blanks);
   return signAndStore(deps, driver, events, entry);
 }
 

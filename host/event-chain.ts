@@ -11,8 +11,9 @@
  *     memory goes on, and step 7 names the fault.
  *  C. `reopen` keeps the longest prefix that chains; a line torn by a kill is not an event.
  */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, readFileSync, writeSync } from "node:fs";
 import { canonicalJson, digestText, GENESIS } from "#evidence/proofs/hash.ts";
+import { type Files, plainFiles } from "./blank-files.ts";
 
 export type EventKind =
   | "created"
@@ -39,20 +40,22 @@ export class EventChain {
   count = 0;
   faulty = false;
   readonly #path: string;
+  readonly #files: Files;
   #fd: number | undefined;
 
-  private constructor(path: string) {
+  private constructor(path: string, files: Files) {
     this.#path = path;
+    this.#files = files;
   }
 
-  static create(path: string): EventChain {
-    const chain = new EventChain(path);
-    chain.#open("w");
+  static create(path: string, files = plainFiles): EventChain {
+    const chain = new EventChain(path, files);
+    chain.#open();
     return chain;
   }
 
-  static reopen(path: string): EventChain {
-    const chain = new EventChain(path);
+  static reopen(path: string, files = plainFiles): EventChain {
+    const chain = new EventChain(path, files);
     let text = "";
     try {
       text = readFileSync(path, "utf8");
@@ -67,7 +70,7 @@ export class EventChain {
       chain.count = event.n;
       kept += `${line}\n`;
     }
-    chain.#open("w");
+    chain.#open();
     chain.#write(kept);
     return chain;
   }
@@ -86,12 +89,12 @@ export class EventChain {
 
   remove(): void {
     this.close();
-    rmSync(this.#path, { force: true });
+    this.#files.remove(this.#path);
   }
 
-  #open(flags: string): void {
+  #open(): void {
     try {
-      this.#fd = openSync(this.#path, flags, 0o600);
+      this.#fd = this.#files.open(this.#path);
     } catch {
       this.faulty = true;
     }

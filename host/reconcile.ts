@@ -176,7 +176,7 @@ export class Reconciler {
       id: machineId,
       spec,
       driver,
-      events: EventChain.create(eventsPath(this.#deps, machineId)),
+      events: EventChain.create(eventsPath(this.#deps, machineId), this.#deps.store.blanks),
       generation,
       state: "starting",
       trigger: null,

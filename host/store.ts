@@ -23,12 +23,12 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { EndProof, Isolation, Observation } from "#contract/link/machine.ts";
 import type { DriverRecord, EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
+import { BlankFiles } from "./blank-files.ts";
 import { eraseFile, type Flush, FlushLane, keyFile, replaceFile, TEMPORARY } from "./durable-file.ts";
 import { deriveKey, KEY_BYTES, seal, unseal } from "./seal.ts";
 
@@ -67,6 +67,8 @@ export class MachineStore {
   readonly ended = new Map<string, EndedEntry>();
   /** Files that could not be read; kept aside for the operator, never silently dropped. */
   readonly unreadable: string[] = [];
+  /** For other files of machines beside these. */
+  readonly blanks: BlankFiles;
 
   readonly #folder: string;
   readonly #wrapKey: Buffer;
@@ -76,7 +78,8 @@ export class MachineStore {
   readonly #lane: FlushLane;
 
   private constructor(folder: string, hostKey: Buffer, lock: Server, onLateFault: (error: unknown) => void) {
-    this.#folder = folder;
+    this.#folder = join(folder, "machines");
+    this.blanks = new BlankFiles(join(folder, "blank"));
     this.#wrapKey = deriveKey(hostKey, "casemate/host/wrap/1");
     this.#outboxKey = deriveKey(hostKey, "casemate/host/outbox/1");
     this.#lock = lock;
@@ -88,7 +91,7 @@ export class MachineStore {
     const lock = await lockFolder(folder);
     try {
       const hostKey = await keyFile(join(folder, "host.key"));
-      const store = new MachineStore(join(folder, "machines"), hostKey, lock, onLateFault);
+      const store = new MachineStore(folder, hostKey, lock, onLateFault);
       hostKey.fill(0);
       store.#load();
       return store;
@@ -105,7 +108,8 @@ export class MachineStore {
     const wrapped = seal(this.#wrapKey, `key/${id}`, dataKey);
     const body = seal(dataKey, `live/${id}`, Buffer.from(JSON.stringify(entry)));
     try {
-      await replaceFile(this.#path(id, "live"), Buffer.concat([wrapped, body]), { behind: this.#lane });
+      const sealed = Buffer.concat([wrapped, body]);
+      await replaceFile(this.#path(id, "live"), sealed, { behind: this.#lane }, this.blanks);
     } catch (error) {
       if (!this.live.has(id)) this.#zeroKey(id);
       throw error;
@@ -117,7 +121,7 @@ export class MachineStore {
   async dropLive(machineId: string): Promise<void> {
     this.#zeroKey(machineId);
     this.live.delete(machineId);
-    await eraseFile(this.#path(machineId, "live"));
+    await eraseFile(this.#path(machineId, "live"), this.blanks);
   }
 
   async putEnding(entry: EndingEntry): Promise<void> {
@@ -130,7 +134,7 @@ export class MachineStore {
   async releaseKey(machineId: string): Promise<KeyRelease> {
     const wiped = this.#zeroKey(machineId);
     this.live.delete(machineId);
-    await eraseFile(this.#path(machineId, "live"));
+    await eraseFile(this.#path(machineId, "live"), this.blanks);
     return { wiped };
   }
 
@@ -140,14 +144,17 @@ export class MachineStore {
     this.ended.set(id, { observation });
     this.ending.delete(id);
     // A: until then a crash of the machine finds the file of the earlier phase, and the proof is signed anew.
-    void this.#lane.drained().then(() => rm(this.#path(id, "ending"), { force: true }).catch(() => {}));
+    void this.#lane
+      .drained()
+      .then(() => this.blanks.remove(this.#path(id, "ending")))
+      .catch(() => {});
   }
 
   async forget(machineId: string): Promise<void> {
     this.ended.delete(machineId);
     await this.#lane.drained();
-    await rm(this.#path(machineId, "ending"), { force: true });
-    await rm(this.#path(machineId, "ended"), { force: true });
+    this.blanks.remove(this.#path(machineId, "ending"));
+    this.blanks.remove(this.#path(machineId, "ended"));
   }
 
   async close(): Promise<void> {
@@ -169,7 +176,7 @@ export class MachineStore {
     flush: Flush,
   ): Promise<void> {
     const sealed = seal(this.#outboxKey, `${phase}/${machineId}`, Buffer.from(JSON.stringify(entry)));
-    await replaceFile(this.#path(machineId, phase), sealed, flush);
+    await replaceFile(this.#path(machineId, phase), sealed, flush, this.blanks);
   }
 
   /** Null when this process never held the key: it died with the one that did. */
