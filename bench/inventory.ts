@@ -35,6 +35,17 @@ export function takeInventory(pid: number, state: string): Inventory {
   };
 }
 
+/** When two looks in a row are the same: what is made ahead of the next session is there by then. */
+export async function takeRested(take: () => Inventory, forMs = 15_000): Promise<Inventory> {
+  const deadline = performance.now() + forMs;
+  for (let before = take(); ; ) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const now = take();
+    if (JSON.stringify(now) === JSON.stringify(before) || performance.now() > deadline) return now;
+    before = now;
+  }
+}
+
 /** What is there now and was not before, by kind; empty when nothing. Things that went (an idle connection) are no loss. */
 export function excess(before: Inventory, now: Inventory): string[] {
   return (Object.keys(before) as (keyof Inventory)[])

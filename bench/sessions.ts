@@ -5,7 +5,7 @@
  * Durations are for reading; only the ratios have goals, because only they mean the same elsewhere.
  */
 
-import { settledExcess, takeInventory, weighTree } from "./inventory.ts";
+import { settledExcess, takeInventory, takeRested, weighTree } from "./inventory.ts";
 import { type Bare, type Live, startBare, startLive } from "./live.ts";
 import { benchVerify } from "./verify.ts";
 
@@ -57,9 +57,10 @@ async function oneSession(live: Live, bare: Bare, { samples }: Effort): Promise<
     ...Array<number[]>,
   ] as [number[], number[], number[], number[], number[], number[]];
   for (let index = 0; index < samples; index++) {
+    // Both before the session: what a host does behind a create (a spare for the next) then falls on our own samples.
     sandbox.push(await bare.ask({ kind: "sandbox" }));
-    const made = await live.create();
     entry.push(await bare.ask({ kind: "entry" }));
+    const made = await live.create();
     const ran = await live.exec(made.value, "true");
     if (ran.value.exit_code !== 0) throw new Error(`exec answered ${JSON.stringify(ran.value)}`);
     const ended = await live.destroy(made.value);
@@ -114,7 +115,7 @@ async function creates(live: Live, samples: number): Promise<{ creates: number[]
 
 async function nothingLeft(live: Live, { cycles: count }: Effort): Promise<Line> {
   const take = () => takeInventory(live.pid, live.state);
-  const before = take();
+  const before = await takeRested(take);
   const from = performance.now();
   await cycles(live, count);
   const perSecond = count / ((performance.now() - from) / 1000);

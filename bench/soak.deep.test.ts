@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
-import { settledExcess, takeInventory, weighTree } from "./inventory.ts";
+import { settledExcess, takeInventory, takeRested, weighTree } from "./inventory.ts";
 import { type Live, startLive } from "./live.ts";
 import { close, cycles, open } from "./sessions.ts";
 
@@ -21,14 +21,14 @@ describeWith([bubblewrap, root], "an installation under load", () => {
 
   test("keeps nothing of sessions that were created and destroyed", async () => {
     const take = () => takeInventory(live.pid, live.state);
-    const before = take();
+    const before = await takeRested(take);
     await cycles(live, CYCLES);
     expect(await settledExcess(before, take)).toEqual([]);
   }, 300_000);
 
   test("runs commands in each of 200 live sessions, light ones, and gives all of it back", async () => {
     const take = () => takeInventory(live.pid, live.state);
-    const before = take();
+    const before = await takeRested(take);
     const weightBefore = weighTree(live.pid);
     const sessions = await open(live, LIVE);
     expect(new Set(sessions).size).toBe(LIVE);

@@ -36,6 +36,8 @@ const HostConfig = closed({
   ingressUid: Type.Union([Uid, Type.Null()]),
   /** Host uids for machines; null: the driver's own choice. */
   uids: Type.Union([closed({ base: Uid, count: AtLeastOne }), Type.Null()]),
+  /** Sandboxes kept ready for sessions that were not asked for yet. */
+  spareSandboxes: Type.Integer({ minimum: 0, maximum: 64 }),
   /** Root templates by name. */
   templates: Type.Record(
     Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" }),
@@ -86,6 +88,7 @@ const DEFAULTS = {
   proberUid: null,
   ingressUid: null,
   uids: null,
+  spareSandboxes: 2,
   templates: {},
   traces: { folders: [], logs: [] },
   kept: null,

@@ -32,8 +32,19 @@ if (path === undefined) {
   process.exit(2);
 }
 
-const { sandboxFolder, proberUid, ingressUid, uids, templates, traces, kept, linkPath, nats, ...config } =
-  readHostConfig(path);
+const {
+  sandboxFolder,
+  proberUid,
+  ingressUid,
+  uids,
+  spareSandboxes,
+  templates,
+  traces,
+  kept,
+  linkPath,
+  nats,
+  ...config
+} = readHostConfig(path);
 mkdirSync(config.stateFolder, { recursive: true, mode: 0o700 });
 const stop = new Promise<string>((resolve) => {
   process.on("SIGTERM", () => resolve("SIGTERM"));
@@ -61,6 +72,7 @@ const host = await startHost({
       owner,
       templates: new Map(Object.entries(templates)),
       traces,
+      spares: spareSandboxes,
       ...(proberUid !== null && { proberUid }),
       ...(uids && { uids }),
     }),

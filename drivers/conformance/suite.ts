@@ -18,6 +18,8 @@ export interface Capabilities {
   countsMemory: boolean;
   /** One command's processes can be told from another's. */
   separatesCommands: boolean;
+  /** A machine may get what was made before it was asked for: its first record is then complete. */
+  makesAhead?: boolean;
 }
 
 async function* bytesOf(...parts: (string | Buffer)[]) {
@@ -59,7 +61,7 @@ export function conformance(make: () => Promise<Subject>, capabilities: Capabili
         records.push(JSON.stringify(record));
         if (records.length === 1) expect(driver.live()).not.toContain(id);
       });
-      expect(records.length).toBeGreaterThanOrEqual(2);
+      expect(records.length).toBeGreaterThanOrEqual(capabilities.makesAhead ? 1 : 2);
       expect(records.at(-1)).toBe(JSON.stringify(started.record));
       await driver.stop(id);
     });
@@ -75,9 +77,10 @@ export function conformance(make: () => Promise<Subject>, capabilities: Capabili
       const late = async () => {
         if (++calls === 2) throw new Error("disk full");
       };
-      await expect(driver.start(id, SPEC, late)).rejects.toThrow();
-      expect(driver.live()).not.toContain(id);
-      await driver.start(id, SPEC, async () => {});
+      const again = await driver.start(id, SPEC, late).catch(() => null);
+      expect(driver.live().includes(id)).toBe(again !== null);
+      if (again === null) await driver.start(id, SPEC, async () => {});
+      else expect([capabilities.makesAhead, calls]).toEqual([true, 1]);
       await driver.stop(id);
     });
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
 import { conformance } from "../conformance/suite.ts";
@@ -11,7 +11,11 @@ cgroups.close();
 const counted = cgroups.kind !== "rlimits";
 
 describeWith([bubblewrap, root], "the sandbox driver", () => {
-  conformance(async () => ownDriver("driver"), { countsMemory: counted, separatesCommands: counted });
+  const can = { countsMemory: counted, separatesCommands: counted };
+  conformance(async () => ownDriver("driver"), can);
+  describe("with spares", () => {
+    conformance(async () => ownDriver("driver-spares", { spares: 2 }), { ...can, makesAhead: true });
+  });
 
   let own: OwnDriver;
   const groups = process.getgroups?.() ?? [];

@@ -4,7 +4,8 @@
  * enter.pl, ended with measurements. This file keeps the list of machines and their order of events;
  * each event is a file of its own.
  *
- *  A. A machine is in `#live` from before its first process until its end has been measured, or never.
+ *  A. A machine is in `#live` from when it has a sandbox until its end has been measured, or never. A
+ *     sandbox is in `#starting`, among the spares or in `#live` from before its first process.
  *  B. `stop` runs once per machine; who asks again gets the same promise until `forget`.
  *  C. No command enters after `stop` began: the entry would keep the tmpfs reachable.
  */
@@ -37,7 +38,8 @@ import { endProcesses, type InUse, markOf, processesOf, recoverSandbox } from ".
 import { findMissing } from "./requirements.ts";
 import { assembleFilter } from "./seccomp.ts";
 import { prepareSkeleton } from "./skeleton.ts";
-import { removeFolders, startSandbox, writeFilter } from "./start.ts";
+import { type Shape, Spares } from "./spares.ts";
+import { abandonSandbox, removeFolders, startSandbox, writeFilter } from "./start.ts";
 import type { Machine } from "./syscalls.ts";
 import { UidPool } from "./uids.ts";
 
@@ -54,6 +56,8 @@ export interface SandboxOptions {
   proberUid?: number;
   /** Root templates by name: a folder with a tree of its own and its digest (`sha256:…`). */
   templates?: ReadonlyMap<string, { path: string; digest: string }>;
+  /** Sandboxes kept ready for machines that were not asked for yet. */
+  spares?: number;
   /** Where this host could have left a session's bytes; searched for its canary at the end. */
   traces?: Partial<Traces>;
 }
@@ -67,20 +71,23 @@ export class SandboxDriver
   readonly #filter: Buffer;
   readonly #filterPath: string;
   readonly #skeleton: ReturnType<typeof prepareSkeleton>;
+  readonly #roots = new Map<string | null, string[]>();
   readonly #cgroups: Cgroups;
   readonly #uids: UidPool;
   readonly #prober: Prober;
   readonly #launcher = new Launcher("machines");
   readonly #entries = new EntryPool(WAITING_ENTRIES);
+  readonly #spares: Spares;
   readonly #traces: Traces;
   readonly #live = new Map<string, Sandbox>();
+  /** Ids that sandboxes are being made under, and of machines that wait for one. */
   readonly #starting = new Set<string>();
   readonly #ending = new Map<string, Promise<EndFacts>>();
   readonly #mourners: ((machineId: string, reason: "oom" | "exited") => void)[] = [];
 
   constructor(options: SandboxOptions) {
     this.#options = { owner: "casemate", ...options };
-    const { folder, owner, uids, proberUid, traces } = this.#options;
+    const { folder, owner, uids, proberUid, spares, traces } = this.#options;
     mkdirSync(folder, { recursive: true, mode: 0o755 });
     chmodSync(folder, 0o755);
     this.#skeleton = prepareSkeleton(folder);
@@ -90,6 +97,10 @@ export class SandboxDriver
     this.#cgroups = findCgroups(owner);
     this.#uids = new UidPool(uids ?? { base: 1_900_000_000, count: 100_000 });
     this.#prober = new Prober(this.#privileged ? (proberUid ?? 1_899_999_999) : null);
+    this.#spares = new Spares(spares ?? 0, {
+      make: (shape) => this.#make(`mach_${randomBytes(16).toString("hex")}`, shape, async () => {}),
+      abandon: (sandbox) => this.#abandon(sandbox),
+    });
     this.#traces = { folders: traces?.folders ?? [], logs: traces?.logs ?? [] };
   }
 
@@ -100,43 +111,92 @@ export class SandboxDriver
   ): Promise<StartedMachine> {
     if (this.#live.has(machineId) || this.#starting.has(machineId) || this.#ending.has(machineId))
       throw new DriverFault("machine.already-there", `${machineId} was started before`);
-    const template = spec.image === null ? null : this.#options.templates?.get(spec.image);
-    if (template === undefined) throw new DriverFault("machine.image-unknown", `no template ${spec.image}`);
+    this.#starting.add(machineId);
+    try {
+      const spare = this.#spares.take(spec);
+      const sandbox = spare
+        ? await this.#give(spare, machineId, onRecord)
+        : await this.#make(machineId, spec, onRecord);
+      this.#live.set(machineId, sandbox);
+      this.#entries.fillSoon();
+      this.#spares.started(spec);
+      void sandbox.monitor.gone.then(() => this.#onGone(sandbox));
+      return { record: sandbox.record };
+    } finally {
+      this.#starting.delete(machineId);
+    }
+  }
+
+  /** The spare as this machine's sandbox from now on. */
+  async #give(
+    spare: Sandbox,
+    machineId: string,
+    onRecord: (record: DriverRecord) => Promise<void>,
+  ): Promise<Sandbox> {
+    this.#starting.add(spare.machineId);
+    try {
+      const sandbox = { ...spare, machineId, record: { ...spare.record, madeAs: spare.machineId } };
+      await onRecord(sandbox.record);
+      return sandbox;
+    } catch (cause) {
+      await this.#abandon(spare);
+      if (cause instanceof DriverFault) throw cause;
+      throw new DriverFault("machine.start-failed", (cause as Error).message, { cause });
+    } finally {
+      // `start` goes on at once: no reap comes between here and `#live`.
+      this.#starting.delete(spare.machineId);
+    }
+  }
+
+  async #abandon(sandbox: Sandbox): Promise<void> {
+    await abandonSandbox(sandbox);
+    if (sandbox.record.uid !== null) this.#uids.give(sandbox.record.uid);
+  }
+
+  async #make(id: string, shape: Shape, onRecord: (record: DriverRecord) => Promise<void>): Promise<Sandbox> {
+    const template = shape.image === null ? null : this.#options.templates?.get(shape.image);
+    if (template === undefined) throw new DriverFault("machine.image-unknown", `no template ${shape.image}`);
     const uid = this.#privileged ? this.#uids.take() : null;
     const record: SandboxRecord = {
       v: 1,
       driver: "sandbox",
       bootId: bootId(),
       uid,
-      cgroups: this.#cgroups.plan(machineId).paths,
+      cgroups: this.#cgroups.plan(id).paths,
       saltHex: randomBytes(32).toString("hex"),
       canaryHex: randomBytes(32).toString("hex"),
       rootDigest: template?.digest ?? null,
       started: null,
     };
-    this.#starting.add(machineId);
+    this.#starting.add(id);
     try {
-      const sandbox = await startSandbox({
-        machineId,
+      return await startSandbox({
+        machineId: id,
         owner: this.#options.owner,
-        spec,
+        spec: shape,
         record,
         cgroups: this.#cgroups,
         launcher: this.#launcher,
-        root: rootArguments(template?.path ?? null, this.#skeleton),
+        root: this.#rootOf(template?.path ?? null),
         filterPath: this.#filterPath,
         onRecord,
       });
-      this.#live.set(machineId, sandbox);
-      this.#entries.fillSoon();
-      void sandbox.monitor.gone.then(() => this.#onGone(sandbox));
-      return { record: sandbox.record };
     } catch (error) {
       if (uid !== null) this.#uids.give(uid);
       throw error;
     } finally {
-      this.#starting.delete(machineId);
+      this.#starting.delete(id);
     }
+  }
+
+  /** Read once: a root's own folders do not change under a driver. */
+  #rootOf(template: string | null): string[] {
+    let root = this.#roots.get(template);
+    if (!root) {
+      root = rootArguments(template, this.#skeleton);
+      this.#roots.set(template, root);
+    }
+    return root;
   }
 
   exec(machineId: string, ask: ExecAsk): Promise<ExecResult> {
@@ -171,7 +231,7 @@ export class SandboxDriver
       throw new DriverFault("machine.already-there", `${machineId} is alive here`);
     const known = parseRecord(record);
     const seen = await recoverSandbox(machineId, known, {
-      mark: `${this.#options.owner}/${machineId}`,
+      mark: `${this.#options.owner}/${known.madeAs ?? machineId}`,
       prober: this.#prober,
       traces: this.#traces,
       inUse: this.#inUse(),
@@ -195,7 +255,7 @@ export class SandboxDriver
     for (const machineId of found) {
       // A session can put any text into its own environment; only what has the form of an id may become a path.
       if (!/^mach_[0-9a-f]{32}$/.test(machineId)) continue;
-      if (keep.has(machineId) || this.#live.has(machineId) || this.#starting.has(machineId)) continue;
+      if (keep.has(machineId) || this.#isOurs(machineId)) continue;
       const { paths } = this.#cgroups.plan(machineId);
       const inUse = this.#inUse();
       const processes = () => {
@@ -232,6 +292,11 @@ export class SandboxDriver
     return this.#prober.pid;
   }
 
+  /** How many sandboxes wait for a machine. */
+  spares(): number {
+    return this.#spares.waiting().length;
+  }
+
   live(): string[] {
     return [...this.#live.keys()];
   }
@@ -247,6 +312,7 @@ export class SandboxDriver
   /** Ends every machine, the launcher and the prober. */
   async close(): Promise<void> {
     await Promise.allSettled(this.live().map((machineId) => this.stop(machineId)));
+    await this.#spares.close();
     await Promise.all([this.#entries.close(), this.#launcher.close()]);
     await this.#prober.close();
     this.#cgroups.close();
@@ -271,8 +337,14 @@ export class SandboxDriver
     return toFacts(seen);
   }
 
+  /** Whether a sandbox that this process holds or makes bears the id. */
+  #isOurs(id: string): boolean {
+    const held = [...this.#live.values(), ...this.#spares.waiting()];
+    return this.#starting.has(id) || held.some((each) => each.machineId === id || each.record.madeAs === id);
+  }
+
   #inUse(): InUse {
-    const alive = [...this.#live.values()];
+    const alive = [...this.#live.values(), ...this.#spares.waiting()];
     return {
       uids: new Set(alive.map(({ record }) => record.uid ?? -1)),
       namespaces: new Set(alive.flatMap(({ started }) => Object.values(started.namespaces))),

@@ -15,7 +15,7 @@ import { type Seen, timed } from "./facts.ts";
 import { closeAll, type Sandbox } from "./machine.ts";
 import type { Prober } from "./prober/client.ts";
 import type { ScanQuestion, Watched } from "./prober/question.ts";
-import { startTime, statusFields } from "./process-table.ts";
+import { isAlive, startTime } from "./process-table.ts";
 import type { SandboxRecord, StartedFacts } from "./record.ts";
 import { removeFolders } from "./start.ts";
 import { type Wiped, wipeTree } from "./wipe.ts";
@@ -36,7 +36,7 @@ export function scanQuestion(
 ): ScanQuestion {
   return {
     kind: "scan",
-    machineId,
+    names: [machineId, ...(record.madeAs === undefined ? [] : [record.madeAs])],
     namespaces: { ...record.started?.namespaces },
     devices: record.started?.mounts.map(({ device }) => device) ?? [],
     watched: held.watched,
@@ -158,10 +158,10 @@ async function endWork({ work, entries }: Sandbox): Promise<void> {
  * For a machine whose launcher died: nobody waits for its processes then. Process 1 is a zombie or
  * gone only when the kernel has ended everything else in its pid namespace.
  */
-async function firstEnded({ pid, pidStart }: StartedFacts): Promise<void> {
+async function firstEnded(started: StartedFacts): Promise<void> {
   const deadline = performance.now() + ORPHAN_MS;
-  const alive = () => startTime(pid) === pidStart && !statusFields(pid)?.get("State")?.startsWith("Z");
-  while (alive() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 2));
+  while (isAlive(started) && performance.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
 /** Processes still in a machine's folders, once each. */

@@ -22,6 +22,11 @@ export function startTime(pid: number): string | null {
   return stat === null ? null : (stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null);
 }
 
+/** The process of this number and start time, and not only what nobody has waited for yet. */
+export function isAlive({ pid, pidStart }: { pid: number; pidStart: string }): boolean {
+  return startTime(pid) === pidStart && !statusFields(pid)?.get("State")?.startsWith("Z");
+}
+
 export function statusFields(pid: number): Map<string, string> | null {
   const status = tryRead(`/proc/${pid}/status`);
   if (status === null) return null;

@@ -2,7 +2,8 @@
 /**
  * What is remembered of a machine, in two stages: `planned` is stored before anything exists, so that
  * a host killed at any later moment still knows the uid and the cgroups to look for; `started` is
- * stored when the first process stands, and adds what the proof says of the start.
+ * stored when the first process stands, and adds what the proof says of the start. Of a sandbox that
+ * was made ahead only the second is stored: until then there was no machine.
  */
 import { type Static, Type } from "typebox";
 import { Value } from "typebox/value";
@@ -42,6 +43,8 @@ export const SandboxRecord = Type.Object({
   saltHex: Type.String(),
   canaryHex: Type.String(),
   rootDigest: Type.Union([Type.String(), Type.Null()]),
+  /** The id its sandbox was made under, which its cgroups and mark bear, when that is not the machine's own (spares.ts). */
+  madeAs: Type.Optional(Type.String()),
   started: Type.Union([Started, Type.Null()]),
 });
 

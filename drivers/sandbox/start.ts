@@ -9,7 +9,6 @@
  *  C. The record with pid and inodes is stored before the machine is reported as started.
  */
 import { openSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import type { MachineSpec } from "#contract/link/machine.ts";
 import { DriverFault } from "../driver.ts";
 import { bwrapArguments, planTmpfs } from "./arguments.ts";
 import { type Cgroups, processesIn, removeTree } from "./cgroups.ts";
@@ -17,13 +16,14 @@ import type { Launcher, Monitor } from "./launcher.ts";
 import { closeAll, type HeldMount, type Sandbox } from "./machine.ts";
 import { mountLines, startTime, statusFields } from "./process-table.ts";
 import { NAMESPACE_KINDS, type NamespaceKind, type SandboxRecord, type StartedFacts } from "./record.ts";
+import type { Shape } from "./spares.ts";
 
 const START_TIMEOUT_MS = 15_000;
 
 export interface StartPlan {
   machineId: string;
   owner: string;
-  spec: MachineSpec;
+  spec: Shape;
   record: SandboxRecord;
   cgroups: Cgroups;
   launcher: Launcher;
@@ -121,20 +121,29 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       pidsMax: spec.pidsMax,
     };
   } catch (cause) {
-    // Nothing may be left behind: process 1 dies with its monitor, and its answer comes when both are gone.
-    monitor?.kill();
-    await monitor?.gone;
-    // A bubblewrap that died half-way may not have bound its child's life to its own yet.
-    for (const pid of folders.paths.flatMap(processesIn)) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {}
-    }
-    closeAll(fds);
-    await removeFolders(folders.paths);
+    await abandon(monitor, folders.paths, fds);
     if (cause instanceof DriverFault) throw cause;
     throw new DriverFault("machine.start-failed", (cause as Error).message, { cause });
   }
+}
+
+/** Ends what served nobody; nothing may be left behind. */
+export function abandonSandbox({ monitor, cgroups, namespaces, mounts }: Sandbox): Promise<void> {
+  return abandon(monitor, cgroups.paths, [...Object.values(namespaces), ...mounts.map(({ fd }) => fd)]);
+}
+
+async function abandon(monitor: Monitor | undefined, paths: readonly string[], fds: number[]): Promise<void> {
+  // Process 1 dies with its monitor, and its answer comes when both are gone.
+  monitor?.kill();
+  await monitor?.gone;
+  // A bubblewrap that died half-way may not have bound its child's life to its own yet.
+  for (const pid of paths.flatMap(processesIn)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {}
+  }
+  closeAll(fds);
+  await removeFolders(paths);
 }
 
 /** rmdir fails for the moment in which the kernel still takes a dead process out of the folder. */

@@ -43,7 +43,8 @@ export interface ReadBackAnswer {
 
 export interface ScanQuestion {
   kind: "scan";
-  machineId: string;
+  /** What its sockets could be called after. */
+  names: string[];
   /** Inode by kind. */
   namespaces: Record<string, string>;
   /** `major:minor` of each tmpfs. */

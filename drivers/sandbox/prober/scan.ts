@@ -208,7 +208,8 @@ async function look(sights: Sight[], watches: Watches): Promise<void> {
   const sockets = tryRead("/proc/net/unix") ?? "";
   for (const { question, answer } of sights) {
     answer.unreadable = unreadable;
-    answer.sockets = sockets.includes(question.canaryHex) || sockets.includes(question.machineId) ? 1 : 0;
+    const marks = [question.canaryHex, ...question.names];
+    answer.sockets = marks.some((mark) => sockets.includes(mark)) ? 1 : 0;
   }
 }
 
