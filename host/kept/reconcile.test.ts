@@ -176,3 +176,25 @@ test("a machine that was never here is ended when that is wished for", async () 
   bench.host.accept([wish(id, { generation: 7, want: "down" })], false);
   await expect.poll(() => bench.said.at(-1)).toMatchObject({ machineId: id, state: "ended", generation: 7 });
 });
+
+test("a machine that is to go gives its names up at once, and of two that claim one the younger has it", async () => {
+  const domains = ["shop.example"];
+  const named = (id: string, change: Partial<Desired> = {}) => {
+    const plain = wish(id, change);
+    return { ...plain, spec: { ...plain.spec, kept: { ...plain.spec.kept!, domains } } };
+  };
+  const [older, younger] = [newId(), newId()];
+  bench.host.accept([named(older)], false);
+  bench.host.give(older, 1, payload());
+  await bench.sees(older, "running");
+  expect(bench.routes).toMatchObject([{ domain: "shop.example", machineId: older }]);
+  bench.host.accept([named(younger)], false);
+  bench.host.give(younger, 1, payload());
+  await bench.sees(younger, "running");
+  expect(bench.routes).toMatchObject([{ domain: "shop.example", machineId: younger }]);
+  // Before anything of it has ended.
+  bench.host.accept([named(younger, { generation: 2, want: "down" })], false);
+  expect(driver.running.has(younger)).toBe(true);
+  expect(bench.routes).toMatchObject([{ domain: "shop.example", machineId: older }]);
+  await bench.sees(younger, "ended");
+});
