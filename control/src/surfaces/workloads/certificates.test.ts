@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { callerOf, startInstallation } from "#testing/installation.ts";
@@ -25,6 +25,7 @@ describeWith([pebble], "a workload's name", () => {
     "has a certificate that a client of the directory trusts, proved by %s, on a replica that the host never spoke to",
     async (challenge) => {
       const folder = mkdtempSync(join(tmpdir(), "casemate-certificates-"));
+      onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
       const [httpPort, ...ports] = await Promise.all([freePort(), freePort(), freePort()]);
       const config = (port: number) => ({
         workloads: { zone: "apps.test" },
@@ -32,6 +33,10 @@ describeWith([pebble], "a workload's name", () => {
       });
       const driver = new FakeKeptDriver();
       const directory = await startPebble({ nameServer: `127.0.0.1:${ports[1]!}`, httpPort });
+      onTestFinished(() => directory.dispose());
+      onTestFinished(async () => {
+        for (const id of [...driver.running.keys()]) await driver.remove(id);
+      });
       const caFile = join(folder, "directory.pem");
       writeFileSync(caFile, directory.caPem);
       const acme = { directoryUrl: directory.directoryUrl, caFile, challenge };
@@ -41,36 +46,27 @@ describeWith([pebble], "a workload's name", () => {
       await using two = await startInstallation({
         ...{ withHost: false, config: config(ports[1]!), replica: "two", database: one.connection },
       });
-      try {
-        const operator = callerOf(one.url, two.adminKey);
-        const { body: made } = await operator("POST", "/api/v1/accounts/create", {
-          name: "a",
-          credits: 1000,
-        });
-        const me = callerOf(one.url, made.apiToken);
-        const { body, status } = await me("POST", "/api/v1/workloads/create", ASK);
-        expect(status).toBe(201);
-        const { httpsPort } = one.host.facts().ingress!;
-        await expect
-          .poll(() => issuerOf(httpsPort, body.domain).catch(String), { timeout: 40_000, interval: 200 })
-          .toMatch(/Pebble/);
-        const trusted = await new Promise<boolean>((resolve, reject) => {
-          directory.rootPem().then((ca) => {
-            const socket = connect(
-              { host: "127.0.0.1", port: httpsPort, servername: body.domain, ca },
-              () => {
-                resolve(socket.authorized);
-                socket.destroy();
-              },
-            ).on("error", reject);
-          }, reject);
-        });
-        expect(trusted).toBe(true);
-      } finally {
-        await directory.dispose();
-        for (const id of [...driver.running.keys()]) await driver.remove(id);
-        rmSync(folder, { recursive: true, force: true });
-      }
+      const operator = callerOf(one.url, two.adminKey);
+      const { body: made } = await operator("POST", "/api/v1/accounts/create", {
+        name: "a",
+        credits: 1000,
+      });
+      const me = callerOf(one.url, made.apiToken);
+      const { body, status } = await me("POST", "/api/v1/workloads/create", ASK);
+      expect(status).toBe(201);
+      const { httpsPort } = one.host.facts().ingress!;
+      await expect
+        .poll(() => issuerOf(httpsPort, body.domain).catch(String), { timeout: 40_000, interval: 200 })
+        .toMatch(/Pebble/);
+      const trusted = await new Promise<boolean>((resolve, reject) => {
+        directory.rootPem().then((ca) => {
+          const socket = connect({ host: "127.0.0.1", port: httpsPort, servername: body.domain, ca }, () => {
+            resolve(socket.authorized);
+            socket.destroy();
+          }).on("error", reject);
+        }, reject);
+      });
+      expect(trusted).toBe(true);
     },
   );
 });
