@@ -106,6 +106,18 @@ describe("a document for an engine that many machines share", () => {
     expect(services.db.ports).toBeUndefined();
   });
 
+  test("a service that extends another inherits its powers, says them not again, and leaves out no more", () => {
+    const of = (api: object, base: object) =>
+      written(payload({ services: { api: { extends: "base", ...api }, base: { image: "x", ...base } } }))
+        .services;
+    const { api, base } = of({}, { cap_drop: ["CAP_CHOWN"] });
+    expect(base).toMatchObject({ security_opt: ["no-new-privileges:true"], cap_drop: ["ALL"] });
+    expect(base.cap_add).not.toContain("CHOWN");
+    for (const key of ["security_opt", "cap_drop", "cap_add"]) expect(api).not.toHaveProperty(key);
+    expect(of({ cap_drop: ["CHOWN"] }, { cap_drop: ["CHOWN", "KILL"] }).api).not.toHaveProperty("cap_add");
+    expect(() => of({ cap_drop: ["KILL"] }, { cap_drop: ["CHOWN"] })).toThrow(/services\.api\.cap_drop/);
+  });
+
   test("takes no name, label or port from the document that is the engine's", () => {
     const document = written(
       withService(

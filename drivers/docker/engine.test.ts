@@ -9,10 +9,12 @@ import { describeWith } from "#testing/requirements.ts";
 import { ask, KEPT_SPEC, linesOf, nextChange, payloadOf, startKept } from "../conformance/kept-machine.ts";
 import { newMachineId } from "../conformance/machine.ts";
 import type { KeptChange, ResolvedImage } from "../kept-driver.ts";
+import { cgroupParent } from "./cgroup-parent.ts";
 import { DockerDriver } from "./driver.ts";
 import { listContainers } from "./engine.ts";
 import { type FakeRegistry, fakeRegistry } from "./fake-registry.ts";
 import { filePlaces, removeFiles } from "./files.ts";
+import { isConfined } from "./start.ts";
 import { type DockerSubject, dockerSubject } from "./testing.ts";
 
 describeWith([dockerd], "a Docker engine with kept machines", () => {
@@ -159,6 +161,8 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
           depends_on: { web: { condition: "service_healthy", restart: true, required: true } },
         },
         base: { image: "postgres:17", command: ["sleep", "1000"], profiles: ["never"] },
+        plain: { command: ["sleep", "1000"], cap_drop: ["CHOWN"], mem_limit: "32m" },
+        heir: { extends: "plain", deploy: { resources: { limits: { cpus: "0.5" } } } },
         side: {
           command: ["sleep", "1000"],
           network_mode: "service:web",
@@ -185,6 +189,27 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
         "cat /etc/bar /etc/c; hostname; stat -c %a /scratch; touch /data/x && echo written",
       ),
     ).toBe("barprice: $5me\n700\nwritten");
+    // Also the one that says nothing of it itself, and inherits it.
+    const made = await listContainers(subject.docker.engine, subject.options.owner, id);
+    expect(made.map(({ service }) => service).sort()).toEqual(["heir", "plain", "side", "web"]);
+    const parent = cgroupParent({ driver: "cgroupfs", version: 1 }, subject.options.owner, id);
+    for (const { id: container } of made) {
+      const seen = await subject.docker.engine.getContainer(container).inspect();
+      expect(isConfined(seen, parent)).toBe(true);
+      for (const change of [
+        { Privileged: true },
+        { CapDrop: [] },
+        { CapAdd: ["CHOWN", "CAP_SYS_ADMIN"] },
+        { SecurityOpt: null },
+        { SecurityOpt: ["no-new-privileges:true", "seccomp=unconfined"] },
+        { CgroupParent: "" },
+        { PidMode: "host" },
+        { NetworkMode: "host" },
+      ])
+        expect(isConfined({ ...seen, HostConfig: { ...seen.HostConfig, ...change } as never }, parent)).toBe(
+          false,
+        );
+    }
     await driver.remove(id, null);
   });
 

@@ -75,7 +75,7 @@ const DROPPED = [
 ];
 
 /** What Docker gives by default, less AUDIT_WRITE, MKNOD, NET_RAW and SYS_CHROOT. */
-const CAPABILITIES = [
+export const CAPABILITIES = [
   ...["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE"],
   ...["SETFCAP", "SETGID", "SETPCAP", "SETUID"],
 ];
@@ -111,13 +111,13 @@ export function readService(name: string, context: ServiceContext): ReadService 
       refuse(`${path}.${key}`, "is not possible on this host");
   const base = baseOf(name, context.services);
   const image = parseImage(stringAt(inherited(name, "image", context.services), `${path}.image`), path);
-  const { deploy, replicas } = deployOf(given, path, context);
+  const { deploy, replicas, amounts } = deployOf(given, path);
   const mounts = mountsOf(given, path, context);
   const onMemory = [
     ...(Array.isArray(given.tmpfs) ? given.tmpfs : given.tmpfs === undefined ? [] : [given.tmpfs]),
     ...mounts.filter(({ type }) => type === "tmpfs").map(tmpfsText),
   ];
-  const body: JsonObject = {};
+  const body: JsonObject = { ...amounts };
   for (const key of KEPT) if (given[key] !== undefined) body[key] = given[key];
   Object.assign(body, {
     image: image.full,
@@ -130,9 +130,7 @@ export function readService(name: string, context: ServiceContext): ReadService 
     ],
     labels: context.labels,
     logging: { driver: "json-file", options: { "max-size": "10m", "max-file": "3" } },
-    security_opt: ["no-new-privileges:true"],
-    cap_drop: ["ALL"],
-    cap_add: capabilitiesLeft(given.cap_drop, `${path}.cap_drop`),
+    ...powersOf(name, context.services),
     cgroup_parent: context.cgroupParent,
     pids_limit: pidsOf(given, context.pidsMax),
     ...networksOf(given, path, context),
@@ -142,7 +140,8 @@ export function readService(name: string, context: ServiceContext): ReadService 
   for (const [key, own] of Object.entries(SHARED))
     if (given[key] !== undefined && given[key] !== null)
       body[key] = sharedOf(stringAt(given[key], `${path}.${key}`), own, `${path}.${key}`, context.services);
-  if (given.cpus !== undefined) body.cpus = atMost(given.cpus, context.cpuMillis / 1000);
+  const cpus = given.cpus ?? amounts.cpus;
+  if (cpus !== undefined) body.cpus = atMost(cpus, context.cpuMillis / 1000);
   if (onMemory.length > 0) body.tmpfs = onMemory;
   if (given.scale !== undefined) body.scale = replicas;
   if (!isEmpty(given.healthcheck)) body.healthcheck = healthcheckOf(given.healthcheck, path);
@@ -239,9 +238,30 @@ function envFiles(value: Json, path: string, context: ServiceContext): string[] 
   });
 }
 
-function capabilitiesLeft(value: Json | undefined, path: string): string[] {
-  const dropped = listAt(value, path).map((each) => stringAt(each, path).toUpperCase().replace(/^CAP_/, ""));
-  return dropped.includes("ALL") ? [] : CAPABILITIES.filter((each) => !dropped.includes(each));
+/**
+ * Compose adds a service's lists to those of the service that it extends, and today's compose refuses
+ * what then stands twice. So only the first of a chain says it, the others inherit it (start.ts looks
+ * that they did), and can leave out no more.
+ */
+function powersOf(name: string, services: JsonObject): JsonObject {
+  const base = baseOf(name, services);
+  const left = capabilitiesLeft(name, services);
+  if (base === null) return { security_opt: ["no-new-privileges:true"], cap_drop: ["ALL"], cap_add: left };
+  if (left.length !== capabilitiesLeft(base, services).length)
+    refuse(`services.${name}.cap_drop`, "cannot name more than the service that this one extends");
+  return {};
+}
+
+function capabilitiesLeft(name: string, services: JsonObject): string[] {
+  const dropped = new Set<string>();
+  const seen = new Set<string>();
+  for (let at: string | null = name; at !== null && !seen.has(at); at = baseOf(at, services)) {
+    seen.add(at);
+    const path = `services.${at}.cap_drop`;
+    for (const each of listAt(objectAt(services[at], path).cap_drop, path))
+      dropped.add(stringAt(each, path).toUpperCase().replace(/^CAP_/, ""));
+  }
+  return dropped.has("ALL") ? [] : CAPABILITIES.filter((each) => !dropped.has(each));
 }
 
 /**
@@ -286,8 +306,12 @@ function atMost(value: Json, max: number): Json {
   return Number(value) > max ? max : value;
 }
 
-/** What may be said about resources; the machine's own limits stand above all of it. */
-function deployOf(given: JsonObject, path: string, context: ServiceContext) {
+/**
+ * What may be said about resources; the machine's own limits stand above all of it. It is said in one
+ * place only, that of the service: compose of today refuses what differs between the two, the older
+ * one knows no `pids` in `deploy`, and one of the two may come from the service that this one extends.
+ */
+function deployOf(given: JsonObject, path: string) {
   const deploy = objectAt(given.deploy, `${path}.deploy`);
   const asked = deploy.replicas ?? given.scale ?? 1;
   const replicas = typeof asked === "number" ? asked : Number(asked);
@@ -302,13 +326,11 @@ function deployOf(given: JsonObject, path: string, context: ServiceContext) {
     const { cpus, memory, pids: _, ...rest } = objectAt(resources[kind], `${path}.deploy.resources.${kind}`);
     for (const key of Object.keys(rest))
       refuse(`${path}.deploy.resources.${kind}.${key}`, "is not possible on this host");
-    const amount: JsonObject = {};
-    if (cpus !== undefined) amount.cpus = String(atMost(cpus, context.cpuMillis / 1000));
-    if (memory !== undefined) amount.memory = memory;
-    if (Object.keys(amount).length > 0) amounts[kind] = amount;
+    // Cpus that are reserved mean nothing to an engine of one host.
+    if (kind === "limits" && cpus !== undefined) amounts.cpus = Number(cpus);
+    if (memory !== undefined) amounts[kind === "limits" ? "mem_limit" : "mem_reservation"] = memory;
   }
-  if (Object.keys(amounts).length > 0) result.resources = amounts;
-  return { deploy: Object.keys(result).length === 0 ? null : result, replicas };
+  return { deploy: Object.keys(result).length === 0 ? null : result, replicas, amounts };
 }
 
 /** `start_interval` is younger than some versions of compose that we work with. */

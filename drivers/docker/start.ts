@@ -24,6 +24,7 @@ import { lastLines } from "./logs.ts";
 import { numberOf } from "./marks.ts";
 import type { MachineNote } from "./notes.ts";
 import { redactor } from "./redact.ts";
+import { CAPABILITIES } from "./service.ts";
 
 /** Compose waits for health checks as long as they take. */
 const UP_MS = 15 * 60_000;
@@ -222,7 +223,10 @@ async function failWithService(
   const { place, machineId } = ask;
   for (const { id, service } of await listContainers(place.engine, place.owner, machineId)) {
     ask.hooks.signal.throwIfAborted();
-    const { State, RestartCount } = await inspectAtRest(place.engine.getContainer(id));
+    const seen = await inspectAtRest(place.engine.getContainer(id));
+    if (!isConfined(seen, cgroupParent(place.kind, place.owner, machineId)))
+      throw new DriverFault("machine.start-failed", `service ${service} was not made as it must be`);
+    const { State, RestartCount } = seen;
     const awaited = document.services.find(({ name }) => name === service)?.awaitedEnd === true;
     const ended = ["exited", "dead"].includes(State.Status);
     const failed = ended && (!awaited || State.ExitCode !== 0);
@@ -237,6 +241,26 @@ async function failWithService(
       tail === "" ? head : `${head}: ${tail.slice(-(FAULT_CHARACTERS - head.length))}`,
     );
   }
+}
+
+/**
+ * What keeps a container from its host is asked of compose, of which there are many versions. One that
+ * leaves it out, or lets a document have its way, is not to run anything for longer than this takes.
+ */
+export function isConfined({ HostConfig }: Docker.ContainerInspectInfo, parent: string): boolean {
+  const { Privileged, CapDrop, CapAdd, SecurityOpt, CgroupParent } = HostConfig;
+  const { PidMode = "", IpcMode = "", NetworkMode = "", UsernsMode = "", Devices } = HostConfig;
+  const added = (CapAdd ?? []).map((each: string) => each.replace(/^CAP_/, ""));
+  return (
+    Privileged !== true &&
+    (CapDrop ?? []).includes("ALL") &&
+    added.every((each: string) => CAPABILITIES.includes(each)) &&
+    (SecurityOpt ?? []).length === 1 &&
+    /^no-new-privileges(?:[:=]true)?$/.test(SecurityOpt![0]!) &&
+    CgroupParent === parent &&
+    (Devices ?? []).length === 0 &&
+    [PidMode, IpcMode, NetworkMode, UsernsMode].every((mode) => mode !== "host")
+  );
 }
 
 /** One that is started again and again shows its exit code only while it lies down. */
