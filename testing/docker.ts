@@ -68,9 +68,12 @@ export interface TestDocker {
   stop(): Promise<void>;
 }
 
-/** `liveRestore`: containers outlive a restart of the engine. */
-export async function startDocker({ liveRestore = false } = {}): Promise<TestDocker> {
-  const slot = await takeSlot();
+/**
+ * `liveRestore`: containers outlive a restart of the engine. `firstSlot`: for an engine in a network
+ * namespace, where the locks of the slots are not those of the machine.
+ */
+export async function startDocker({ liveRestore = false, firstSlot = 0 } = {}): Promise<TestDocker> {
+  const slot = await takeSlot(firstSlot);
   const folder = mkdtempSync(join(tmpdir(), "casemate-docker-"));
   const range = `10.213.${slot.number}`;
   let child: ChildProcess | null = null;
@@ -114,8 +117,8 @@ export async function startDocker({ liveRestore = false } = {}): Promise<TestDoc
 }
 
 /** An abstract socket is the lock of a slot: the kernel drops it with the process. */
-async function takeSlot(): Promise<{ number: number; lock: Server }> {
-  for (let number = 0; number < SLOTS; number++) {
+async function takeSlot(first: number): Promise<{ number: number; lock: Server }> {
+  for (let number = first; number < SLOTS; number++) {
     const lock = createServer();
     const taken = await new Promise<boolean>((resolve) => {
       lock.once("error", () => resolve(false));

@@ -17,6 +17,7 @@ import type { KeptDriver } from "#drivers/kept-driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
 import type { KeptHostOptions } from "#host/kept/assemble.ts";
 import { NO_NATS } from "#link/nats/files.ts";
+import { type Caller, callerOf } from "./caller.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
 
@@ -46,18 +47,7 @@ export interface Installation extends AsyncDisposable {
   restartHost(): Promise<void>;
 }
 
-export interface Reply {
-  status: number;
-  headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: tests read what the wire holds, and say what they expect of it.
-  body: any;
-  text: string;
-}
-
-export interface Caller {
-  key: string | null;
-  (method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply>;
-}
+export { type Caller, callerOf, type Reply } from "./caller.ts";
 
 export interface InstallationOptions {
   config?: ConfigChange;
@@ -177,34 +167,4 @@ async function hostJoined(url: string): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
   throw new Error("the host did not join");
-}
-
-export function callerOf(url: string, key: string | null): Caller {
-  const call = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
-    const response = await fetch(url + path, {
-      method,
-      headers: {
-        ...(key === null ? {} : { authorization: `Bearer ${key}` }),
-        ...(body === undefined || body instanceof Uint8Array ? {} : { "content-type": "application/json" }),
-        ...headers,
-      },
-      ...(body === undefined
-        ? {}
-        : {
-            body:
-              body instanceof Uint8Array || typeof body === "string"
-                ? (body as string)
-                : JSON.stringify(body),
-          }),
-    });
-    const text = await response.text();
-    const json = (response.headers.get("content-type") ?? "").includes("json");
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: json && text !== "" ? JSON.parse(text) : null,
-      text,
-    };
-  };
-  return Object.assign(call, { key });
 }
