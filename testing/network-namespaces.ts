@@ -13,7 +13,7 @@ export const networkNamespaces: Requirement = {
   met:
     process.getuid?.() === 0 &&
     spawnSync("ip", ["netns", "list"], { stdio: "ignore" }).status === 0 &&
-    spawnSync("unshare", ["--net", "true"], { stdio: "ignore" }).status === 0,
+    spawnSync("nsenter", ["--version"], { stdio: "ignore" }).status === 0,
   reason: "needs root and network namespaces (apt-get install -y iproute2)",
 };
 
