@@ -17,6 +17,7 @@ import { openLog } from "#control/src/log.ts";
 import { startPostgres } from "#embedded/postgres.ts";
 import { NO_NATS } from "#link/nats/files.ts";
 import { dialSocket } from "#link/socket.ts";
+import { composeStart } from "./compose-start.ts";
 import { type LoadClient, startLoadClient } from "./load.ts";
 import type { Line } from "./sessions.ts";
 import { DOMAIN, startPart } from "./workloads-parts.ts";
@@ -39,6 +40,8 @@ export async function benchWorkloads(options: { quick: boolean; onLine(line: Lin
     say(await reads(stage, client, turnMs));
   }
   for (const line of await ingress(client, turnMs)) say(line);
+  const start = await composeStart(options.quick ? 3 : 9);
+  if (start !== null) say(start);
   return lines;
 }
 

@@ -28,12 +28,16 @@ export interface Place {
 
 export const writePrivate = (path: string, text: string) => writeFileSync(path, text, { mode: 0o600 });
 
-/** Volumes, images and the note stay. */
-export async function haltMachine(place: Place, machineId: string): Promise<void> {
+/** Volumes, images and the note stay; the rules too, when a start is to replace them in a moment. */
+export async function haltMachine(
+  place: Place,
+  machineId: string,
+  rules: "no rules" | "rules follow" = "no rules",
+): Promise<void> {
   const { engine, owner, notes } = place;
   await endLeftovers(owner, machineId);
   await stopContainers(engine, owner, machineId);
-  await dismantle(place, machineId);
+  await dismantle(place, machineId, rules === "no rules");
   const note = notes.read(machineId);
   if (note !== null && note.phase !== "halted") notes.write(machineId, { ...note, phase: "halted" });
 }
@@ -42,18 +46,18 @@ export async function haltMachine(place: Place, machineId: string): Promise<void
 export async function removeMachine(place: Place, machineId: string): Promise<void> {
   const { engine, owner, notes } = place;
   await endLeftovers(owner, machineId);
-  await dismantle(place, machineId);
+  await dismantle(place, machineId, true);
   await removeVolumes(engine, owner, machineId);
   notes.remove(machineId);
 }
 
 /** The rules go last, when no bridge is left that they could be missed on. */
-async function dismantle(place: Place, machineId: string): Promise<void> {
+async function dismantle(place: Place, machineId: string, withRules: boolean): Promise<void> {
   const { engine, owner, folder, kind, firewall } = place;
   await removeContainers(engine, owner, machineId);
   await removeFiles(filePlaces(folder, machineId));
   await removeCgroups(kind, owner, machineId);
-  await firewall.release(machineId);
+  if (withRules) await firewall.release(machineId);
 }
 
 /** Every machine that left any trace. */

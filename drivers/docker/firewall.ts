@@ -47,8 +47,10 @@ export class Firewall {
     return this.#inTurn(async () => {
       const comment = commentOf(this.#owner, machineId);
       const chain = chainOf(this.#owner, machineId);
-      await replaceRules("iptables", comment, chain, rules4(chain, bridges));
-      await replaceRules("ip6tables", comment, chain, rules6(bridges));
+      await both(
+        replaceRules("iptables", comment, chain, rules4(chain, bridges)),
+        replaceRules("ip6tables", comment, chain, rules6(bridges)),
+      );
     });
   }
 
@@ -57,8 +59,10 @@ export class Firewall {
     await this.#inTurn(async () => {
       const comment = commentOf(this.#owner, machineId);
       const chain = chainOf(this.#owner, machineId);
-      for (const family of ["iptables", "ip6tables"] as const)
-        await replaceRules(family, comment, chain, null);
+      await both(
+        replaceRules("iptables", comment, chain, null),
+        replaceRules("ip6tables", comment, chain, null),
+      );
     });
   }
 
@@ -80,6 +84,12 @@ export class Firewall {
     this.#last = turn.catch(() => {});
     return turn;
   }
+}
+
+/** Neither is left running when the other fails. */
+async function both(...families: Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(families)).find((each) => each.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** `[chain, rule]`, in order; what stands in a built-in chain is inserted, so that it comes first. */

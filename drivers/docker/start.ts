@@ -20,6 +20,7 @@ import { findEndpoint, listContainers } from "./engine.ts";
 import { filePlaces, writeFiles } from "./files.ts";
 import type { ImageName } from "./image-name.ts";
 import type { Images } from "./images.ts";
+import { listensOutside } from "./listening.ts";
 import { lastLines } from "./logs.ts";
 import { numberOf } from "./marks.ts";
 import type { MachineNote } from "./notes.ts";
@@ -31,6 +32,7 @@ const UP_MS = 15 * 60_000;
 /** A service that ends within this time has not been started. */
 const SETTLE_MS = 1_000;
 const SETTLE_STEP_MS = 200;
+const LISTEN_STEP_MS = 50;
 const AT_REST_MS = 3_000;
 const FAULT_LINES = 10;
 const FAULT_CHARACTERS = 900;
@@ -63,7 +65,7 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
     const { document, note } = plan(ask);
     await ask.hooks.onRecord({ ...note, driver: "docker", owner });
     signal.throwIfAborted();
-    await haltMachine(place, machineId);
+    await haltMachine(place, machineId, "rules follow");
     notes.write(machineId, note);
     notes.log(machineId, "starting");
     await limitMachine(kind, owner, machineId, note.limits);
@@ -201,7 +203,10 @@ async function findPort({ notes }: StartAsk["place"], machineId: string): Promis
   throw new DriverFault("machine.start-failed", "this host has no port left for the machine");
 }
 
-/** Everything that should run does, and goes on doing so for a moment. */
+/**
+ * Everything that should run does, and goes on doing so for a moment. A workload of one service need not
+ * be waited for longer than until that listens: what ends afterwards is told as a change.
+ */
 async function settle(
   ask: StartAsk,
   document: MachineDocument,
@@ -209,10 +214,25 @@ async function settle(
 ): Promise<void> {
   for (const until = Date.now() + SETTLE_MS; ; ) {
     ask.hooks.signal.throwIfAborted();
+    if (await isServing(ask, document)) return;
     await failWithService(ask, document, clean);
     if (Date.now() > until) return;
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_STEP_MS));
+    await new Promise((resolve) => setTimeout(resolve, LISTEN_STEP_MS));
   }
+}
+
+async function isServing(
+  { place, machineId, payload }: StartAsk,
+  document: MachineDocument,
+): Promise<boolean> {
+  if (document.services.filter(({ active }) => active).length > 1) return false;
+  const containers = await listContainers(place.engine, place.owner, machineId);
+  for (const { id } of containers) {
+    const { State, RestartCount } = await place.engine.getContainer(id).inspect();
+    const steady = State.Running && !State.Restarting && RestartCount === 0;
+    if (steady && listensOutside(State.Pid, payload.publicPort)) return true;
+  }
+  return false;
 }
 
 async function failWithService(
