@@ -12,6 +12,7 @@ const CONTEXT = {
   labels: { "casemate.machine": "forged", account: "a" },
   cpuMillis: 1500,
   pidsMax: 100,
+  layerMiB: 0,
   cgroupParent: "/casemate/own/x",
   filesFolder: "/d/files",
   madeFolder: "/d/made",
@@ -116,6 +117,12 @@ describe("a document for an engine that many machines share", () => {
     for (const key of ["security_opt", "cap_drop", "cap_add"]) expect(api).not.toHaveProperty(key);
     expect(of({ cap_drop: ["CHOWN"] }, { cap_drop: ["CHOWN", "KILL"] }).api).not.toHaveProperty("cap_add");
     expect(() => of({ cap_drop: ["KILL"] }, { cap_drop: ["CHOWN"] })).toThrow(/services\.api\.cap_drop/);
+  });
+
+  test("holds each container's layer to the disk where the engine can", () => {
+    const held = readDocument(withService({}), { ...CONTEXT, layerMiB: 2048 }).write(() => [], 20_001);
+    expect(JSON.parse(held).services.db.storage_opt).toEqual({ size: "2048m" });
+    expect(api({})).not.toHaveProperty("storage_opt");
   });
 
   test("takes no name, label or port from the document that is the engine's", () => {

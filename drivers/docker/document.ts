@@ -32,6 +32,8 @@ export interface DocumentContext {
   labels: Record<string, string>;
   cpuMillis: number;
   pidsMax: number;
+  /** What a container's own layer may grow to; 0 where the engine cannot hold it to anything. */
+  layerMiB: number;
   cgroupParent: string;
   filesFolder: string;
   madeFolder: string;

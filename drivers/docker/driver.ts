@@ -40,6 +40,8 @@ import type {
 } from "../kept-driver.ts";
 import { Changes } from "./changes.ts";
 import { type ComposeProgram, findCompose } from "./compose.ts";
+import { Disk, measureDisk } from "./disk.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { findTraces, haltMachine, type Place, removeMachine, writePrivate } from "./end.ts";
 import { findEndpoint, listContainers, listStrangers } from "./engine.ts";
 import { containerFacts, machineStats } from "./facts.ts";
@@ -65,6 +67,8 @@ export interface DockerOptions {
   composeCommand?: string[];
   /** Registries (`host:port`) in private ranges that clients may pull from. */
   registriesInside?: string[];
+  /** Between two looks at the disks of what runs. */
+  diskEveryMs?: number;
 }
 
 export class DockerDriver implements KeptDriver {
@@ -75,6 +79,8 @@ export class DockerDriver implements KeptDriver {
   readonly #firewall: Firewall;
   readonly #images: Images;
   readonly #changes: Changes;
+  readonly #disk: Disk;
+  readonly #disks: DiskWatch;
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #starts = new Map<string, Set<AbortController>>();
   readonly #end = new AbortController();
@@ -94,6 +100,8 @@ export class DockerDriver implements KeptDriver {
     const registriesInside = new Set(options.registriesInside);
     this.#images = new Images({ engine: this.#engine, folder, registriesInside });
     this.#changes = new Changes(this.#engine, owner, this.#notes);
+    this.#disk = new Disk((machineId) => measureDisk(this.#engine, owner, machineId));
+    this.#disks = new DiskWatch(this.#disk, this.#changes, this.#notes, options.diskEveryMs);
   }
 
   probe(): Promise<KeptProbe> {
@@ -157,6 +165,7 @@ export class DockerDriver implements KeptDriver {
       this.#changes.unwatch(machineId);
       await removeMachine(await this.#placed(), machineId);
       this.#images.forget(machineId);
+      this.#disk.forget(machineId);
     });
   }
 
@@ -214,7 +223,11 @@ export class DockerDriver implements KeptDriver {
     const note = this.#notes.read(machineId);
     if (note === null) throw new DriverFault("machine.not-running", "this host has no such machine");
     const { kind } = await this.#placed();
-    return machineStats({ engine: this.#engine, owner: this.#options.owner, kind }, machineId, note);
+    return machineStats(
+      { engine: this.#engine, owner: this.#options.owner, kind, disk: this.#disk },
+      machineId,
+      note,
+    );
   }
 
   onChange(listener: (machineId: string, change: KeptChange) => void): void {
@@ -248,6 +261,7 @@ export class DockerDriver implements KeptDriver {
   /** Machines run on; only this process's part in them ends. */
   async close(): Promise<void> {
     this.#end.abort();
+    await this.#disks.close();
     await this.#changes.close();
     await Promise.allSettled(this.#turns.values());
   }
@@ -255,12 +269,12 @@ export class DockerDriver implements KeptDriver {
   /** What the engine is made of is asked once; an engine that was away is asked again. */
   #placed(): Promise<Place> {
     this.#place ??= engineFacts(this.#engine)
-      .then(({ kind }) => ({
+      .then(({ kind, layerQuota }) => ({
         engine: this.#engine,
         owner: this.#options.owner,
         folder: this.#options.folder,
         installation: installationOf(this.#options.folder),
-        kind,
+        ...{ kind, layerQuota },
         notes: this.#notes,
         firewall: this.#firewall,
         writePrivate,

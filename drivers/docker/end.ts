@@ -21,6 +21,8 @@ export interface Place {
   /** The folder's own number (installation.ts). */
   installation: string;
   kind: CgroupKind;
+  /** The engine can hold a container's own layer to a size. */
+  layerQuota: boolean;
   notes: Notes;
   firewall: Firewall;
   writePrivate(path: string, text: string): void;

@@ -269,6 +269,39 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
     for (const id of [stays, ends, half]) await driver.remove(id, null);
   });
 
+  test.concurrent("a machine above its disk is told of, and one far above it is halted with its volumes", async () => {
+    const own = new DockerDriver({ ...subject.options, diskEveryMs: 300 });
+    const told: ({ machineId: string } & KeptChange)[] = [];
+    own.onChange((machineId, change) => told.push({ machineId, ...change }));
+    const id = newMachine();
+    const spec = { ...KEPT_SPEC, kept: { ...KEPT_SPEC.kept!, diskMiB: 20 } };
+    const payload = payloadOf({
+      image: subject.image,
+      web: { volumes: ["data:/data"] },
+      top: { volumes: { data: null } },
+    });
+    try {
+      const { endpoint, record } = await startKept(own, id, payload, { spec });
+      // Both count: a volume, and what is written beside it.
+      await ask(endpoint, "head -c 11000000 /dev/urandom > /data/a; head -c 10500000 /dev/urandom > /b");
+      expect(await nextChange(told, id, /of its disk/)).toMatchObject({
+        state: "running",
+        detail: expect.stringMatching(/^it uses 0\.02 of 0\.02 GiB of its disk/),
+      });
+      const { disks } = await own.stats(id);
+      expect(disks[0]!.usedBytes).toBeGreaterThan(21_000_000);
+      expect(disks[0]!.usedBytes).toBeLessThan(23_000_000);
+      await ask(endpoint, "head -c 5000000 /dev/urandom > /data/c");
+      expect(await nextChange(told, id, /was stopped/)).toMatchObject({ state: "halted" });
+      expect(told.filter(({ detail }) => /it uses/.test(detail))).toHaveLength(1);
+      await own.halt(id, record);
+      expect(await subject.traces(id)).toEqual(expect.arrayContaining([expect.stringMatching(/^volume/)]));
+    } finally {
+      await own.remove(id, null);
+      await own.close();
+    }
+  });
+
   test.concurrent("does not call its own what another installation of the same owner left", async () => {
     const { engine } = subject.docker;
     await driver.list(); // makes the number

@@ -5,13 +5,12 @@ import { cpus } from "node:os";
 import type Docker from "dockerode";
 import type { ContainerFacts, MachineStats } from "../kept-driver.ts";
 import { type CgroupKind, usageOf } from "./cgroup-parent.ts";
-import { listContainers, listVolumes, type MachineContainer } from "./engine.ts";
+import type { Disk } from "./disk.ts";
+import { listContainers, type MachineContainer } from "./engine.ts";
 import type { MachineNote } from "./notes.ts";
-import { runProgram } from "./program.ts";
 
 const MIB = 1024 * 1024;
 const SAMPLE_MS = 200;
-const MEASURE_MS = 20_000;
 
 export async function containerFacts(
   engine: Docker,
@@ -39,6 +38,7 @@ export interface StatsPlace {
   engine: Docker;
   owner: string;
   kind: CgroupKind;
+  disk: Disk;
 }
 
 export async function machineStats(
@@ -46,10 +46,10 @@ export async function machineStats(
   machineId: string,
   note: MachineNote,
 ): Promise<MachineStats> {
-  const { engine, owner, kind } = place;
+  const { owner, kind } = place;
   const [before, from] = [usageOf(kind, owner, machineId), process.hrtime.bigint()];
   const [disk] = await Promise.all([
-    diskUse(engine, owner, machineId, note),
+    diskFacts(place, machineId, note),
     new Promise((resolve) => setTimeout(resolve, SAMPLE_MS)),
   ]);
   const [after, to] = [usageOf(kind, owner, machineId), process.hrtime.bigint()];
@@ -69,29 +69,11 @@ export async function machineStats(
   };
 }
 
-/** Volumes, and what containers wrote beside them. The size is what was granted; the engine does not enforce it. */
-async function diskUse(engine: Docker, owner: string, machineId: string, note: MachineNote) {
-  const [volumes, containers, { DockerRootDir, Driver }] = await Promise.all([
-    listVolumes(engine, owner, machineId),
-    engine.listContainers({
-      all: true,
-      size: true,
-      filters: { label: [`casemate.owner=${owner}`, `casemate.machine=${machineId}`] },
-    }) as Promise<(Docker.ContainerInfo & { SizeRw?: number })[]>,
+async function diskFacts({ engine, disk }: StatsPlace, machineId: string, note: MachineNote) {
+  const [{ usedBytes }, { DockerRootDir, Driver }] = await Promise.all([
+    disk.use(machineId),
     engine.info() as Promise<{ DockerRootDir: string; Driver: string }>,
   ]);
-  const written = containers.reduce((sum, { SizeRw }) => sum + (SizeRw ?? 0), 0);
-  const paths = volumes.map(({ Mountpoint }) => Mountpoint).filter((path) => path.startsWith("/"));
-  // Only sizes are read, and du follows no link that a container placed there.
-  const measured =
-    paths.length === 0
-      ? null
-      : await runProgram(["du", "-s", "-x", "--block-size=1", "--", ...paths], {
-          timeoutMs: MEASURE_MS,
-        }).catch(() => null);
-  const used = (measured?.stdout ?? "")
-    .split("\n")
-    .reduce((sum, line) => sum + (Number.parseInt(line, 10) || 0), 0);
   const granted = note.diskMiB ?? 0;
   const whole = granted > 0 ? null : await statfs(DockerRootDir).catch(() => null);
   return {
@@ -99,6 +81,6 @@ async function diskUse(engine: Docker, owner: string, machineId: string, note: M
     mountPoint: "/",
     filesystem: Driver,
     sizeBytes: whole === null ? granted * MIB : whole.blocks * whole.bsize,
-    usedBytes: written + used,
+    usedBytes,
   };
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether this computer can run machines as containers, and if not, the one thing to do next. */
+import { readFileSync } from "node:fs";
 import type Docker from "dockerode";
 import type { KeptProbe } from "../kept-driver.ts";
 import type { CgroupKind } from "./cgroup-parent.ts";
 import { findCompose } from "./compose.ts";
+import { type EngineStorage, hasLayerQuota } from "./disk.ts";
 import { runProgram } from "./program.ts";
 
 const ENGINE_MS = 10_000;
@@ -15,17 +17,18 @@ export interface EngineFacts {
   kind: CgroupKind;
   /** As the engine says it. */
   cgroups: string;
+  layerQuota: boolean;
 }
 
 export async function engineFacts(engine: Docker): Promise<EngineFacts> {
-  const info: { ServerVersion: string; CgroupDriver: string; CgroupVersion?: string } = await inTime(
-    engine.info(),
-  );
+  const info: EngineStorage & { ServerVersion: string; CgroupDriver: string; CgroupVersion?: string } =
+    await inTime(engine.info());
   const driver = info.CgroupDriver === "systemd" ? "systemd" : "cgroupfs";
   return {
     version: info.ServerVersion,
     kind: { driver, version: info.CgroupVersion === "2" ? 2 : 1 },
     cgroups: info.CgroupDriver,
+    layerQuota: hasLayerQuota(info, readFileSync("/proc/self/mountinfo", "utf8")),
   };
 }
 

@@ -90,6 +90,7 @@ export interface ServiceContext extends MountContext {
   env: Readonly<Record<string, string>>;
   cpuMillis: number;
   pidsMax: number;
+  layerMiB: number;
   cgroupParent: string;
   labels: Record<string, string>;
   /** Mounted into every container; see files.ts on what it is for. */
@@ -136,6 +137,7 @@ export function readService(name: string, context: ServiceContext): ReadService 
     ...networksOf(given, path, context),
     ...(base === null ? {} : { extends: { service: base } }),
     ...(deploy === null ? {} : { deploy }),
+    ...(context.layerMiB > 0 ? { storage_opt: { size: `${context.layerMiB}m` } } : {}),
   });
   for (const [key, own] of Object.entries(SHARED))
     if (given[key] !== undefined && given[key] !== null)

@@ -112,6 +112,7 @@ function plan({ place, machineId, spec, payload }: StartAsk): {
     labels: spec.kept?.labels ?? {},
     cpuMillis: spec.cpuMillis,
     pidsMax: spec.pidsMax,
+    layerMiB: place.layerQuota ? (spec.kept?.diskMiB ?? 0) : 0,
     cgroupParent: cgroupParent(place.kind, place.owner, machineId),
     ...filePlaces(place.folder, machineId),
   });
