@@ -37,14 +37,41 @@ export async function append(tx: Tx, entry: JournalEntry): Promise<number> {
   return rows[0]!.seq;
 }
 
+/** Invariant B's payload hash, and what it was made of. */
+export function saltPayload(payload: JournalEntry["payload"]) {
+  const salt = randomBytes(16);
+  const text = JSON.stringify(payload);
+  return { salt, text, payloadHash: createHash("sha256").update(salt).update(text).digest() };
+}
+
+/**
+ * The same for one entry of each of several accounts: the clause `item` has account_id (each once),
+ * subject, entry_text, entry_salt and entry_hash. Accounts are locked in the order of their ids.
+ */
+export function appendEachClauses(type: string, condition: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`
+    holder as (
+      select id from accounts where id in (select account_id from item) and ${condition} order by id for update
+    ), numbered as (
+      update accounts a
+      set journal_seq = a.journal_seq + 1,
+          journal_head = sha256(a.journal_head || int8send(a.journal_seq + 1) || item.entry_hash)
+      from item join holder on holder.id = item.account_id where a.id = item.account_id
+      returning a.id as account_id, a.journal_seq, a.journal_head
+    ), entry as (
+      insert into journal (account_id, seq, type, subject, payload, salt, payload_hash, head)
+      select item.account_id, journal_seq, ${type}, subject, entry_text::json, entry_salt, entry_hash, journal_head
+      from item join numbered on numbered.account_id = item.account_id
+      returning seq, pg_notify(${JOURNAL_CHANNEL}, account_id || ' ' || subject)
+    )`;
+}
+
 /** The same as clauses `numbered`, `entry` of a larger statement that appends only where `condition` holds. */
 export function appendClauses(
   entry: JournalEntry | ComputedEntry,
   condition: RawBuilder<unknown>,
 ): RawBuilder<unknown> {
-  const salt = randomBytes(16);
-  const text = JSON.stringify(entry.payload);
-  const payloadHash = createHash("sha256").update(salt).update(text).digest();
+  const { salt, text, payloadHash } = saltPayload(entry.payload);
   return sql`
     numbered as (
       update accounts

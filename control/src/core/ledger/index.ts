@@ -5,6 +5,7 @@ export {
   type Admission,
   AFTER_METER,
   admitClauses,
+  admitEachClauses,
   type MeterStep,
   type MeterStop,
   NOW,

@@ -64,6 +64,34 @@ export function admitClauses(
 }
 
 /**
+ * The same for new machines of several accounts: the clause `item` has machine_id, account_id (each once)
+ * and rate. `afford` has a row for each that is admitted; one that cannot be ends the statement with
+ * `refuse('apart')`, for each of them to be tried by itself. Balances are locked in the order of accounts.
+ */
+export function admitEachClauses(
+  when: RawBuilder<unknown>,
+  { at = NOW, admissionMs = ADMISSION_MS } = {},
+): RawBuilder<unknown> {
+  return sql`
+    afford_meter as (
+      insert into meters (machine_id, account_id, rate_micros_per_min, state)
+      select machine_id, account_id, rate, 'admitted' from item where ${when}
+      returning account_id, rate_micros_per_min
+    ), afford_lock as (
+      select account_id from balances where account_id in (select account_id from afford_meter)
+      order by account_id for update
+    ), afford as (
+      update balances b set rate_micros_per_min = b.rate_micros_per_min + m.rate_micros_per_min
+      from afford_meter m join afford_lock l on l.account_id = m.account_id where b.account_id = m.account_id
+      returning case when (b.balance_micros - (
+          select coalesce(sum(accrued_micros(rate_micros_per_min, meter_from, greatest(${at}, meter_to)) - metered_micros), 0)
+          from meters where meters.account_id = b.account_id and state = 'running'
+        )) * 60000 >= b.rate_micros_per_min::numeric * ${admissionMs}::bigint
+        then true else refuse('apart') end as admitted
+    )`;
+}
+
+/**
  * Clauses up to `meter_balance`, for a statement whose clause `machine` (id) names what is running now. What
  * runs is charged, also when nobody admitted it: a host may start what was to stand.
  */

@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Creating a workload: room, money, machine, workload, event and journal in one statement, then the host at once. */
+/** Creating a workload: judged, sealed, recorded (insert.ts), and its host told at once. */
 import { randomUUID } from "node:crypto";
-import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { createWorkload } from "#contract/workloads/workloads.ts";
-import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { makeId } from "../../core/identity/index.ts";
-import { appendClauses } from "../../core/journal/index.ts";
-import { admitClauses, MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
-import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
-import { refusalOf } from "../../database/open.ts";
+import { MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { domainIssue, requireDomain } from "./domain.ts";
-import { isTaken } from "./domain-checks.ts";
-import { pinImages, resolutionEvents, resolutionPayload } from "./images.ts";
+import { pinImages } from "./images.ts";
+import { insertWorkload } from "./insert.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
@@ -52,44 +47,11 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const spec = toMachineSpec({ workload: id, account: account.id, domains }, tier);
   const rate = tier.cost_micros_per_min;
   const sealed = await sealGiven(deps.vault, id, given);
-  const by = call.principal!.keyId;
-  const admission = { account: account.id, machine: machineId, rateMicrosPerMin: rate };
-  const created = {
-    account: account.id,
-    type: "workload.created",
-    subject: id,
-    payload: { name: body.name, ...resolutionPayload(resolved, by) },
-  };
-  const { rows } = await sql<{ machine: MachineRow; created_at: Date; updated_at: Date }>`
-    with ${takeRoomClauses(spec, deps.fleet.able(spec.isolation))},
-    ${requestKeptClause({ id: machineId, account: account.id, surface: "workloads", spec })},
-    ${admitClauses(admission, sql`exists (select from machine)`)},
-    workload as (
-      insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
-        cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
-        cost_micros_per_min, custom_domain)
-      select ${id}::uuid, ${account.id}, machine.id, ${body.name}, ${body.artifactsVersion}, ${given.publicService},
-        ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
-        ${domain}, ${sealed.payload}::bytea, ${sealed.compose}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
-        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint, ${custom}
-      from machine returning id, created_at, updated_at
-    ),
-    event as (
-      insert into workload_events (workload_id, kind, details)
-      select id, 'created', '{}'::jsonb from workload
-      union all ${resolutionEvents(sql`workload`, resolved, by)}
-    ),
-    ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
-    select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
-      (select to_jsonb(machine) from machine) as machine,
-      (select created_at from workload) as created_at, (select updated_at from workload) as updated_at`
-    .execute(deps.db.soft)
-    .catch((error: unknown) => {
-      throw asFault(error);
-    });
-  // The host's row, which every create wants, is free while the disk is waited for.
-  await deps.db.settled();
-  const { machine, created_at, updated_at } = rows[0]!;
+  const inserted = await insertWorkload(deps, {
+    ...{ id, machineId, account: account.id, name: body.name, artifactsVersion: body.artifactsVersion },
+    ...{ given, tier, spec, domain, custom, sealed, resolved, by: call.principal!.keyId },
+  });
+  const { machine, created_at, updated_at } = inserted;
   deps.converger.send(machine, call.now);
   const facts = deps.fleet.facts().find(({ hostId }) => hostId === machine.host_id);
   const row: WorkloadRow = {
@@ -105,15 +67,6 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   };
   const shown = viewWorkload(row, given.dockerCompose, deps.workloads);
   return { status: 201, body: warnings.length === 0 ? shown : { ...shown, warnings } };
-}
-
-/** What a statement that takes room and money says when it could not. */
-export function asFault(error: unknown): unknown {
-  const refused = refusalOf(error);
-  if (refused === "capacity") return new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
-  if (refused === "balance") return new Fault("ledger.not-enough");
-  if (isTaken(error)) return new Fault("workload.domain-exists");
-  return error;
 }
 
 type Body = Call<typeof createWorkload>["body"];
