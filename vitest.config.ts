@@ -10,6 +10,8 @@ export default defineConfig({
     exclude: ["node_modules/**", ".casemate/**", ...(deep ? [] : ["**/*.deep.test.ts"])],
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // Waiting for something to become so is no measurement: a machine with much to do takes its time.
+    expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
     globalSetup: ["testing/global-setup.ts"],
   },

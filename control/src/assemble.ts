@@ -51,7 +51,7 @@ import { openJudge } from "./surfaces/workloads/compose/judge.ts";
 import { checkDomains } from "./surfaces/workloads/domain-checks.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
-import { movesTurn } from "./surfaces/workloads/moves.ts";
+import { movesTurn, triedElsewhere } from "./surfaces/workloads/moves.ts";
 import { keepNotices } from "./surfaces/workloads/notices.ts";
 import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
@@ -138,6 +138,7 @@ export async function startControl({
         await Promise.all(
           observations.map(async (observation) => {
             await keepNotices(db, hostId, observation);
+            if (await triedElsewhere({ db, fleet }, hostId, observation)) return;
             await observed(hostId, observation);
             // Not waited for: the report is committed, and a host that gets nothing asks again.
             if (observation.wantsPayload)

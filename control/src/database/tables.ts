@@ -83,6 +83,7 @@ export interface Tables {
     observed_incarnation: Generated<number>;
     holds_compute: Generated<boolean>;
     holds_disk: Generated<boolean>;
+    failed_hosts: Generated<string[]>;
     generation: Generated<number>;
     end_trigger: string | null;
     expires_at: Date | null;

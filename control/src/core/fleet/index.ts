@@ -18,6 +18,7 @@ export {
 export { heardOverHttp, type Registered, registerHost } from "./registration.ts";
 export {
   AFTER_ROOM,
+  hasRoom,
   knownUntil,
   markSeen,
   releaseClause,

@@ -16,6 +16,13 @@ type Size = Pick<MachineSpec, "cpuMillis" | "memoryMiB" | "kept">;
 
 const diskOf = ({ kept }: Size): number => kept?.diskMiB ?? 0;
 
+const fitsIn = (size: Size): RawBuilder<unknown> => sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
+  and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskOf(size)}::int <= disk_mib`;
+
+/** One of these has room now; it may be gone a moment later. */
+export const hasRoom = (size: Size, hosts: readonly string[]): RawBuilder<unknown> => sql`
+  exists (select from hosts where id = any(${hosts}::text[]) and draining_at is null and revoked_at is null and ${fitsIn(size)})`;
+
 /**
  * Clauses `pick` and `room` (id; none: no host has room, or not `when`): the host left with the least
  * memory, and its room taken.
@@ -25,8 +32,7 @@ export function takeRoomClauses(
   hosts: readonly string[],
   when: RawBuilder<unknown> = sql`true`,
 ): RawBuilder<unknown> {
-  const fits = sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
-    and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskOf(size)}::int <= disk_mib`;
+  const fits = fitsIn(size);
   return sql`
     pick as (
       select id as picked from hosts

@@ -45,19 +45,25 @@ export function haltClause(id: RawBuilder<unknown>): RawBuilder<unknown> {
 }
 
 /**
- * Off its host, which will never say anything again: it waits for a place, under a new incarnation, with
- * what it had there given up. What it kept on that host's disk is lost.
+ * Off its host, which is to have it no more: it waits for a place, under a new incarnation, with what it
+ * had there given up. What it kept on that host's disk is lost. `failed`: that host is not tried again.
  */
-export function displaceClauses(id: RawBuilder<unknown>, host: string): RawBuilder<unknown> {
+export function displaceClauses(
+  id: RawBuilder<unknown>,
+  host: string,
+  { when = sql`true`, failed = false }: { when?: RawBuilder<unknown>; failed?: boolean } = {},
+): RawBuilder<unknown> {
   return sql`
     before as (
       select * from machines
       where id = ${id} and host_id = ${host} and spec ? 'kept' and want <> 'down' and state not in ('ended', 'failed')
+        and ${when}
       for update
     ),
     machine as (
       update machines m set host_id = null, state = 'requested', incarnation = m.incarnation + 1,
-        generation = m.generation + 1, holds_compute = false, holds_disk = false, started_at = null
+        generation = m.generation + 1, holds_compute = false, holds_disk = false, started_at = null,
+        failed_hosts = case when ${failed} then m.failed_hosts || ${host}::text else m.failed_hosts end
       from before where m.id = before.id
       returning m.id, m.account_id, m.spec, m.want, m.generation, m.incarnation, m.end_trigger, before.host_id,
         before.holds_compute as freed_compute, before.holds_disk as freed_disk

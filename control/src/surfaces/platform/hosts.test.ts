@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { DriverFault } from "#drivers/driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
 import { joinControl } from "#host/join.ts";
 import { newNkey } from "#link/nats/access.ts";
@@ -41,12 +42,11 @@ interface Joined {
 const invite = async (lifetime_s = 600): Promise<string> =>
   (await admin("POST", "/platform/v1/hosts/invitations", { name: "rack", lifetime_s })).body.token;
 
-async function joined(): Promise<Joined> {
+async function joined(driver = new FakeKeptDriver()): Promise<Joined> {
   const own = mkdtempSync(join(folder, "h-"));
   const stateFolder = join(own, "host");
   mkdirSync(stateFolder, { mode: 0o700 });
   const broker = await joinControl({ url: one.url, token: await invite(), stateFolder });
-  const driver = new FakeKeptDriver();
   const host = await startHost({
     stateFolder,
     link: { nats: natsAccess(broker)! },
@@ -248,5 +248,44 @@ describeWith([natsServer], "hosts", () => {
     expect([good.driver.running.size, next.driver.running.size]).toEqual([0, 4]);
     await admin("POST", `/platform/v1/hosts/${good.hostId}/resume`);
     expect((await stateOf(good.hostId)).state).toBe("connected");
+  }, 60_000);
+
+  it("a first start that fails on one host is tried on a second, and is an error only then", async () => {
+    class Failing extends FakeKeptDriver {
+      override start(): Promise<never> {
+        throw new DriverFault("machine.start-failed", "no address is left");
+      }
+    }
+    for (const { id } of (await admin("GET", "/platform/v1/hosts")).body.hosts)
+      await admin("POST", `/platform/v1/hosts/${id}/revoke`);
+    for (const { url } of [one, two]) await connected(url, 0);
+    const { apiToken } = (await admin("POST", "/api/v1/accounts/create", { name: "second", credits: 1e6 }))
+      .body;
+    const owner = callerOf(one.url, apiToken);
+    const bad = await joined(new Failing());
+    for (const { url } of [one, two]) await connected(url, 1);
+    const kinds = async (workloadId: string) =>
+      (await owner("POST", "/api/v1/workload-events/list", { workloadId })).body.events.map(
+        ({ details }: { details: { kind: string } }) => details.kind,
+      );
+    const status = (workloadId: string) => async () =>
+      (await owner("GET", `/api/v1/workloads/${workloadId}`)).body.status;
+    const alone = (await owner("POST", "/api/v1/workloads/create", ASK)).body.workloadId;
+    await expect.poll(status(alone), { timeout: 15_000 }).toBe("error");
+    // The one that is left with least is chosen first, and that is the bad one.
+    const good = await joined();
+    for (const { url } of [one, two]) await connected(url, 2);
+    await sql`update hosts set memory_mib = 600, memory_used = 0 where id = ${bad.hostId}`.execute(
+      one.control.db.run,
+    );
+    const moved = (await owner("POST", "/api/v1/workloads/create", ASK)).body.workloadId;
+    await expect.poll(status(moved), { timeout: 15_000 }).toBe("running");
+    expect(good.driver.running.size).toBe(1);
+    expect(await kinds(moved)).toContain("warning");
+    expect(await kinds(moved)).not.toContain("failedToStart");
+    const { rows } = await sql<{
+      used: number;
+    }>`select memory_used as used from hosts where id = ${bad.hostId}`.execute(one.control.db.run);
+    expect(rows[0]!.used).toBe(0);
   }, 60_000);
 });

@@ -6,7 +6,7 @@
  */
 import { sql } from "kysely";
 import type { MachineSpec, Observation } from "#contract/link/machine.ts";
-import { AFTER_ROOM, knownUntil, listToEmpty, takeRoomClauses } from "../../core/fleet/index.ts";
+import { AFTER_ROOM, hasRoom, knownUntil, listToEmpty, takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { AFTER_METER, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
 import {
@@ -71,6 +71,41 @@ async function displaceAll({ db, fleet }: Needs, host: string): Promise<void> {
   }
 }
 
+/**
+ * A first start that failed on one host is tried on a second before it counts as failed: the fault may be
+ * the host's. Only of what never ran, so nothing is left behind; once, so that a workload whose own fault
+ * it is does not go round. True: it was taken off the host, and what the host said means no more.
+ */
+export async function triedElsewhere(
+  { db, fleet }: Pick<Needs, "db" | "fleet">,
+  host: string,
+  { machineId, incarnation, state, code, detail }: Observation,
+): Promise<boolean> {
+  if (state !== "halted" || code === undefined || incarnation === undefined || code === "machine.exited")
+    return false;
+  const { rows } = await sql<{ spec: MachineSpec }>`
+    select spec from machines where id = ${machineId} and host_id = ${host} and want = 'up' and started_at is null
+      and incarnation = ${incarnation}::int and failed_hosts = '{}'`.execute(db.soft);
+  const spec = rows[0]?.spec;
+  const others = spec === undefined ? [] : fleet.able(spec.isolation).filter((other) => other !== host);
+  if (spec === undefined || others.length === 0) return false;
+  const when = sql`want = 'up' and started_at is null and incarnation = ${incarnation}::int and failed_hosts = '{}'
+    and ${hasRoom(spec, others)}`;
+  const message = `could not be started on one host, another is tried: ${detail ?? code}`;
+  const { rows: done } = await sql<{ machine: MachineRow | null }>`
+    with ${displaceClauses(sql`${machineId}`, host, { when, failed: true })},
+    ${eventClauses("warning", { message })},
+    ${stopMeterClauses({ when: AFTER_ROOM, released: sql`false`, until: knownUntil("machine", NOW) })},
+    metered as (select count(*) from meter_balance)
+    select (select to_jsonb(machine) from machine) as machine, (select count(*) from metered)`.execute(
+    db.run,
+  );
+  const machine = done[0]!.machine;
+  if (machine === null) return false;
+  fleet.send(host, [toDesired({ ...machine, want: "down", expires_at: null }, new Date())]);
+  return true;
+}
+
 /** On a host that was put out nothing else will be heard of: what was to end has ended, sessions have failed. */
 async function concludeRest({ db, observed }: Needs, host: string): Promise<void> {
   const { rows } = await sql<{ id: string; generation: number; incarnation: number; kept: boolean }>`
@@ -94,12 +129,17 @@ async function endUnplaced({ db }: Needs): Promise<void> {
 }
 
 async function placeWaiting({ db, fleet, converger }: Needs): Promise<void> {
-  const { rows } = await sql<{ id: string; spec: MachineSpec; want: "up" | "halted" }>`
-    select id, spec, want from machines
+  const { rows } = await sql<{
+    id: string;
+    spec: MachineSpec;
+    want: "up" | "halted";
+    failed_hosts: string[];
+  }>`
+    select id, spec, want, failed_hosts from machines
     where host_id is null and state = 'requested' and surface = 'workloads' and want in ('up', 'halted')
     order by random() limit ${BATCH}`.execute(db.soft);
-  for (const { id, spec, want } of rows) {
-    const hosts = fleet.able(spec.isolation);
+  for (const { id, spec, want, failed_hosts } of rows) {
+    const hosts = fleet.able(spec.isolation).filter((host) => !failed_hosts.includes(host));
     if (hosts.length === 0) continue;
     // What stands needs its disk only; the rest it takes when it is started.
     const size = want === "up" ? spec : { ...spec, cpuMillis: 0, memoryMiB: 0 };
