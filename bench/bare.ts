@@ -22,6 +22,7 @@ import { findCgroups } from "#drivers/sandbox/cgroups.ts";
 import { enter } from "#drivers/sandbox/enter.ts";
 import { type EntryProcess, Launcher } from "#drivers/sandbox/launcher.ts";
 import { closeAll, type Sandbox } from "#drivers/sandbox/machine.ts";
+import { Prober } from "#drivers/sandbox/prober/client.ts";
 import { bootId } from "#drivers/sandbox/process-table.ts";
 import { rlimitsFor } from "#drivers/sandbox/rlimits.ts";
 import { assembleFilter } from "#drivers/sandbox/seccomp.ts";
@@ -47,6 +48,7 @@ const filter = assembleFilter(process.arch as Machine);
 const filterPath = join(folder, "filter.bpf");
 writeFilter(filterPath, filter);
 const launcher = new Launcher("machines");
+const prober = new Prober(UID === null ? null : UID + 2);
 const root = rootArguments(null, prepareSkeleton(folder));
 const held: ChildProcess[] = [];
 let target: Sandbox | undefined;
@@ -102,6 +104,7 @@ async function makeTarget(): Promise<Sandbox> {
     },
     cgroups,
     launcher,
+    prober,
     root,
     filterPath,
     onRecord: async () => {},
@@ -165,7 +168,7 @@ async function leave(): Promise<void> {
     closeAll([...Object.values(target.namespaces), ...target.mounts.map(({ fd }) => fd)]);
     await removeFolders(target.record.cgroups);
   }
-  await launcher.close();
+  await Promise.all([launcher.close(), prober.close()]);
   cgroups.close();
   rmSync(folder, { recursive: true, force: true });
   process.exit(0);

@@ -177,6 +177,7 @@ export class SandboxDriver
         record,
         cgroups: this.#cgroups,
         launcher: this.#launcher,
+        prober: this.#prober,
         root: this.#rootOf(template?.path ?? null),
         filterPath: this.#filterPath,
         onRecord,
@@ -238,6 +239,7 @@ export class SandboxDriver
       release: () => ({
         // The process that gave it away is dead and its pool with it.
         uidReleased: known.uid === null ? null : true,
+        slotsReleased: 0,
         lookupAbsent: !this.#live.has(machineId),
       }),
     });
@@ -326,15 +328,22 @@ export class SandboxDriver
       oom: (this.#cgroups.oomKills(sandbox.cgroups) ?? 0) > 0,
       devicesInUse: () => this.#inUse().devices,
       release: () => {
+        const before = this.#slotsOf(machineId, record.uid);
         this.#live.delete(machineId);
         if (record.uid !== null) this.#uids.give(record.uid);
         return {
           uidReleased: record.uid === null ? null : !this.#uids.taken(record.uid),
+          slotsReleased: before - this.#slotsOf(machineId, record.uid),
           lookupAbsent: !this.#live.has(machineId),
         };
       },
     });
     return toFacts(seen);
+  }
+
+  /** Places that the machine takes here: one in the list of machines, one in the pool of uids. */
+  #slotsOf(machineId: string, uid: number | null): number {
+    return Number(this.#live.has(machineId)) + Number(uid !== null && this.#uids.taken(uid));
   }
 
   /** Whether a sandbox that this process holds or makes bears the id. */

@@ -49,12 +49,19 @@ export function scanQuestion(
   };
 }
 
+export interface Released {
+  uidReleased: boolean | null;
+  /** How many of the driver's places the machine held before and does not hold after. */
+  slotsReleased: number;
+  lookupAbsent: boolean;
+}
+
 export interface Ending {
   prober: Prober;
   traces: Traces;
   oom: boolean;
   /** Gives back the uid and takes the machine off the driver's list; answers whether it is gone from there. */
-  release(): { uidReleased: boolean | null; lookupAbsent: boolean };
+  release(): Released;
   /** Device numbers that living machines have. */
   devicesInUse(): ReadonlySet<string>;
 }

@@ -100,6 +100,11 @@ if ($child == 0) {
 
     for (@{ $many{rlimit} || [] }) {
         my ($resource, $limit) = split / /;
+        my $now = pack('QQ', 0, 0);
+        must('rlimit', 'prlimit64', 0, 0 + $resource, 0, $now);
+        # What the host was given less of is not ours to raise here; less is as good.
+        my (undef, $most) = unpack('QQ', $now);
+        $limit = $most if $most < $limit;
         must('rlimit', 'prlimit64', 0, 0 + $resource, pack('QQ', $limit, $limit), 0);
     }
     # Capabilities of the inner user namespace: all of them, until here.

@@ -10,7 +10,6 @@ import type { EndFacts } from "../driver.ts";
 import { observeHostMemory } from "./host-memory.ts";
 import type { ReadBackAnswer, ScanAnswer } from "./prober/question.ts";
 import type { NamespaceKind, SandboxRecord } from "./record.ts";
-import { CORE_LIMIT_BYTES } from "./rlimits.ts";
 import type { Wiped } from "./wipe.ts";
 
 export interface Span {
@@ -38,6 +37,7 @@ export interface Seen {
   scan: ScanAnswer;
   scanning: Span;
   uidReleased: boolean | null;
+  slotsReleased: number;
   cgroupRemoved: boolean | null;
   lookupAbsent: boolean;
   releasing: Span;
@@ -81,7 +81,7 @@ export function toFacts(seen: Seen): EndFacts {
       seccomp_mode: started?.seccompMode ?? null,
       no_new_privs: started?.noNewPrivs ?? null,
       capabilities_effective: started?.capabilitiesEffective ?? null,
-      network_mode: "none" as const,
+      network_mode: started?.network ?? null,
       tasks_found: scan.tasks,
       kill_method: seen.killMethod,
       empty_after_ms: seen.emptyAfterMs,
@@ -132,7 +132,7 @@ export function toFacts(seen: Seen): EndFacts {
         started!.mounts.every((mount) => /\bnoswap\b/.test(mount.options)),
       zswap: host.zswap,
       init_on_free: host.initOnFree,
-      core_limit_bytes: CORE_LIMIT_BYTES,
+      core_limit_bytes: started?.coreLimitBytes ?? null,
     },
     (seen.wiped ?? []).flatMap((each) => each.skipped).slice(0, 32),
   );
@@ -145,9 +145,10 @@ export function toFacts(seen: Seen): EndFacts {
       uid: record.uid === null ? null : salt("uid", String(record.uid)),
       uid_released: seen.uidReleased,
       cgroup_removed: seen.cgroupRemoved,
-      slots_released: record.uid === null ? 0 : 1,
+      slots_released: seen.slotsReleased,
       lookup_absent: seen.lookupAbsent,
     },
+    [{ name: "tokens", reason: "a session has no token of its own; its account's keys stay valid" }],
   );
 
   const probe = (name: string, found: number): Probe => ({
@@ -172,9 +173,12 @@ export function toFacts(seen: Seen): EndFacts {
       probe_root: probeRoot(probes),
       probes,
     },
-    scan.notSearched > 0
-      ? [{ name: "traces", reason: `${scan.notSearched} bytes of logs and spools beyond the search bound` }]
-      : [],
+    [
+      { name: "rows holding bodies", reason: "the database is control's and not this host's to search" },
+      ...(scan.notSearched > 0
+        ? [{ name: "traces", reason: `${scan.notSearched} bytes of logs and spools beyond the search bound` }]
+        : []),
+    ],
   );
 
   const limits = ["freed_pages_not_zeroed", "host_kernel_trusted"];
@@ -182,7 +186,7 @@ export function toFacts(seen: Seen): EndFacts {
   if (record.rootDigest === null) limits.push("host_root_shared");
   if (record.uid === null) limits.push("shared_uid");
   if (record.cgroups.length === 0) limits.push("no_cgroup");
-  if (started === null) limits.push("start_facts_lost");
+  if (started?.network === undefined || started.coreLimitBytes === undefined) limits.push("start_facts_lost");
   return {
     saltHex,
     canaryHex,

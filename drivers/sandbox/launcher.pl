@@ -31,7 +31,7 @@
 use strict;
 no warnings;
 
-my ($calls, $driver, $program) = @ARGV;
+my ($calls, $driver, $core, $program) = @ARGV;
 my $self = $$;
 my %nr = map { split /=/ } split / /, $calls;
 use constant { PR_SET_PDEATHSIG => 1, F_DUPFD => 0 };
@@ -39,6 +39,15 @@ sub call { my $name = shift; return syscall($nr{$name}, @_) }
 
 call('prctl', PR_SET_PDEATHSIG, 9, 0, 0, 0) == 0 or exit 125;
 exit 0 if getppid() != $driver;
+# What is started here inherits it, the first process of a machine too. What we were given less of may not
+# be ours to raise, and is as good.
+my $limits = pack('QQ', $core, $core);
+if (call('prlimit64', 0, 4, $limits, 0) != 0) {
+    call('prlimit64', 0, 4, 0, $limits) == 0 or exit 125;
+    my (undef, $most) = unpack('QQ', $limits);
+    $limits = pack('QQ', $most, $most);
+    call('prlimit64', 0, 4, $limits, 0) == 0 or exit 125;
+}
 $SIG{PIPE} = 'IGNORE';
 pipe(my $died_r, my $died_w) or exit 125;
 $SIG{CHLD} = sub { syswrite($died_w, 'x') };

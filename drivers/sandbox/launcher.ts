@@ -10,6 +10,7 @@ import { constants, openSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { CORE_LIMIT_BYTES } from "./rlimits.ts";
 import { ENTRY_CALLS, type Machine } from "./syscalls.ts";
 
 const LAUNCHER = fileURLToPath(new URL("./launcher.pl", import.meta.url));
@@ -148,7 +149,8 @@ export class Launcher {
 
   #spawn(): ChildProcess {
     const program = this.#program === null ? [] : [this.#program];
-    const child = spawn("/usr/bin/perl", ["-f", LAUNCHER, CALLS, String(process.pid), ...program], {
+    const core = String(CORE_LIMIT_BYTES);
+    const child = spawn("/usr/bin/perl", ["-f", LAUNCHER, CALLS, String(process.pid), core, ...program], {
       env: {},
       cwd: "/",
       stdio: ["pipe", "pipe", "inherit"],

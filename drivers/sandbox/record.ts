@@ -31,6 +31,9 @@ const Started = Type.Object({
   seccompMode: Type.Integer(),
   noNewPrivs: Type.Boolean(),
   capabilitiesEffective: Type.String(),
+  /** Missing in records of a host that did not read them yet. */
+  network: Type.Optional(Type.Literal("none")),
+  coreLimitBytes: Type.Optional(Type.Integer()),
 });
 
 export const SandboxRecord = Type.Object({

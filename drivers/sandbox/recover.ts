@@ -11,7 +11,7 @@
  *  C. it has the machine's own uid, and no living machine was given that uid since;
  *  D. it carries the machine's mark. A session can fake the mark only on its own processes.
  */
-import { leftIn, scanQuestion, type Traces } from "./end.ts";
+import { leftIn, type Released, scanQuestion, type Traces } from "./end.ts";
 import { type Seen, timed } from "./facts.ts";
 import type { Prober } from "./prober/client.ts";
 import type { ScanQuestion } from "./prober/question.ts";
@@ -73,7 +73,7 @@ export interface Recovery {
   prober: Prober;
   traces: Traces;
   inUse: InUse;
-  release(): { uidReleased: boolean | null; lookupAbsent: boolean };
+  release(): Released;
 }
 
 export async function recoverSandbox(

@@ -73,6 +73,12 @@ describeWith([bubblewrap, root], "a sabotaged end", () => {
     const { id } = await started();
     const facts = await own.driver.stop(id);
     expect(failed(facts)).toEqual([]);
+    expect(facts.steps.namespace.measured.network_mode).toBe("none");
+    expect(facts.steps.overwrite.measured.core_limit_bytes).toBe(1);
+    // Its place among the machines, and its uid's.
+    expect(facts.steps.identity.measured.slots_released).toBe(2);
+    expect(facts.steps.identity.skipped.map(({ name }) => name)).toEqual(["tokens"]);
+    expect(facts.steps.forensic.skipped.map(({ name }) => name)).toEqual(["rows holding bodies"]);
     expect(facts.limits).toEqual([
       "freed_pages_not_zeroed",
       "host_kernel_trusted",

@@ -14,8 +14,10 @@ import { bwrapArguments, planTmpfs } from "./arguments.ts";
 import { type Cgroups, processesIn, removeTree } from "./cgroups.ts";
 import type { Launcher, Monitor } from "./launcher.ts";
 import { closeAll, type HeldMount, type Sandbox } from "./machine.ts";
+import type { Prober } from "./prober/client.ts";
 import { mountLines, startTime, statusFields } from "./process-table.ts";
 import { NAMESPACE_KINDS, type NamespaceKind, type SandboxRecord, type StartedFacts } from "./record.ts";
+import { CORE_LIMIT_BYTES } from "./rlimits.ts";
 import type { Shape } from "./spares.ts";
 
 const START_TIMEOUT_MS = 15_000;
@@ -27,6 +29,7 @@ export interface StartPlan {
   record: SandboxRecord;
   cgroups: Cgroups;
   launcher: Launcher;
+  prober: Prober;
   /** Arguments that make the root. */
   root: string[];
   /** File with the seccomp filter. */
@@ -60,6 +63,8 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
     await inTime(monitor.up);
     const pid = await monitor.pid;
     const pidStart = startTime(pid);
+    const asking = plan.prober.ask({ kind: "first", pid });
+    asking.catch(() => {});
 
     const namespaces: Partial<Record<NamespaceKind, number>> = {};
     const inodes: Partial<Record<NamespaceKind, string>> = {};
@@ -85,23 +90,26 @@ export async function startSandbox(plan: StartPlan): Promise<Sandbox> {
       return { target, options: line.options, sizeBytes, mountId: line.mountId, device: line.device, fd };
     });
     const status = statusFields(pid);
+    const { network, coreLimitBytes, ...first } = await asking;
     // Everything above went through the pid. It is still the same process, so it was all along.
-    if (pidStart === null || startTime(pid) !== pidStart || status === null)
+    if (pidStart === null || first.pidStart !== pidStart || startTime(pid) !== pidStart || status === null)
       throw new DriverFault("machine.start-failed", "the first process ended at once");
     // And it was the machine's when its number was told: nobody else has this uid.
     if (record.uid !== null && !status.get("Uid")?.startsWith(`${record.uid}\t`))
       throw new DriverFault("machine.start-failed", "the first process is somebody else");
+    const confined =
+      first.seccompMode === 2 && first.noNewPrivs && /^0{16}$/.test(first.capabilitiesEffective);
+    const coreless = coreLimitBytes !== null && coreLimitBytes <= CORE_LIMIT_BYTES;
+    if (!confined || !coreless || network !== "none")
+      throw new DriverFault("machine.start-failed", "the first process is not confined as it must be");
     const started: StartedFacts = {
+      ...first,
       pid,
-      pidStart,
       namespaces: inodes as Record<NamespaceKind, string>,
       mounts: mounts.map(({ fd: _, ...facts }) => facts),
-      seccompMode: Number(status.get("Seccomp")),
-      noNewPrivs: status.get("NoNewPrivs") === "1",
-      capabilitiesEffective: status.get("CapEff") ?? "",
+      network,
+      coreLimitBytes,
     };
-    if (started.seccompMode !== 2 || !started.noNewPrivs || !/^0{16}$/.test(started.capabilitiesEffective))
-      throw new DriverFault("machine.start-failed", "the first process is not confined as it must be");
     const complete: SandboxRecord = { ...record, started };
     await plan.onRecord(complete);
     return {

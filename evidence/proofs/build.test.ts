@@ -165,12 +165,14 @@ describe("a proof is made all the same", () => {
         seccomp_mode: null,
         no_new_privs: null,
         capabilities_effective: null,
+        network_mode: null,
       });
       Object.assign(steps[2].measured, {
         passes: 0,
         files_overwritten: 0,
         bytes_overwritten: 0,
         read_back_ok: null,
+        core_limit_bytes: null,
       });
       Object.assign(steps[4].measured, { uid: null, uid_released: null, cgroup_removed: null });
       Object.assign(steps[5].measured, { zero_root: null, zero_chunks: 0 });

@@ -41,7 +41,8 @@ function tasksRemain(measured: Of<1>, context: Context): boolean {
   // Only a shared kernel has the following per task; elsewhere there is nothing of the kind to read.
   if (context.host.isolation !== "process") return false;
   const { seccomp_mode, no_new_privs, capabilities_effective } = measured;
-  const unmeasured = seccomp_mode === null || no_new_privs === null || capabilities_effective === null;
+  const read = [seccomp_mode, no_new_privs, capabilities_effective, measured.network_mode];
+  const unmeasured = read.includes(null);
   if (unmeasured && !context.limits.includes("start_facts_lost")) return true;
   return no_new_privs === false || (seccomp_mode !== null && seccomp_mode !== 2);
 }
@@ -51,6 +52,7 @@ function filesReachable(measured: Of<2>): boolean {
 }
 
 function contentsRemain(measured: Of<3>, context: Context, recovered: boolean): boolean {
+  if (coresPossible(measured, context)) return true;
   // After a crash the files that were there are not the files that are there: nothing to claim.
   if (recovered && (measured.passes !== 0 || measured.bytes_overwritten !== 0)) return true;
   if (measured.passes === 0) {
@@ -59,6 +61,12 @@ function contentsRemain(measured: Of<3>, context: Context, recovered: boolean): 
   return (
     measured.read_back_ok === false || (measured.read_back_ok === null && measured.bytes_overwritten > 0)
   );
+}
+
+/** The kernel reads a limit of 1 as "never", and any above it as leave to write memory to a disk. */
+function coresPossible({ core_limit_bytes: bytes }: Of<3>, context: Context): boolean {
+  if (context.host.isolation !== "process") return false;
+  return bytes === null ? !context.limits.includes("start_facts_lost") : bytes > 1;
 }
 
 function credentialsRemain(measured: Of<5>, context: Context): boolean {

@@ -83,7 +83,7 @@ export const NamespaceMeasured = closed({
   no_new_privs: nullable(Type.Boolean()),
   /** /proc/<pid>/status `CapEff`, 16 hex digits. */
   capabilities_effective: nullable(Type.String({ pattern: "^[0-9a-f]{16}$" })),
-  network_mode: Type.Union([Type.Literal("none"), Type.Literal("allow_list")]),
+  network_mode: nullable(Type.Union([Type.Literal("none"), Type.Literal("allow_list")])),
   tasks_found: nullable(Count),
   kill_method: Words,
   empty_after_ms: nullable(DurationMs),
@@ -120,7 +120,8 @@ export const OverwriteMeasured = closed({
   noswap: Type.Boolean(),
   zswap: nullable(Type.Boolean()),
   init_on_free: nullable(Type.Boolean()),
-  core_limit_bytes: Count,
+  /** Of process 1. 1 is as good as 0, and better where cores go to a program. */
+  core_limit_bytes: nullable(Count),
 });
 
 /** Step 4: the session's data keys were released. */

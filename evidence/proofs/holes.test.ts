@@ -192,6 +192,24 @@ describe("an operator who holds every key cannot claim success against a measure
       },
     ],
     [
+      "the network was not looked at",
+      ({ evidence }) => {
+        evidence[0].measured.network_mode = null;
+      },
+    ],
+    [
+      "a process could leave a core",
+      ({ evidence }) => {
+        evidence[2].measured.core_limit_bytes = 4096;
+      },
+    ],
+    [
+      "the core limit was not read",
+      ({ evidence }) => {
+        evidence[2].measured.core_limit_bytes = null;
+      },
+    ],
+    [
       "the start was not measured",
       ({ evidence }) => {
         evidence[0].measured.seccomp_mode = null;

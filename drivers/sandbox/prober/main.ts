@@ -6,6 +6,7 @@
  */
 import { createInterface } from "node:readline";
 import { listPids, mountLines } from "../process-table.ts";
+import { readFirst } from "./first.ts";
 import type { Question, ScanAnswer, ScanQuestion, WatchQuestion } from "./question.ts";
 import { readBack } from "./read-back.ts";
 import { scan } from "./scan.ts";
@@ -52,6 +53,12 @@ lines.on("line", (line) => {
   if (asked.kind === "scan") {
     waiting.push(asked);
     setImmediate(() => void scanWaiting());
+  } else if (asked.kind === "first") {
+    try {
+      say(asked.id, readFirst(asked));
+    } catch (error) {
+      fail(asked.id, error);
+    }
   } else if (asked.kind === "read-back" || asked.kind === "watch") {
     const answered = asked.kind === "watch" ? watch(asked) : readBack(asked);
     answered.then(

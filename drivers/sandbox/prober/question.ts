@@ -25,6 +25,23 @@ export interface WatchAnswer {
   watched: Watched | null;
 }
 
+/** About a sandbox's first process, when it stands. */
+export interface FirstQuestion {
+  kind: "first";
+  pid: number;
+}
+
+export interface FirstAnswer {
+  /** Field 22 of /proc/<pid>/stat: of whom this is true. */
+  pidStart: string;
+  seccompMode: number;
+  noNewPrivs: boolean;
+  capabilitiesEffective: string;
+  network: "none" | "other";
+  /** Null: no limit. */
+  coreLimitBytes: number | null;
+}
+
 export interface ReadBackQuestion extends Held {
   kind: "read-back";
   canaryHex: string;
@@ -95,11 +112,13 @@ export interface SelfTestAnswer {
   mounts: number;
 }
 
-export type Question = WatchQuestion | ReadBackQuestion | ScanQuestion | SelfTestQuestion;
-export type Answer<Q extends Question> = Q extends WatchQuestion
-  ? WatchAnswer
-  : Q extends ReadBackQuestion
-    ? ReadBackAnswer
-    : Q extends ScanQuestion
-      ? ScanAnswer
-      : SelfTestAnswer;
+export type Question = FirstQuestion | WatchQuestion | ReadBackQuestion | ScanQuestion | SelfTestQuestion;
+export type Answer<Q extends Question> = Q extends FirstQuestion
+  ? FirstAnswer
+  : Q extends WatchQuestion
+    ? WatchAnswer
+    : Q extends ReadBackQuestion
+      ? ReadBackAnswer
+      : Q extends ScanQuestion
+        ? ScanAnswer
+        : SelfTestAnswer;
