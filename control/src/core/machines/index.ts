@@ -6,6 +6,7 @@ export {
   placeClause,
   requestKeptClause,
   startClause,
+  UNPLACED,
   waitingClause,
 } from "./kept.ts";
 export { type MachineRow, toDesired } from "./machine.ts";

@@ -70,11 +70,19 @@ export function displaceClauses(
     ), ${releaseClause()}`;
 }
 
-/** On the host of the clause `room`, when it still waits for a place and wants what the room is for. */
+/** Of the row `machine`: it is on no host, and waits for a place. */
+export const UNPLACED = sql`machine.host_id is null`;
+
+/**
+ * On the host of the clause `room`, when it still waits for a place and wants what the room is for. It may
+ * come back to a host that it was taken off: what that has still to say of then, above all that it has
+ * ended, is about an older start, and counts no more.
+ */
 export function placeClause(want: "up" | "halted"): RawBuilder<unknown> {
   return sql`
     machine as (
       update machines m set host_id = room.id, generation = m.generation + 1,
+        incarnation = m.incarnation + 1, observed_incarnation = m.incarnation + 1,
         holds_compute = ${want === "up"}, holds_disk = true
       from room, waiting where m.id = waiting.id
       returning m.*

@@ -16,7 +16,7 @@ import type {
 import { knownUntil, retakeRoomClause } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { AFTER_METER, admitClauses, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
-import { endClause, haltClause, type MachineRow, startClause } from "../../core/machines/index.ts";
+import { endClause, haltClause, type MachineRow, startClause, UNPLACED } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
@@ -174,9 +174,12 @@ async function bringUp(
 
 export async function stop(deps: Needs, call: Call<typeof stopWorkload>): Promise<Answer> {
   const workload = await requireWorkload(deps.db.soft, call.account.id, call.body.workloadId);
+  // One that waits for a place has nobody who would say that it stands, and costs nothing from here on.
   const { rows } = await sql<{ machine: MachineRow | null }>`
     with ${haltClause(sql`${workload.machine_id}`)},
-    ${appendClauses(about(workload, "stopping"), sql`exists (select from machine)`)}
+    ${eventClauses("stopped", {}, UNPLACED)},
+    ${stopMeterClauses({ when: UNPLACED })},
+    ${appendClauses(about(workload, "stopping"), sql`exists (select from machine) and ${AFTER_METER}`)}
     select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry)`.execute(
     deps.db.run,
   );

@@ -9,6 +9,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Observation } from "#contract/link/machine.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { randomOf } from "#testing/random.ts";
+import { expectRoomAndMoney } from "#testing/room-and-money.ts";
 import { type AllReactions, observe } from "../../core/machines/observe.ts";
 import { workloadReactions } from "./reactions.ts";
 
@@ -27,17 +29,6 @@ afterAll(async () => {
   for (const id of [...driver.running.keys()]) await driver.remove(id);
 });
 
-/** mulberry32: small, and the same everywhere for a seed. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 const ask = (size: object) => ({
   ...{ name: "w", artifactsVersion: "0.1.0", publicContainerName: "api", publicContainerPort: 80, gpus: 0 },
   dockerCompose: "services:\n  api:\n    image: caddy:2",
@@ -48,30 +39,6 @@ const SIZES = [
   { cpus: 2, memory: 4096, disk: 20 },
   { cpus: 8, memory: 16384, disk: 80 },
 ];
-
-/** Each of these must hold at every moment, not only at rest. */
-async function invariants(): Promise<void> {
-  const { rows } = await sql<Record<string, number>>`
-    select
-      (select count(*)::int from hosts where cpu_used > cpu_millis or memory_used > memory_mib or disk_used > disk_mib) as oversold,
-      (select count(*)::int from hosts h where
-        h.cpu_used <> (select coalesce(sum((m.spec->>'cpuMillis')::int), 0) from machines m where m.host_id = h.id and m.holds_compute) or
-        h.memory_used <> (select coalesce(sum((m.spec->>'memoryMiB')::int), 0) from machines m where m.host_id = h.id and m.holds_compute) or
-        h.disk_used <> (select coalesce(sum((m.spec->'kept'->>'diskMiB')::int), 0) from machines m where m.host_id = h.id and m.holds_disk)) as miscounted,
-      (select count(*)::int from machines where state in ('ended', 'failed') and (holds_compute or holds_disk)) as hoarders,
-      (select count(*)::int from machines m join meters t on t.machine_id = m.id where t.state <> 'idle' and not m.holds_compute) as metered_without_room,
-      (select count(*)::int from balances b where b.balance_micros <>
-        (select coalesce(sum(e.amount_micros), 0) from money_entries e where e.account_id = b.account_id)) as unbalanced`.execute(
-    casemate.control.db.run,
-  );
-  expect(rows[0]).toEqual({
-    oversold: 0,
-    miscounted: 0,
-    hoarders: 0,
-    metered_without_room: 0,
-    unbalanced: 0,
-  });
-}
 
 it(`never oversells, miscounts or leaves anything (seed ${SEED})`, async () => {
   const random = randomOf(SEED);
@@ -131,7 +98,7 @@ it(`never oversells, miscounts or leaves anything (seed ${SEED})`, async () => {
     if (random() < 0.15 && driver.running.size > 0)
       await driver.die(pick([...driver.running.keys()]), "exited with 1");
     if (round === 12) await casemate.restartHost();
-    await invariants();
+    await expectRoomAndMoney(casemate.control.db.run);
   }
 
   for (const me of accounts)
@@ -147,5 +114,5 @@ it(`never oversells, miscounts or leaves anything (seed ${SEED})`, async () => {
   await expect
     .poll(left, { timeout: 20_000 })
     .toEqual({ used: 0, open: 0, metered: 0, running: 0, disks: 0 });
-  await invariants();
+  await expectRoomAndMoney(casemate.control.db.run);
 });

@@ -5,16 +5,16 @@
  * workload is lost, none is doubled.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
-import { type RunningHost, startHost } from "#host/assemble.ts";
-import { FakeDriver } from "#testing/fake-driver.ts";
+import type { RunningHost } from "#host/assemble.ts";
+import { startBrokerHost } from "#testing/broker-host.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
-import { natsServer, startNatsServer, type TestNats } from "#testing/nats-server.ts";
+import { natsServer, startNatsServer } from "#testing/nats-server.ts";
 import { describeWith } from "#testing/requirements.ts";
 
 const ASK = {
@@ -23,36 +23,6 @@ const ASK = {
   ...{ memory: 512, cpus: 1, disk: 5 },
 };
 const WORKLOADS = 24;
-
-function hostAt(
-  folder: string,
-  nats: TestNats,
-  hostId: string,
-  driver: FakeKeptDriver,
-): Promise<RunningHost> {
-  mkdirSync(join(folder, "host"), { recursive: true, mode: 0o700 });
-  writeFileSync(join(folder, "host", "host.id"), `${hostId}\n`);
-  return startHost({
-    stateFolder: join(folder, "host"),
-    link: { nats: { servers: [nats.url], credentials: { nkeySeed: nats.seedOf(hostId) } } },
-    drivers: [new FakeDriver({ folder: join(folder, "machines") })],
-    ceiling: {
-      ...{ machines: 10, memoryMiB: 1024, cpuMillis: 1000, pidsMax: 100, memoryTotalMiB: 1024 },
-      isolations: ["process"],
-    },
-    signer: { folder: join(folder, "signer"), kekPath: join(folder, "kek"), uid: 63_902 },
-    farewellMs: 500,
-    heartbeatMs: 200,
-    backoff: { firstMs: 20, mostMs: 200 },
-    kept: {
-      drivers: [driver],
-      ceiling: { cpuMillis: 32_000, memoryMiB: 65_536, diskMiB: 1_048_576 },
-      ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
-      ingressUid: 63_914,
-      haltOnStop: false,
-    },
-  });
-}
 
 describeWith([natsServer], "a cluster", () => {
   it("loses and doubles no acknowledged workload when its broker, a replica and a host go", async () => {
@@ -76,7 +46,8 @@ describeWith([natsServer], "a cluster", () => {
           database: replicas[0]!.connection,
         }),
       );
-      const begin = (n: number) => hostAt(join(folder, String(n)), nats, ids[n]!, drivers[n]!);
+      const begin = (n: number) =>
+        startBrokerHost(nats, { folder: join(folder, String(n)), hostId: ids[n]!, driver: drivers[n]! });
       for (const n of [0, 1]) hosts.push(await begin(n));
       const urls = replicas.map(({ url }) => url);
       for (const url of urls)

@@ -3,8 +3,15 @@
 import { sql } from "kysely";
 import { knownUntil } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { listOverdue, meterAll, NOW, noticeClause, overdueMachines } from "../../core/ledger/index.ts";
-import { haltClause, type MachineRow } from "../../core/machines/index.ts";
+import {
+  listOverdue,
+  meterAll,
+  NOW,
+  noticeClause,
+  overdueMachines,
+  stopMeterClauses,
+} from "../../core/ledger/index.ts";
+import { haltClause, type MachineRow, UNPLACED } from "../../core/machines/index.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
 
@@ -43,7 +50,7 @@ export async function meterTurn(
     // Asked again inside: a payment that has just come saves it.
     const still = sql`(select machine_id from (${overdueMachines({ graceMs })}) overdue where machine_id = ${machine})`;
     const { rows } = await sql<{ machine: MachineRow | null }>`
-      with ${haltClause(still)}, ${eventClauses("warning", { message })}
+      with ${haltClause(still)}, ${eventClauses("warning", { message })}, ${stopMeterClauses({ when: UNPLACED })}
       select (select to_jsonb(machine) from machine) as machine`.execute(db.run);
     const halted = rows[0]?.machine;
     if (halted) converger.send({ ...halted, expires_at: null }, new Date());

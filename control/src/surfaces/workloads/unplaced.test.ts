@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Workloads that were taken off their host and wait for a place. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "kysely";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
+import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { expectRoomAndMoney } from "#testing/room-and-money.ts";
+
+/** As an engine does that has containers to stop and volumes to remove. */
+class SlowToRemove extends FakeKeptDriver {
+  removeMs = 0;
+  override async remove(machineId: string): Promise<void> {
+    await sleep(this.removeMs);
+    await super.remove(machineId);
+  }
+}
+
+const driver = new SlowToRemove();
+let casemate: Installation;
+let admin: Caller;
+let owner: Caller;
+beforeAll(async () => {
+  casemate = await startInstallation({ kept: driver, config: { workloads: { graceMs: 60_000 } } });
+  admin = callerOf(casemate.url, casemate.adminKey);
+  const { apiToken } = (await admin("POST", "/api/v1/accounts/create", { name: "a", credits: 1000 })).body;
+  owner = callerOf(casemate.url, apiToken);
+});
+afterAll(async () => {
+  driver.removeMs = 0;
+  await casemate[Symbol.asyncDispose]();
+  for (const id of [...driver.running.keys()]) await driver.remove(id);
+});
+
+const statusOf = async (id: string) => (await owner("GET", `/api/v1/workloads/${id}`)).body.status;
+const create = async (): Promise<string> => {
+  const made = await owner("POST", "/api/v1/workloads/create", {
+    ...{ name: "w", artifactsVersion: "0.1.0", publicContainerName: "api", publicContainerPort: 80 },
+    ...{ memory: 512, cpus: 1, disk: 5, gpus: 0, dockerCompose: "services:\n  api:\n    image: caddy:2" },
+  });
+  expect(made.status).toBe(201);
+  await expect.poll(() => statusOf(made.body.workloadId)).toBe("running");
+  return made.body.workloadId;
+};
+const order = async (what: "drain" | "resume", body: object) =>
+  expect((await admin("POST", `/platform/v1/hosts/${casemate.host.hostId}/${what}`, body)).status).toBe(200);
+const machineOf = async (id: string) => {
+  const { rows } = await sql<{
+    id: string;
+    host_id: string | null;
+    state: string;
+    want: string;
+    meter: string;
+  }>`
+    select m.id, m.host_id, m.state, m.want, t.state as meter
+    from workloads w join machines m on m.id = w.machine_id join meters t on t.machine_id = m.id
+    where w.id = ${id}::uuid`.execute(casemate.control.db.run);
+  return rows[0]!;
+};
+const displaced = (id: string) =>
+  expect.poll(async () => (await machineOf(id)).host_id, { timeout: 5_000 }).toBe(null);
+
+it("one that comes back to the host it was taken off is not ended by what that host says of before", async () => {
+  const id = await create();
+  driver.removeMs = 2_500;
+  await order("drain", { move: true });
+  await displaced(id);
+  // The host is still removing it when it is given it again.
+  await order("resume", {});
+  await expect.poll(async () => (await machineOf(id)).host_id, { timeout: 5_000 }).not.toBe(null);
+  await sleep(2_500);
+  driver.removeMs = 0;
+  await expect.poll(() => statusOf(id), { timeout: 10_000 }).toBe("running");
+  expect(await machineOf(id)).toMatchObject({ state: "running", meter: "running" });
+  expect(driver.running.has((await machineOf(id)).id)).toBe(true);
+  await expectRoomAndMoney(casemate.control.db.run);
+  await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});
+
+it("one that is stopped while it waits is stopped at once, for its owner and for its account's money", async () => {
+  const id = await create();
+  await order("drain", { move: true });
+  await displaced(id);
+  expect((await machineOf(id)).meter).toBe("admitted");
+  expect((await owner("POST", "/api/v1/workloads/stop", { workloadId: id })).status).toBe(200);
+  expect(await statusOf(id)).toBe("stopped");
+  expect((await machineOf(id)).meter).toBe("idle");
+  await expectRoomAndMoney(casemate.control.db.run);
+  await order("resume", {});
+  await expect.poll(async () => (await machineOf(id)).state, { timeout: 5_000 }).toBe("halted");
+  expect((await owner("POST", "/api/v1/workloads/start", { workloadId: id })).status).toBe(200);
+  await expect.poll(() => statusOf(id), { timeout: 5_000 }).toBe("running");
+  await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A host under a chosen id that meets control at a test's broker, with kept machines of a fake driver. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type RunningHost, startHost } from "#host/assemble.ts";
+import { FakeDriver } from "./fake-driver.ts";
+import type { FakeKeptDriver } from "./fake-kept-driver.ts";
+import type { TestNats } from "./nats-server.ts";
+
+export interface BrokerHost {
+  folder: string;
+  hostId: string;
+  driver: FakeKeptDriver;
+}
+
+const CEILING = { cpuMillis: 32_000, memoryMiB: 65_536, diskMiB: 1_048_576 };
+
+export function startBrokerHost(
+  nats: TestNats,
+  { folder, hostId, driver }: BrokerHost,
+  ceiling = CEILING,
+): Promise<RunningHost> {
+  mkdirSync(join(folder, "host"), { recursive: true, mode: 0o700 });
+  writeFileSync(join(folder, "host", "host.id"), `${hostId}\n`);
+  return startHost({
+    stateFolder: join(folder, "host"),
+    link: { nats: { servers: [nats.url], credentials: { nkeySeed: nats.seedOf(hostId) } } },
+    drivers: [new FakeDriver({ folder: join(folder, "machines") })],
+    ceiling: {
+      ...{ machines: 10, memoryMiB: 1024, cpuMillis: 1000, pidsMax: 100, memoryTotalMiB: 1024 },
+      isolations: ["process"],
+    },
+    signer: { folder: join(folder, "signer"), kekPath: join(folder, "kek"), uid: 63_902 },
+    farewellMs: 500,
+    heartbeatMs: 200,
+    backoff: { firstMs: 20, mostMs: 200 },
+    kept: {
+      drivers: [driver],
+      ceiling,
+      ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
+      ingressUid: 63_914,
+      haltOnStop: false,
+    },
+    ...(process.env.CASEMATE_TEST_LOG
+      ? { log: (event: string, facts: object) => console.log(hostId.slice(0, 9), event, facts) }
+      : {}),
+  });
+}
