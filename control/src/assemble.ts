@@ -16,8 +16,8 @@ import { brokerForHosts, meetAtBroker } from "./broker.ts";
 import type { ControlConfig } from "./config.ts";
 import {
   HOSTS_CHANNEL,
-  isPutOut,
   listClosed,
+  listPutOut,
   markSeen,
   openFleet,
   rememberHost,
@@ -156,13 +156,14 @@ export async function startControl({
       undo.push(broker.stop);
     }
     link = several(links);
-    const refreshClosed = async () => fleet.setClosed(await listClosed(db.run));
+    const refreshClosed = async () => {
+      fleet.setClosed(await listClosed(db.run));
+      for (const hostId of await listPutOut(db.run, fleet.held())) fleet.drop(hostId);
+    };
     await refreshClosed();
     // Said on every replica; one that missed it looks again soon, and asks the row when the host comes again.
-    await db.listen(HOSTS_CHANNEL, (hostId) => {
+    await db.listen(HOSTS_CHANNEL, () => {
       refreshClosed().catch(onError);
-      if (hostId !== "" && fleet.holds(hostId))
-        isPutOut(db.run, hostId).then((out) => (out ? fleet.drop(hostId) : undefined), onError);
     });
     const stopHousekeeping = await startHousekeeping(db, config, vault, onError);
     undo.push(stopHousekeeping);

@@ -44,6 +44,16 @@ export function newNkey(): { seed: string; publicKey: string } {
   return { seed: Buffer.from(pair.getSeed()).toString("latin1"), publicKey: pair.getPublicKey() };
 }
 
+/** Also its checksum: a broker refuses a whole configuration for one key that is none. */
+export function isUserKey(text: string): boolean {
+  try {
+    nkeys.fromPublic(text);
+    return text.startsWith("U");
+  } catch {
+    return false;
+  }
+}
+
 /** The public half of what a seed file holds. */
 export const publicKeyOf = (seed: string): string =>
   nkeys.fromSeed(Buffer.from(seed.trim(), "latin1")).getPublicKey();

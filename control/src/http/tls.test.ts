@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, request, type Server } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -76,6 +76,34 @@ describe("TLS of the API", () => {
       expect((await get(url)).fingerprint).toBe(first);
       const second = await renew();
       expect(second).not.toBe(first);
+      await expect.poll(async () => (await get(url)).fingerprint).toBe(second);
+    } finally {
+      stop();
+      server.close();
+    }
+  });
+
+  it("lives on while the files are links that lead nowhere or to themselves", async () => {
+    const first = await renew();
+    const links = { certFile: join(folder, "live.crt"), keyFile: join(folder, "live.key") };
+    const lead = (to: typeof files) => {
+      for (const name of ["certFile", "keyFile"] as const) {
+        rmSync(links[name], { force: true });
+        symlinkSync(to[name], links[name]);
+      }
+    };
+    lead(files);
+    const server: Server = createServer(readTls(links), (_request, response) => response.end("ok"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const told: unknown[] = [];
+    const stop = followTls(server, links, (error) => told.push(error), 20);
+    try {
+      const url = `https://localhost:${(server.address() as { port: number }).port}/`;
+      lead(links);
+      await expect.poll(() => told.length).toBe(1);
+      expect((await get(url)).fingerprint).toBe(first);
+      lead(files);
+      const second = await renew();
       await expect.poll(async () => (await get(url)).fingerprint).toBe(second);
     } finally {
       stop();

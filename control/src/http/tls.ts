@@ -71,7 +71,12 @@ export function followTls(
 const stampOf = ({ certFile, keyFile }: TlsFiles): string =>
   [certFile, keyFile]
     .map((path) => {
-      const stat = statSync(path, { throwIfNoEntry: false });
-      return stat === undefined ? "none" : `${stat.mtimeMs} ${stat.size} ${stat.ino}`;
+      // A folder that was closed to us or a link that leads to itself, while somebody renews: no reason to die.
+      try {
+        const stat = statSync(path);
+        return `${stat.ctimeMs} ${stat.size} ${stat.ino}`;
+      } catch {
+        return "none";
+      }
     })
     .join();

@@ -7,8 +7,11 @@
  *  A. The file follows the rows, never the other way; what somebody wrote into it is replaced.
  *  B. A failed turn is told and tried again. Until then a host that was put out still holds a connection
  *     with the broker, over which no replica talks to it (membership.ts, C).
+ *  C. What is no key is left out: the broker would refuse the whole file, and nobody could join or be put
+ *     out any more. Whoever holds an invitation chooses what they call their key.
  */
 import { readFileSync } from "node:fs";
+import { isUserKey } from "#link/nats/access.ts";
 import { natsConfig } from "#link/nats/config.ts";
 import { replaceNatsConfig } from "#link/nats/reload.ts";
 import type { Database } from "../../database/open.ts";
@@ -41,7 +44,8 @@ export async function keepBrokerMembers(
     const config = natsConfig({
       listen: plan.listen,
       control: { publicKey: plan.controlKey },
-      hosts: await listMembers(db.run),
+      // C
+      hosts: (await listMembers(db.run)).filter(({ publicKey }) => isUserKey(publicKey)),
       tls: plan.tls,
       pidFile: plan.pidPath,
     });

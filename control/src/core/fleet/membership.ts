@@ -9,10 +9,12 @@
  *     keeps neither secret. A known id is never given to another key: whoever holds an invitation could
  *     otherwise become a host that has machines.
  *  C. A host that was put out never comes back under its id. Every replica is told at once, and each asks
- *     the row whenever a host joins, so a replica that missed the word learns of it then.
+ *     the row whenever a host joins. One that missed the word, or heard it while the host was just coming
+ *     in, looks again every few seconds.
  */
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import { isUserKey } from "#link/nats/access.ts";
 import type { Db } from "../../database/open.ts";
 import { hashKey, makeId, makeKey, shownPrefix } from "../identity/index.ts";
 
@@ -45,6 +47,8 @@ export interface Joining {
 
 /** The host's own key for HTTP, shown once; a repeated joining gets a new one in place of the last. */
 export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): Promise<{ key: string }> {
+  if (!isUserKey(publicKey))
+    throw new Fault("request.invalid", { detail: "public_key: not the public key of a user" });
   const key = makeKey(HOST_PREFIX);
   const { rows } = await sql<{ joined: boolean }>`
     with word as (
@@ -57,7 +61,10 @@ export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): 
     ), host as (
       insert into hosts (id, facts, name, public_key)
       select ${hostId}, ${JSON.stringify(absent(hostId))}::jsonb, name, ${publicKey} from word
-      on conflict (id) do update set public_key = excluded.public_key returning id
+      -- B and C again, of the row as it is by now: another word may let it in, or it be put out, meanwhile.
+      on conflict (id) do update set public_key = excluded.public_key
+        where hosts.public_key = excluded.public_key and hosts.revoked_at is null
+      returning id
     ), before as (
       update api_keys set revoked_at = now() from host where host_id = host.id and revoked_at is null
     ), key as (
@@ -110,9 +117,12 @@ export async function putOut(db: Db, hostId: string): Promise<void> {
   if (rows.length === 0) throw new Fault("host.not-found");
 }
 
-export async function isPutOut(db: Db, hostId: string): Promise<boolean> {
-  const { rows } = await sql`select from hosts where id = ${hostId} and revoked_at is not null`.execute(db);
-  return rows.length > 0;
+/** Of these hosts, those that were put out. */
+export async function listPutOut(db: Db, hostIds: readonly string[]): Promise<string[]> {
+  if (hostIds.length === 0) return [];
+  const { rows } = await sql<{ id: string }>`
+    select id from hosts where id = any(${hostIds}::text[]) and revoked_at is not null`.execute(db);
+  return rows.map(({ id }) => id);
 }
 
 /** Those that take nothing new. */

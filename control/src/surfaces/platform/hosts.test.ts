@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DriverFault } from "#drivers/driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
@@ -23,6 +23,8 @@ const ASK = {
   dockerCompose: "services:\n  api:\n    image: caddy:2",
   ...{ memory: 512, cpus: 1, disk: 5 },
 };
+
+const FACTS = JSON.stringify({ version: "0.1.0", drivers: [] });
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-hosts-"));
 let nats: NatsProcess;
@@ -68,7 +70,6 @@ async function joined(driver = new FakeKeptDriver()): Promise<Joined> {
     },
   });
   hosts.push(host);
-  const { readFileSync } = await import("node:fs");
   return {
     ...{ host, driver, folder: own, hostId: host.hostId },
     key: readFileSync(join(stateFolder, "api.key"), "utf8").trim(),
@@ -177,6 +178,46 @@ describeWith([natsServer], "hosts", () => {
       expect((await ask(`cm_join_${"x".repeat(32)}`, newId(), newNkey().publicKey)).status).toBe(403);
     });
 
+    it("lets in no key that the broker would refuse, and one that is in keeps nobody else out", async () => {
+      // Of the right form, with a wrong checksum: the broker refuses a whole file for it.
+      const none = `U${"A".repeat(55)}`;
+      expect((await ask(await invite(), newId(), none)).status).toBe(400);
+      await sql`insert into hosts (id, facts, public_key) values (${newId()}, ${FACTS}::jsonb, ${none})`.execute(
+        one.control.db.run,
+      );
+      const { publicKey } = newNkey();
+      expect((await ask(await invite(), newId(), publicKey)).status).toBe(200);
+      await expect.poll(() => readFileSync(join(folder, "broker.conf"), "utf8")).toContain(publicKey);
+    });
+
+    it("does not let in again who is put out in that moment, nor give an id to the second of two keys", async () => {
+      const { db } = one.control;
+      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      expect((await ask(token, id, publicKey)).status).toBe(200);
+      let late: ReturnType<typeof ask> | undefined;
+      const meanwhile = async (again: () => ReturnType<typeof ask>, first: RawBuilder<unknown>) => {
+        await db.write(async (tx) => {
+          await first.execute(tx);
+          late = again();
+          await sleep(300);
+        });
+        return (await late)!.status;
+      };
+      const out = sql`
+        with gone as (update hosts set revoked_at = now() where id = ${id})
+        update api_keys set revoked_at = now() where host_id = ${id} and revoked_at is null`;
+      expect(await meanwhile(() => ask(token, id, publicKey), out)).toBe(403);
+      const { rows: keys } = await sql`
+        select from api_keys where host_id = ${id} and revoked_at is null`.execute(db.run);
+      expect(keys).toHaveLength(0);
+      const [second, word] = [newId(), await invite()];
+      const mine = newNkey().publicKey;
+      const taken = sql`insert into hosts (id, facts, public_key) values (${second}, ${FACTS}::jsonb, ${mine})`;
+      expect(await meanwhile(() => ask(word, second, newNkey().publicKey), taken)).toBe(403);
+      const { rows } = await sql`select public_key from hosts where id = ${second}`.execute(db.run);
+      expect(rows).toEqual([{ public_key: mine }]);
+    });
+
     it("is made and used by nobody but the operator and who holds it", async () => {
       const { key } = await one.account();
       for (const caller of [callerOf(one.url, null), callerOf(one.url, key!)]) {
@@ -248,6 +289,12 @@ describeWith([natsServer], "hosts", () => {
     expect([good.driver.running.size, next.driver.running.size]).toEqual([0, 4]);
     await admin("POST", `/platform/v1/hosts/${good.hostId}/resume`);
     expect((await stateOf(good.hostId)).state).toBe("connected");
+
+    // A replica that missed the word, or heard it before the host was all in, learns of it with the next.
+    const { db } = one.control;
+    await sql`update hosts set revoked_at = now() where id = ${good.hostId}`.execute(db.run);
+    await sql`select pg_notify('casemate_hosts', '')`.execute(db.run);
+    for (const { url } of [one, two]) await connected(url, 1);
   }, 60_000);
 
   it("a first start that fails on one host is tried on a second, and is an error only then", async () => {

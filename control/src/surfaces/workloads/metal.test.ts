@@ -128,6 +128,26 @@ describe("a host over HTTP", () => {
   });
 });
 
+it("a host's key writes no more than so many events of a workload in an hour", async () => {
+  const owner = await account();
+  const workloadId = await create(owner);
+  const own = newToken();
+  await register(admin, about(hostUuid(casemate.host.hostId), own));
+  const host = callerOf(casemate.url, own);
+  const event = { details: { kind: "warning", message: "x".repeat(1000) } };
+  for (let n = 0; n < 16; n++) {
+    const all = await Promise.all(
+      Array.from({ length: 20 }, () => host("POST", "/api/v1/workload-events/submit", { workloadId, event })),
+    );
+    // What is dropped is acknowledged: a host would say it again for ever.
+    expect(all.every(({ status }) => status === 200)).toBe(true);
+  }
+  const { events } = (await owner("POST", "/api/v1/workload-events/list", { workloadId })).body;
+  expect(events.length).toBeGreaterThan(290);
+  expect(events.length).toBeLessThanOrEqual(310);
+  await owner("POST", "/api/v1/workloads/delete", { workloadId });
+});
+
 it("what runs on a host that is silent is charged to its last word, and to now when it is back and it ran", async () => {
   const owner = await account();
   const workloadId = await create(owner);
