@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an installation has of the machine at one moment: counted from outside, by what the kernel shows. */
-import { globSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { globSync, readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 
 export interface Inventory {
   processes: number;
-  /** Mount namespaces, and lines in the one of `casemate up`. */
+  /** Mount namespaces of its own, and mounts that name its folders in the one of `casemate up`: others mount there too. */
   mounts: number;
   cgroups: number;
   /** Files and folders of the state folder (the database and logs apart) and of the run folder. */
@@ -18,15 +19,17 @@ export function takeInventory(pid: number, state: string): Inventory {
   const tree = descendants(pid);
   const host = JSON.parse(readFileSync(join(state, "keys", "host.json"), "utf8")) as {
     sandboxFolder: string;
+    stateFolder: string;
   };
+  const folders = [realpathSync(state), realpathSync(host.sandboxFolder)];
+  const lines = readFileSync(`/proc/${pid}/mountinfo`, "latin1").split("\n");
+  const own = lines.filter((line) => folders.some((folder) => line.includes(folder)));
   const parts = tree.filter((each) => programOf(each) !== "postgres");
   const below = (folder: string) => globSync("**/*", { cwd: folder }).length;
   return {
     processes: parts.length,
-    mounts:
-      new Set(parts.map((each) => tryLink(`/proc/${each}/ns/mnt`))).size +
-      readFileSync(`/proc/${pid}/mountinfo`, "latin1").split("\n").length,
-    cgroups: globSync("/sys/fs/cgroup/**/cm-*/mach_*").length,
+    mounts: new Set(parts.map((each) => tryLink(`/proc/${each}/ns/mnt`))).size + own.length,
+    cgroups: globSync(`/sys/fs/cgroup/**/${ownerOf(host.stateFolder)}/mach_*`).length,
     files: ["control", "host", "keys", "signer"].reduce(
       (sum, name) => sum + below(join(state, name)),
       below(host.sandboxFolder),
@@ -34,6 +37,10 @@ export function takeInventory(pid: number, state: string): Inventory {
     descriptors: parts.reduce((sum, each) => sum + tryList(`/proc/${each}/fd`).length, 0),
   };
 }
+
+/** The folder of its cgroups, as the host names it (host/main.ts). */
+const ownerOf = (stateFolder: string) =>
+  `cm-${createHash("sha256").update(realpathSync(stateFolder)).digest("hex").slice(0, 12)}`;
 
 /** When two looks in a row are the same: what is made ahead of the next session is there by then. */
 export async function takeRested(take: () => Inventory, forMs = 15_000): Promise<Inventory> {
