@@ -17,7 +17,9 @@ const ask = (text: string): ComposeAsk => ({
   ...{ text, files: ["a.txt"], env: { A: "1" } },
   ...{ publicContainerName: "api", publicContainerPort: 80 },
 });
-const GOOD = ask("services:\n  api:\n    image: caddy:2\n    command: echo $A");
+const PLAIN = "services:\n  api:\n    image: caddy:2\n    command: echo $A";
+/** Longer than what is read without a thread. */
+const GOOD = ask(`# ${"x".repeat(3000)}\n${PLAIN}`);
 /** The text that takes the parser longest for its length. */
 const SLOW = ask("[".repeat(99_000));
 
@@ -84,4 +86,21 @@ test("at the end of the process nobody is left waiting", async () => {
   );
   await judge.close();
   expect(await Promise.all(all)).toEqual(["platform.overloaded", "platform.overloaded"]);
+});
+
+test("a short and plain text is read at once, and one that only looks short is not", async () => {
+  const judge = open({ threads: 0 });
+  expect((await judge.judge("a", ask(PLAIN))).ok).toBe(true);
+  const waits = [
+    ask("[".repeat(100)),
+    ask(`a: ${"&a {".repeat(40)}`),
+    ask("a: b\n".repeat(500)),
+    { ...ask(PLAIN), env: { A: "x".repeat(600) } },
+    { ...ask(PLAIN), files: Array.from({ length: 33 }, (_, n) => `${n}.txt`) },
+  ];
+  for (const [n, each] of waits.entries()) {
+    const answer = judge.judge(`b${n}`, each);
+    answer.catch(() => {});
+    expect(await Promise.race([answer, turn("waits")])).toBe("waits");
+  }
 });
