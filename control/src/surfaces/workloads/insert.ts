@@ -13,7 +13,7 @@ import { appendClauses } from "../../core/journal/index.ts";
 import { admitClauses } from "../../core/ledger/index.ts";
 import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
 import { gatherFor } from "../../database/gather.ts";
-import { type Db, refusalOf } from "../../database/open.ts";
+import { type Database, type Db, refusalOf } from "../../database/open.ts";
 import type { Deps } from "./deps.ts";
 import { isTaken } from "./domain-checks.ts";
 import { type Resolution, resolutionEvents, resolutionPayload } from "./images.ts";
@@ -50,10 +50,8 @@ export async function insertWorkload(
   workload: NewWorkload,
 ): Promise<Inserted> {
   const ask = { workload, hosts: fleet.able(workload.spec.isolation) };
-  const outcome = isPlain(workload) ? await insertGathered(db.soft, ask) : await tried(db.soft, ask);
+  const outcome = isPlain(workload) ? await insertGathered(db, ask) : await tried(db, ask);
   if ("error" in outcome) throw asFault(outcome.error);
-  // The host's row is free while the disk is waited for.
-  await db.settled();
   return outcome.inserted;
 }
 
@@ -67,10 +65,10 @@ interface Ask {
 
 type Outcome = { inserted: Inserted } | { error: unknown };
 
-const insertGathered = gatherFor(async (db: Db, asks: Ask[]): Promise<Outcome[]> => {
+const insertGathered = gatherFor(async (db: Database, asks: Ask[]): Promise<Outcome[]> => {
   const outcomes = new Map<Ask, Outcome>();
   for (const batch of batches(asks)) {
-    const together = batch.length > 1 ? await insertMany(db, batch).catch(() => null) : null;
+    const together = batch.length > 1 ? await insertMany(db.run, batch).catch(() => null) : null;
     const found =
       together?.map((inserted) => ({ inserted })) ?? (await Promise.all(batch.map((ask) => tried(db, ask))));
     for (const [at, ask] of batch.entries()) outcomes.set(ask, found[at]!);
@@ -95,11 +93,16 @@ function batches(asks: readonly Ask[]): Ask[][] {
   return made.map((batch) => batch.asks);
 }
 
-const tried = (db: Db, ask: Ask): Promise<Outcome> =>
-  insertOne(db, ask).then(
-    (inserted) => ({ inserted }),
-    (error: unknown) => ({ error }),
-  );
+async function tried(db: Database, ask: Ask): Promise<Outcome> {
+  try {
+    const inserted = await insertOne(db.soft, ask);
+    // The host's row, which every create wants, is free while the disk is waited for.
+    await db.settled();
+    return { inserted };
+  } catch (error) {
+    return { error };
+  }
+}
 
 async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted> {
   const { given, tier } = w;
