@@ -7,7 +7,9 @@
  *     host may repeat its own joining: its answer may have been lost.
  *  B. A host is its public key at the broker, which it proves there, and its own key over HTTP. Control
  *     keeps neither secret. A known id is never given to another key: whoever holds an invitation could
- *     otherwise become a host that has machines.
+ *     otherwise become a host that has machines. Nor is one let in whose id begins as another's does: hosts
+ *     are named by that beginning (`….metal.<zone>`), customers' own domains lead there, and whoever shares
+ *     the name gets their visitors, and certificates for them.
  *  C. A host that was put out never comes back under its id. Every replica is told at once, and each asks
  *     the row whenever a host joins. One that missed the word, or heard it while the host was just coming
  *     in, looks again every few seconds.
@@ -57,6 +59,7 @@ export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): 
         -- B, and whoever was put out stays out (C).
         and not exists (select from hosts where id = ${hostId}
           and (public_key is distinct from ${publicKey} or revoked_at is not null))
+        and not exists (select from hosts where starts_with(id, ${nameStart(hostId)}) and id <> ${hostId})
       returning name
     ), host as (
       insert into hosts (id, facts, name, public_key)
@@ -82,6 +85,9 @@ export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): 
   if (!rows[0]!.joined) throw new Fault("host.invitation");
   return { key };
 }
+
+/** `host_` and the eight digits that are its name in the zone (core/ingress/addresses-of-names.ts). */
+const nameStart = (hostId: string): string => hostId.slice(0, 13);
 
 /** What is known of a host that was let in and has not come yet. */
 const absent = (hostId: string) => ({

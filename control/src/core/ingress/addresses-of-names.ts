@@ -16,9 +16,13 @@ export const workloadNamesQuery = (zone: string): RawBuilder<unknown> => sql`
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id
   where w.deleted_at is null`;
 
-/** name, target; two hosts may share a name. */
+/**
+ * name, target; two hosts may share a name. One that was put out has none: customers' domains lead to these
+ * names, and it may be somebody else's by now.
+ */
 export const hostNamesQuery = (zone: string): RawBuilder<unknown> => sql`
-  select ${HOST_START} || '.metal.' || ${zone} as name, ${HOST} as target from hosts h`;
+  select ${HOST_START} || '.metal.' || ${zone} as name, ${HOST} as target from hosts h
+  where h.revoked_at is null`;
 
 /** A host as its operator named it: an address, or a name of their own. */
 export function recordsOf(host: string): Exclude<ZoneRecord, { type: "TXT" }>[] {

@@ -84,6 +84,20 @@ describe("the zone of workloads", () => {
     await expect(resolver.resolve4(`metal.${zone}`)).rejects.toMatchObject(without);
   });
 
+  it("has no host that was put out, alone or beside one whose id begins alike", async () => {
+    const { resolver } = await open();
+    const start = randomBytes(4).toString("hex");
+    const [one, two] = ["1", "2"].map((last) => `host_${start}${last.repeat(24)}`);
+    await addHost("192.0.2.1", one);
+    await addHost("192.0.2.2", two);
+    await run(sql`update hosts set revoked_at = now() where id = ${two}`);
+    expect(await resolver.resolve4(`${start}.metal.${zone}`)).toEqual(["192.0.2.1"]);
+    await run(sql`update hosts set revoked_at = now() where id = ${one}`);
+    await expect
+      .poll(() => resolver.resolve4(`${start}.metal.${zone}`).catch(({ code }) => code), { timeout: 8_000 })
+      .toBe(missing.code);
+  });
+
   it("has both of two hosts whose ids begin alike", async () => {
     const { resolver } = await open();
     const start = randomBytes(4).toString("hex");

@@ -103,7 +103,7 @@ async function addressesOfWorkloads(db: Db, ids: readonly string[]): Promise<Map
 async function addressesOfHosts(db: Db): Promise<Map<string, string[]>> {
   const { rows } = await sql<{ start: string; host: string }>`
     select rpad(substr(id, 6, 8), 8, '0') as start, coalesce(facts->'ingress'->>'host', '') as host
-    from hosts order by id`.execute(db);
+    from hosts where revoked_at is null order by id`.execute(db);
   const found = new Map<string, string[]>();
   for (const { start, host } of rows) found.set(start, [...(found.get(start) ?? []), host]);
   return found;

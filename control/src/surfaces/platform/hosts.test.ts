@@ -190,6 +190,15 @@ describeWith([natsServer], "hosts", () => {
       await expect.poll(() => readFileSync(join(folder, "broker.conf"), "utf8")).toContain(publicKey);
     });
 
+    it("lets in nobody who would share the name in the zone of a host that is there", async () => {
+      const [id, word, { publicKey }] = [newId(), await invite(), newNkey()];
+      expect((await ask(await invite(), id, newNkey().publicKey)).status).toBe(200);
+      const alike = id.slice(0, 13) + newId().slice(13);
+      expect((await ask(word, alike, publicKey)).status).toBe(403);
+      // The word was not used up by it.
+      expect((await ask(word, newId(), publicKey)).status).toBe(200);
+    });
+
     it("does not let in again who is put out in that moment, nor give an id to the second of two keys", async () => {
       const { db } = one.control;
       const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
