@@ -5,14 +5,17 @@ import { type RawBuilder, sql } from "kysely";
 import type { ZoneRecord } from "./answer.ts";
 import { parseName } from "./wire/domain-name.ts";
 
-/** The empty string: its host is not known, or cannot be reached from outside. */
-const HOST = sql`coalesce(h.facts->'ingress'->>'host', '')`;
+/**
+ * Where strangers reach the host `h`: what it registered, since it may listen behind a translated address,
+ * else where it listens. The empty string: not known, or not reached from outside.
+ */
+export const ADDRESS_OF_HOST = sql`coalesce(h.registered->>'publicIp', h.facts->'ingress'->>'host', '')`;
 /** The first eight digits of a host's id, as in the names of `hostDomain`. */
 const HOST_START = sql`rpad(substr(h.id, 6, 8), 8, '0')`;
 
 /** name, target. */
 export const workloadNamesQuery = (zone: string): RawBuilder<unknown> => sql`
-  select w.id::text || '.' || ${zone} as name, ${HOST} as target
+  select w.id::text || '.' || ${zone} as name, ${ADDRESS_OF_HOST} as target
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id
   where w.deleted_at is null`;
 
@@ -21,7 +24,7 @@ export const workloadNamesQuery = (zone: string): RawBuilder<unknown> => sql`
  * names, and it may be somebody else's by now.
  */
 export const hostNamesQuery = (zone: string): RawBuilder<unknown> => sql`
-  select ${HOST_START} || '.metal.' || ${zone} as name, ${HOST} as target from hosts h
+  select ${HOST_START} || '.metal.' || ${zone} as name, ${ADDRESS_OF_HOST} as target from hosts h
   where h.revoked_at is null`;
 
 /** A host as its operator named it: an address, or a name of their own. */

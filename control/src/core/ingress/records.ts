@@ -14,7 +14,7 @@
  */
 import { sql } from "kysely";
 import type { Db } from "../../database/open.ts";
-import { recordsOf } from "./addresses-of-names.ts";
+import { ADDRESS_OF_HOST, recordsOf } from "./addresses-of-names.ts";
 import type { Lookup, ZoneRecord } from "./answer.ts";
 import { Batches } from "./batches.ts";
 import { findTexts } from "./challenges.ts";
@@ -93,7 +93,7 @@ export function openZoneRecords({ db, zone }: ZoneRecordsOptions): ZoneRecords {
 /** The empty string: it is there, and its host is not known, or cannot be reached from outside. */
 async function addressesOfWorkloads(db: Db, ids: readonly string[]): Promise<Map<string, string>> {
   const { rows } = await sql<{ id: string; host: string }>`
-    select w.id::text as id, coalesce(h.facts->'ingress'->>'host', '') as host
+    select w.id::text as id, ${ADDRESS_OF_HOST} as host
     from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id
     where w.id = any(${ids}::uuid[]) and w.deleted_at is null`.execute(db);
   return new Map(rows.map(({ id, host }) => [id, host]));
@@ -102,8 +102,8 @@ async function addressesOfWorkloads(db: Db, ids: readonly string[]): Promise<Map
 /** By the first eight digits of their ids, as in the names of `hostDomain`; two hosts may share them. */
 async function addressesOfHosts(db: Db): Promise<Map<string, string[]>> {
   const { rows } = await sql<{ start: string; host: string }>`
-    select rpad(substr(id, 6, 8), 8, '0') as start, coalesce(facts->'ingress'->>'host', '') as host
-    from hosts where revoked_at is null order by id`.execute(db);
+    select rpad(substr(h.id, 6, 8), 8, '0') as start, ${ADDRESS_OF_HOST} as host
+    from hosts h where revoked_at is null order by id`.execute(db);
   const found = new Map<string, string[]>();
   for (const { start, host } of rows) found.set(start, [...(found.get(start) ?? []), host]);
   return found;

@@ -5,6 +5,7 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { openZoneRecords } from "../../core/ingress/index.ts";
 import { meterTurn } from "./money.ts";
 import { hostUuid } from "./view.ts";
 
@@ -62,6 +63,8 @@ describe("a host over HTTP", () => {
     const next = newToken();
     const again = await register(host, { ...about(id, next), publicIp: "192.0.2.8" });
     expect(again.body).toMatchObject({ publicIp: "192.0.2.8", availableArtifactVersions: ["0.0.9"] });
+    const { lookup } = openZoneRecords({ db: casemate.control.db.run, zone: "workloads.localhost" });
+    expect(await lookup(again.body.domain)).toEqual([{ type: "A", address: "192.0.2.8" }]);
     const body = { metalInstanceId: id, availableArtifactVersions: [] };
     expect((await host("POST", "/api/v1/metal-instances/heartbeat", body)).status).toBe(401);
     expect(
