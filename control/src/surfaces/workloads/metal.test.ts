@@ -64,7 +64,7 @@ describe("a host over HTTP", () => {
     const again = await register(host, { ...about(id, next), publicIp: "192.0.2.8" });
     expect(again.body).toMatchObject({ publicIp: "192.0.2.8", availableArtifactVersions: ["0.0.9"] });
     const { lookup } = openZoneRecords({ db: casemate.control.db.run, zone: "workloads.localhost" });
-    expect(await lookup(again.body.domain)).toEqual([{ type: "A", address: "192.0.2.8" }]);
+    expect(await lookup(again.body.domain, "A")).toEqual([{ type: "A", address: "192.0.2.8" }]);
     const body = { metalInstanceId: id, availableArtifactVersions: [] };
     expect((await host("POST", "/api/v1/metal-instances/heartbeat", body)).status).toBe(401);
     expect(
