@@ -166,6 +166,19 @@ host
   .option("--state <dir>", "this host's state folder", ".casemate-host")
   .action((target) => finish(import("./host.ts").then(({ runCommand }) => runCommand(target))));
 
+const templates = program.command("templates").description("root templates for sessions");
+templates
+  .command("build")
+  .description("make one from Debian packages, and print the configuration that uses it")
+  .argument("<name>", "base, python, or a name of your own with packages")
+  .argument("[package...]", "beside the base: a shell and the usual commands")
+  .option("--to <dir>", "where it goes, below its name", "/var/lib/casemate/templates")
+  .option("--sources <file>", "an apt sources list instead of this machine's")
+  .option("--json", "print the configuration only")
+  .action((name, packages, options) =>
+    finish(import("./templates.ts").then(({ buildCommand }) => buildCommand(name, packages, options))),
+  );
+
 program
   .command("doctor")
   .description(

@@ -76,6 +76,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src": ["contract", "link", "control/src", "package.json"],
   // They ask what the drivers would meet, and remove what the drivers made: by the drivers' own code.
   "embedded/doctor": ["confine", "contract", "drivers", "embedded", "package.json"],
+  // A template is unpacked as the driver binds it, and measured as the driver measures it.
+  "embedded/templates": ["drivers"],
   "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
   cli: ["confine", "embedded", "evidence", "host/join.ts", "scripts", "bench", "package.json"],

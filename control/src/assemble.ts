@@ -170,9 +170,9 @@ export async function startControl({
 
     const metrics = openMetrics();
     metrics.gauge("casemate_hosts", "Hosts connected to this process", () => fleet.held().length);
-    const { tiers, startTimeoutMs, endTimeoutMs } = config.sessions;
+    const { tiers, startTimeoutMs, endTimeoutMs, template } = config.sessions;
     const sessions = sessionRoutes({
-      ...{ db, fleet, converger, watch, vault, feed, tiers, log, startTimeoutMs, endTimeoutMs },
+      ...{ db, fleet, converger, watch, vault, feed, tiers, log, startTimeoutMs, endTimeoutMs, template },
       payments: paymentsOf(config),
       replica: config.replica,
       startedAt: new Date(),

@@ -81,6 +81,8 @@ export const ControlConfig = closed({
     tiers: closed({ free: Tier, starter: Tier, business: Tier, enterprise: Tier }),
     startTimeoutMs: Type.Integer({ minimum: 100 }),
     endTimeoutMs: Type.Integer({ minimum: 100 }),
+    /** Root template of new sessions, which every host that takes them has; null: the host's own /usr. */
+    template: nullable(Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" })),
   }),
   workloads: closed({
     /** Domain below which every workload has a name. */

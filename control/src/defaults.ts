@@ -11,7 +11,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
   instance: "",
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },
-  sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000 },
+  sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000, template: null },
   workloads: {
     zone: "workloads.localhost",
     microsPerCredit: 10_000,

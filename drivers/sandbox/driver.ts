@@ -41,6 +41,7 @@ import { prepareSkeleton } from "./skeleton.ts";
 import { type Shape, Spares } from "./spares.ts";
 import { abandonSandbox, removeFolders, startSandbox, writeFilter } from "./start.ts";
 import type { Machine } from "./syscalls.ts";
+import { type Template, Templates } from "./template.ts";
 import { UidPool } from "./uids.ts";
 
 const WAITING_ENTRIES = 2;
@@ -55,7 +56,7 @@ export interface SandboxOptions {
   /** The prober's own uid, used only as root. */
   proberUid?: number;
   /** Root templates by name: a folder with a tree of its own and its digest (`sha256:…`). */
-  templates?: ReadonlyMap<string, { path: string; digest: string }>;
+  templates?: ReadonlyMap<string, Template>;
   /** Sandboxes kept ready for machines that were not asked for yet. */
   spares?: number;
   /** Where this host could have left a session's bytes; searched for its canary at the end. */
@@ -68,6 +69,7 @@ export class SandboxDriver
   readonly isolation = "process";
   readonly #options: Required<Pick<SandboxOptions, "folder" | "owner">> & SandboxOptions;
   readonly #privileged = process.getuid?.() === 0;
+  readonly #templates: Templates;
   readonly #filter: Buffer;
   readonly #filterPath: string;
   readonly #skeleton: ReturnType<typeof prepareSkeleton>;
@@ -88,6 +90,7 @@ export class SandboxDriver
   constructor(options: SandboxOptions) {
     this.#options = { owner: "casemate", ...options };
     const { folder, owner, uids, proberUid, spares, traces } = this.#options;
+    this.#templates = new Templates(this.#options.templates ?? new Map());
     mkdirSync(folder, { recursive: true, mode: 0o755 });
     chmodSync(folder, 0o755);
     this.#skeleton = prepareSkeleton(folder);
@@ -154,8 +157,7 @@ export class SandboxDriver
   }
 
   async #make(id: string, shape: Shape, onRecord: (record: DriverRecord) => Promise<void>): Promise<Sandbox> {
-    const template = shape.image === null ? null : this.#options.templates?.get(shape.image);
-    if (template === undefined) throw new DriverFault("machine.image-unknown", `no template ${shape.image}`);
+    const template = shape.image === null ? null : await this.#templates.get(shape.image);
     const uid = this.#privileged ? this.#uids.take() : null;
     const record: SandboxRecord = {
       v: 1,

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readdirSync, readlinkSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
 import type { DriverRecord } from "../driver.ts";
 import { listPids, statusFields } from "./process-table.ts";
 import type { SandboxRecord } from "./record.ts";
+import { digestTree } from "./template.ts";
 import { type OwnDriver, ownDriver } from "./testing.ts";
 
 const ofUid = (uid: number | null) =>
@@ -16,12 +19,16 @@ const ofUid = (uid: number | null) =>
 
 describeWith([bubblewrap, root], "the launcher", () => {
   let own: OwnDriver;
-  beforeAll(() => {
-    own = ownDriver("launcher", {
-      templates: new Map([["broken", { path: "/nonexistent", digest: `sha256:${"0".repeat(64)}` }]]),
-    });
+  let empty: string;
+  beforeAll(async () => {
+    empty = mkdtempSync(join(tmpdir(), "casemate-empty-"));
+    const broken = { path: empty, digest: await digestTree(empty) };
+    own = ownDriver("launcher", { templates: new Map([["broken", broken]]) });
   });
-  afterAll(() => own.close());
+  afterAll(async () => {
+    await own.close();
+    rmdirSync(empty);
+  });
 
   const start = async (image: string | null = null) => {
     const records: DriverRecord[] = [];
@@ -46,7 +53,7 @@ describeWith([bubblewrap, root], "the launcher", () => {
 
   test("says why a sandbox did not start, and leaves no process and no folder of it", async () => {
     const { done, record } = await start("broken");
-    await expect(done).rejects.toThrow(/nonexistent/);
+    await expect(done).rejects.toThrow(/casemate-empty-/);
     expect(ofUid(record.uid)).toEqual([]);
     for (const path of record.cgroups) expect(existsSync(path)).toBe(false);
   });

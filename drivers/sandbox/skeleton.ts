@@ -44,7 +44,7 @@ export function prepareSkeleton(folder: string): Skeleton {
   for (const made of [etc, local]) rmSync(made, { recursive: true, force: true });
   mkdirSync(join(etc, "ssl"), { recursive: true, mode: 0o755 });
   mkdirSync(join(local, "bin"), { recursive: true, mode: 0o755 });
-  for (const [name, text] of Object.entries(FILES)) writeFileSync(join(etc, name), text, { mode: 0o644 });
+  writeNames(etc);
   for (const name of HOST_ETC)
     if (existsSync(`/etc/${name}`))
       cpSync(`/etc/${name}`, join(etc, name), { recursive: true, verbatimSymlinks: true, filter: isPublic });
@@ -52,6 +52,11 @@ export function prepareSkeleton(folder: string): Skeleton {
   if (!existsSync("/usr/bin/python") && existsSync("/usr/bin/python3"))
     symlinkSync("/usr/bin/python3", join(local, "bin", "python"));
   return { etc, local };
+}
+
+/** The users, hosts and sources of names that every session's root has. */
+export function writeNames(etc: string): void {
+  for (const [name, text] of Object.entries(FILES)) writeFileSync(join(etc, name), text, { mode: 0o644 });
 }
 
 /** What only root may read stays with the host; /etc/ssl and the like should hold none, but they are not ours. */

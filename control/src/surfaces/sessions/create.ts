@@ -15,7 +15,7 @@ import { toMachineSpec } from "./spec.ts";
 import { tierOf } from "./tiers.ts";
 import { etagOf, viewSession } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "converger" | "watch" | "tiers" | "startTimeoutMs">;
+type Needs = Pick<Deps, "db" | "fleet" | "converger" | "watch" | "tiers" | "startTimeoutMs" | "template">;
 
 export async function create(deps: Needs, call: Call<typeof createSession>): Promise<Answer> {
   const account = call.account;
@@ -35,7 +35,7 @@ export async function create(deps: Needs, call: Call<typeof createSession>): Pro
     id: machineId,
     account: account.id,
     host,
-    spec: toMachineSpec(subject, limits),
+    spec: toMachineSpec(subject, limits, deps.template),
     createdAt,
     expiresAt: ttlSeconds === null ? null : new Date(call.now.getTime() + ttlSeconds * 1000),
   };

@@ -26,5 +26,7 @@ export interface Deps {
   startTimeoutMs: number;
   /** How long a destroy waits for the host, in milliseconds. */
   endTimeoutMs: number;
+  /** Root template of new sessions; null: the host's own /usr. */
+  template: string | null;
   startedAt: Date;
 }

@@ -12,10 +12,14 @@ export interface SessionSubject {
   ttlSeconds: number | null;
 }
 
-export function toMachineSpec(subject: SessionSubject, limits: TierLimits): MachineSpec {
+export function toMachineSpec(
+  subject: SessionSubject,
+  limits: TierLimits,
+  template: string | null,
+): MachineSpec {
   return {
     isolation: "process",
-    image: null,
+    image: template,
     cpuMillis: limits.cpuMillis,
     memoryMiB: limits.memoryMiB,
     pidsMax: limits.pidsMax,
