@@ -11,6 +11,7 @@
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
+import { TLSSocket } from "node:tls";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
@@ -55,6 +56,8 @@ export interface HttpOptions {
  */
 const HEADERS_MS = 20_000;
 const REQUEST_MS = 300_000;
+/** TLS that is not agreed on by then was not meant to be; Node waits two minutes. */
+const HANDSHAKE_MS = 10_000;
 const CONNECTIONS_CHECKED_MS = 1_000;
 const NO_ROOM_RETRY_S = 5;
 /** Two of the largest body there is (16 MiB of input, every byte of it escaped). */
@@ -75,7 +78,9 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
     // Whoever is still being answered when we stop is answered; life.ts ends the rest.
     forceCloseConnections: "idle",
     return503OnClosing: false,
-    ...(options.tls === null ? {} : { https: { ...options.tls, minVersion: "TLSv1.2" as const } }),
+    ...(options.tls !== null && {
+      https: { ...options.tls, minVersion: "TLSv1.2" as const, handshakeTimeout: HANDSHAKE_MS },
+    }),
     frameworkErrors: (error, request, reply) => answerError(options, error, request, reply),
     clientErrorHandler: refuseConnection,
   });
@@ -200,7 +205,11 @@ const adds = ({ method, storesNothing }: Operation): boolean =>
 const newRequestId = (): string => `req_${randomUUID().replaceAll("-", "")}`;
 
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable) return;
+  // Nothing can be said where TLS was not agreed on, and what is written would wait for that for ever.
+  if (!socket.writable || (socket instanceof TLSSocket && !socket.getCipher()?.name)) {
+    socket.destroy();
+    return;
+  }
   const late = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
   const [status, name, message] = late
     ? [408, "RequestTimeout", "The request took too long to arrive."]

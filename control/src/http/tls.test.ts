@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, request, type Server } from "node:https";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
@@ -62,6 +64,21 @@ describe("TLS of the API", () => {
     expect(await get(`https://localhost:${port}/livez`)).toEqual({ status: 200, fingerprint });
     await expect(fetch(`http://localhost:${port}/livez`)).rejects.toThrow();
   });
+
+  it("is not awaited for long, from a client that only connects, begins and stops, or speaks plainly", async () => {
+    await renew();
+    await using casemate = await startInstallation({ withHost: false, config: { http: { tls: files } } });
+    const port = Number(new URL(casemate.url).port);
+    const began = performance.now();
+    const clients = ["", "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\n\r\n"].map((said) => {
+      const client = connect(port, "127.0.0.1");
+      client.on("error", () => {});
+      client.write(Buffer.from(said, "latin1"));
+      return once(client, "close");
+    });
+    await Promise.all(clients);
+    expect(performance.now() - began).toBeLessThan(14_000);
+  }, 20_000);
 
   it("takes over a renewed certificate, and keeps the old one while the files do not fit", async () => {
     const first = await renew();
