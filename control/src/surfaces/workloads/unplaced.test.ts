@@ -3,9 +3,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import type { HostFacts } from "#contract/link/machine.ts";
+import { several } from "#link/several.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { expectRoomAndMoney } from "#testing/room-and-money.ts";
+import { openFleet } from "../../core/fleet/index.ts";
+import { movesTurn } from "./moves.ts";
+
+/** A replica with no host on any link. */
+const noLink = several([]);
 
 /** As an engine does that has containers to stop and volumes to remove. */
 class SlowToRemove extends FakeKeptDriver {
@@ -47,12 +54,13 @@ const order = async (what: "drain" | "resume", body: object) =>
 const machineOf = async (id: string) => {
   const { rows } = await sql<{
     id: string;
+    incarnation: number;
     host_id: string | null;
     state: string;
     want: string;
     meter: string;
   }>`
-    select m.id, m.host_id, m.state, m.want, t.state as meter
+    select m.id, m.incarnation, m.host_id, m.state, m.want, t.state as meter
     from workloads w join machines m on m.id = w.machine_id join meters t on t.machine_id = m.id
     where w.id = ${id}::uuid`.execute(casemate.control.db.run);
   return rows[0]!;
@@ -75,6 +83,37 @@ it("one that comes back to the host it was taken off is not ended by what that h
   expect(driver.running.has((await machineOf(id)).id)).toBe(true);
   await expectRoomAndMoney(casemate.control.db.run);
   await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});
+
+it("one is placed once, however many replicas place at once", async () => {
+  const { db } = casemate.control;
+  const ids = await Promise.all(Array.from({ length: 8 }, create));
+  await order("drain", { move: true });
+  for (const id of ids) await displaced(id);
+  const before = new Map(await Promise.all(ids.map(async (id) => [id, await machineOf(id)] as const)));
+  // Replicas that hold no host but know of this one: what they send is the sweep's to repeat.
+  const { rows } = await sql<{ facts: HostFacts }>`
+    select facts from hosts where id = ${casemate.host.hostId}`.execute(db.run);
+  const turns = await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      const fleet = openFleet(() => noLink);
+      await fleet.joined(rows[0]!.facts);
+      const converger = { send: () => {}, stop: async () => {} };
+      return () => movesTurn({ db, fleet, converger, observed: async () => {} });
+    }),
+  );
+  await sql`update hosts set draining_at = null, emptying = false`.execute(db.run);
+  await Promise.all(turns.map((turn) => turn()));
+  await expectRoomAndMoney(db.run);
+  for (const id of ids) {
+    const { host_id, incarnation } = await machineOf(id);
+    expect(host_id).toBe(casemate.host.hostId);
+    expect(incarnation).toBe(before.get(id)!.incarnation + 1);
+  }
+  await sql`select pg_notify('casemate_hosts', '')`.execute(db.run);
+  for (const id of ids) await expect.poll(() => statusOf(id), { timeout: 10_000 }).toBe("running");
+  await expectRoomAndMoney(db.run);
+  for (const id of ids) await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
 });
 
 it("one that is stopped while it waits is stopped at once, for its owner and for its account's money", async () => {
