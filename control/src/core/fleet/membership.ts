@@ -4,7 +4,8 @@
  *
  *  A. An invitation lets one host in, once, before its time is over. It is kept as SHA-256, and used in
  *     the statement that records the host, so two who hold the same word do not both come in. The same
- *     host may repeat its own joining: its answer may have been lost.
+ *     host may repeat its own joining, since its answer may have been lost, until it has come: then the
+ *     answer was there, and whoever repeats it has found the word.
  *  B. A host is its public key at the broker, which it proves there, and its own key over HTTP. Control
  *     keeps neither secret. A known id is never given to another key: whoever holds an invitation could
  *     otherwise become a host that has machines. Nor is one let in whose id begins as another's does: hosts
@@ -22,6 +23,8 @@ import { hashKey, makeId, makeKey, shownPrefix } from "../identity/index.ts";
 
 const INVITATION_PREFIX = "cm_join_";
 const HOST_PREFIX = "cm_host_";
+/** Of a host that has not come yet. */
+const ABSENT_VERSION = "0.0.0";
 
 /** NOTIFY with a host's id: it takes nothing new, or takes again, or was put out. */
 export const HOSTS_CHANNEL = "casemate_hosts";
@@ -55,7 +58,8 @@ export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): 
   const { rows } = await sql<{ joined: boolean }>`
     with word as (
       update host_invitations set used_at = coalesce(used_at, now()), host_id = ${hostId}
-      where hash = ${hashKey(token)} and expires_at > now() and (used_at is null or host_id = ${hostId})
+      where hash = ${hashKey(token)} and expires_at > now() and (used_at is null or host_id = ${hostId}
+          and exists (select from hosts where id = ${hostId} and facts->>'version' = ${ABSENT_VERSION}))
         -- B, and whoever was put out stays out (C).
         and not exists (select from hosts where id = ${hostId}
           and (public_key is distinct from ${publicKey} or revoked_at is not null))
@@ -91,7 +95,7 @@ const nameStart = (hostId: string): string => hostId.slice(0, 13);
 
 /** What is known of a host that was let in and has not come yet. */
 const absent = (hostId: string) => ({
-  ...{ hostId, version: "0.0.0", bootId: "", cpus: 0, memoryMiB: 0 },
+  ...{ hostId, version: ABSENT_VERSION, bootId: "", cpus: 0, memoryMiB: 0 },
   ...{ drivers: [], issuers: [], engines: {} },
 });
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RawBuilder, sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DriverFault } from "#drivers/driver.ts";
 import { type RunningHost, startHost } from "#host/assemble.ts";
 import { joinControl } from "#host/join.ts";
@@ -127,6 +127,10 @@ describeWith([natsServer], "hosts", () => {
     // The newest replica's operator is the one that counts.
     admin = callerOf(one.url, two.adminKey);
   });
+  // More of them come from here in a minute than an address may.
+  beforeEach(async () => {
+    await sql`delete from rate_windows`.execute(one.control.db.run);
+  });
   afterAll(async () => {
     for (const host of hosts) await host.stop();
     await two?.[Symbol.asyncDispose]();
@@ -156,6 +160,21 @@ describeWith([natsServer], "hosts", () => {
         });
       expect((await heartbeat(first.body.key)).status).toBe(401);
       expect((await heartbeat(again.body.key)).status).toBe(200);
+    });
+
+    it("is of no use any more to who finds it when its host has come", async () => {
+      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      const first = await ask(token, id, publicKey);
+      await sql`update hosts set facts = facts || '{"version": "0.1.0"}' where id = ${id}`.execute(
+        one.control.db.run,
+      );
+      expect((await ask(token, id, publicKey)).status).toBe(403);
+      const { rows } = await sql`select from api_keys where host_id = ${id} and revoked_at is null`.execute(
+        one.control.db.run,
+      );
+      expect([first.status, rows.length]).toEqual([200, 1]);
+      // The operator's next word still tells it where the broker is by now.
+      expect((await ask(await invite(), id, publicKey)).status).toBe(200);
     });
 
     it("lets in no more than one of ten that come with it at once", async () => {

@@ -139,7 +139,10 @@ async function placeWaiting({ db, fleet, converger }: Needs): Promise<void> {
     where host_id is null and state = 'requested' and surface = 'workloads' and want in ('up', 'halted')
     order by random() limit ${BATCH}`.execute(db.soft);
   for (const { id, spec, want, failed_hosts } of rows) {
-    const hosts = fleet.able(spec.isolation).filter((host) => !failed_hosts.includes(host));
+    const able = fleet.able(spec.isolation);
+    const others = able.filter((host) => !failed_hosts.includes(host));
+    // The others may be gone by now. A second failure at the first host is one that is told.
+    const hosts = others.length > 0 ? others : able;
     if (hosts.length === 0) continue;
     // What stands needs its disk only; the rest it takes when it is started.
     const size = want === "up" ? spec : { ...spec, cpuMillis: 0, memoryMiB: 0 };

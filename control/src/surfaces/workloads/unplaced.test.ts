@@ -116,6 +116,19 @@ it("one is placed once, however many replicas place at once", async () => {
   for (const id of ids) await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
 });
 
+it("one that failed on a host goes back to it when the other that it waited for is gone", async () => {
+  const id = await create();
+  await order("drain", { move: true });
+  await displaced(id);
+  await sql`
+    update machines set failed_hosts = array[${casemate.host.hostId}] where id = ${(await machineOf(id)).id}`.execute(
+    casemate.control.db.run,
+  );
+  await order("resume", {});
+  await expect.poll(() => statusOf(id), { timeout: 5_000 }).toBe("running");
+  await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});
+
 it("one that is stopped while it waits is stopped at once, for its owner and for its account's money", async () => {
   const id = await create();
   await order("drain", { move: true });
