@@ -161,8 +161,14 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     reports.attach(met);
 
     const announce = () => met.announce(facts);
+    let testing = false;
     const engines = setInterval(async () => {
-      const now = await testEngines(deps);
+      // Tests that take longer than the time between two must not pile up.
+      if (testing) return;
+      testing = true;
+      const now = await testEngines(deps).finally(() => {
+        testing = false;
+      });
       // What was missing at the start (an engine, above all) may be there by now, or gone.
       const drivers = [...proven, ...((await kept?.probes()) ?? [])];
       const same = JSON.stringify([now, drivers]) === JSON.stringify([facts.engines, facts.drivers]);

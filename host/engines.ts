@@ -27,15 +27,24 @@ import { publicKeyOf, SEED_BYTES, signWith } from "./signer/ed25519.ts";
 
 const SELF_TEST_KEY_ID = "nrx-verify-20000101T000000Z-00000000";
 
+/** An engine that does not answer is not well. What it was asked goes on, and cleans up after itself when it ends. */
+const ANSWER_MS = 10_000;
+
 export type Engines = Record<"eee" | "dire" | "rzl" | "fgx" | "ave", boolean>;
 
 export async function testEngines(deps: HostDeps): Promise<Engines> {
   const tried = async (name: string, test: () => Promise<boolean> | boolean) => {
+    let late: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      late = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
+    });
     try {
-      return await test();
+      return await Promise.race([test(), deadline]);
     } catch (error) {
       deps.log("host.engine-failed", { engine: name, error: String(error) });
       return false;
+    } finally {
+      clearTimeout(late);
     }
   };
   const first = deps.drivers.values().next().value;
