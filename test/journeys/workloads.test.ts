@@ -83,7 +83,7 @@ describeWith([dockerd, seeds], "a workload in real containers", () => {
   it("shows its events in order, its containers, their logs, and figures", async () => {
     const { body } = await post("workload-events/list", { workloadId: id });
     expect(body.events.map(({ details }: { details: { kind: string } }) => details.kind)).toEqual([
-      ...["created", "starting", "running"],
+      ...["created", "starting", "imageResolved", "running"],
     ]);
     const containers = (await post("workload-containers/list", { workloadId: id })).body;
     expect(containers).toMatchObject([{ image: "caddy:2", state: "running" }]);
