@@ -125,13 +125,13 @@ export async function startControl({
       if (change !== null) watch.tell(change);
     };
     const handlers: ControlHandlers = {
-      onHost: async (facts) => {
-        // First of all: it throws for a host that was put out.
-        await rememberHost(db.run, facts);
-        await rememberIssuers(db.run, facts);
-        if (facts.kept !== undefined) await offerArtifact(db, facts.version);
-        await fleet.joined(facts);
-      },
+      onHost: (facts) =>
+        fleet.joined(facts, async () => {
+          // First of all: it throws for a host that was put out.
+          await rememberHost(db.run, facts);
+          await rememberIssuers(db.run, facts);
+          if (facts.kept !== undefined) await offerArtifact(db, facts.version);
+        }),
       onHostGone: (hostId) => fleet.gone(hostId),
       onChallenge: (hostId, wish) => names.challenges.take(hostId, wish),
       onObserved: async (hostId, observations) => {

@@ -5,6 +5,9 @@
  * A host takes machines only after it was sent the whole of what is desired of it: otherwise a create
  * that commits while that list is on its way would be sent first, and then be ended because the list
  * does not name it.
+ *
+ * A host may go while it is being taken in. It is not one of ours then: it would be charged for and be given
+ * machines as if it were there, and when it came again it would not be told what is desired of it.
  */
 import { Fault } from "#contract/errors.ts";
 import type { Desired, HostFacts, Isolation, StreamRequest } from "#contract/link/machine.ts";
@@ -30,7 +33,8 @@ export interface Fleet {
   open(hostId: string, request: StreamRequest): LinkStream;
   /** What is desired of a host that joins. One listener. */
   onJoin(desired: (hostId: string) => Promise<Desired[]>): void;
-  joined(facts: HostFacts): Promise<void>;
+  /** `remember` is what has to be done first; when it throws, the host is not taken in. */
+  joined(facts: HostFacts, remember?: () => Promise<void>): Promise<void>;
   gone(hostId: string): void;
 }
 
@@ -39,6 +43,7 @@ export function openFleet(link: () => ControlLink): Fleet {
   const since = new Map<string, number>();
   let desiredOf: (hostId: string) => Promise<Desired[]> = async () => [];
   let closed: ReadonlySet<string> = new Set();
+  const timesGone = new Map<string, number>();
   const able = (isolation: Isolation) =>
     [...hosts.values()]
       .filter(({ hostId }) => !closed.has(hostId))
@@ -72,17 +77,25 @@ export function openFleet(link: () => ControlLink): Fleet {
     onJoin: (desired) => {
       desiredOf = desired;
     },
-    joined: async (facts) => {
+    joined: async (facts, remember) => {
+      const before = timesGone.get(facts.hostId);
+      // Its next connection joins by itself.
+      const went = () => timesGone.get(facts.hostId) !== before;
+      await remember?.();
+      if (went()) return;
       const known = hosts.has(facts.hostId);
       if (known) {
         hosts.set(facts.hostId, facts);
         return;
       }
-      link().sendDesired(facts.hostId, await desiredOf(facts.hostId), true);
+      const desired = await desiredOf(facts.hostId);
+      if (went()) return;
+      link().sendDesired(facts.hostId, desired, true);
       hosts.set(facts.hostId, facts);
       since.set(facts.hostId, performance.now());
     },
     gone: (hostId) => {
+      timesGone.set(hostId, (timesGone.get(hostId) ?? 0) + 1);
       hosts.delete(hostId);
     },
   };
