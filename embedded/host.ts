@@ -36,8 +36,10 @@ export function startHost(
         confinement: null,
         stdio: ["pipe", "pipe", "pipe"],
       }),
-    onDeath: (name, code, signal, lastLine) =>
-      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`),
+    onDeath: (name, code, signal, lastLine) => {
+      warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`);
+      return true;
+    },
   });
 }
 

@@ -22,8 +22,8 @@ export interface PartPlan {
   name: string;
   log: LogFile;
   spawn(): ChildProcess;
-  /** Told when the part died by itself and will be started again. */
-  onDeath(name: string, code: number | null, signal: string | null, lastLine: string): void;
+  /** Told when the part died by itself; it is started again unless the answer is false. */
+  onDeath(name: string, code: number | null, signal: string | null, lastLine: string): boolean;
 }
 
 /** The line of a crash that says what happened; Node's last line is its own version. */
@@ -61,7 +61,7 @@ export function keepRunning(plan: PartPlan): Part {
       // What of it outlived its wrapper sees its standard input close, and ends.
       child.stdin?.destroy();
       if (stopping) return;
-      plan.onDeath(plan.name, code, signal, lastLine);
+      if (!plan.onDeath(plan.name, code, signal, lastLine)) return;
       failures = performance.now() - begun > SETTLED_MS ? 0 : failures;
       await sleep(BACKOFF_MS[Math.min(failures++, BACKOFF_MS.length - 1)]);
     }

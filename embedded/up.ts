@@ -37,8 +37,9 @@ const CONTROL_GRACE_MS = 10_000;
 const RESTART_MS = 500;
 const RESTART_MOST_MS = 2_000;
 const READY_MS = 60_000;
-/** Control's exit code when its port is taken. */
+/** Control's exit codes when its port is taken, and when its configuration is wrong. */
 const PORT_IN_USE = 98;
+const WRONG_CONFIG = 78;
 
 export interface UpOptions {
   state: string;
@@ -102,6 +103,9 @@ export async function up(
       ...([layout, user, configs.control, databaseSocket, reserve] as const),
       () => {
         fault = `${address.host}:${address.port} is in use by another program; give another --port`;
+      },
+      (words) => {
+        fault = words;
       },
       warn,
     );
@@ -178,6 +182,7 @@ function startControl(
   databaseSocket: string | null,
   reserve: Reserve,
   onPortInUse: () => void,
+  onWrongConfig: (words: string) => void,
   warn: (line: string) => void,
 ): Part & { tellRoom(low: boolean): void } {
   const log = openLogFile(layout.path("logs", "control.log"), user.logs);
@@ -213,7 +218,12 @@ function startControl(
     },
     onDeath: (name, code, signal, lastLine) => {
       if (code === PORT_IN_USE) onPortInUse();
+      if (code === WRONG_CONFIG) {
+        onWrongConfig(lastLine);
+        return false;
+      }
       warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`);
+      return true;
     },
   });
   return { ...part, tellRoom };

@@ -10,13 +10,33 @@ import { readConfigFile, resolveConfig } from "./config.ts";
 import { DEFAULT_CONFIG } from "./defaults.ts";
 import { openLog } from "./log.ts";
 
-/** Tells whoever starts us that trying again does not help. */
+/** Tell whoever starts us that trying again does not help; the second is EX_CONFIG of sysexits.h. */
 const PORT_IN_USE = 98;
-const file = process.argv[2];
-const config = resolveConfig(DEFAULT_CONFIG, file === undefined ? {} : readConfigFile(file), process.env);
+const WRONG_CONFIG = 78;
+
+/** Every fault of the configuration begins with the word, wherever it is found. */
+function endIfWrongConfig(error: unknown): void {
+  const message = error instanceof Error ? error.message : "";
+  if (!message.startsWith("config ")) return;
+  process.stderr.write(`${message}\n`);
+  process.exit(WRONG_CONFIG);
+}
+
+function configured() {
+  const file = process.argv[2];
+  try {
+    return resolveConfig(DEFAULT_CONFIG, file === undefined ? {} : readConfigFile(file), process.env);
+  } catch (error) {
+    endIfWrongConfig(error);
+    throw error;
+  }
+}
+
+const config = configured();
 const log = openLog(config.log.level, "control");
 const control = await startControl({ config, version: pkg.version, log, checkAnswers: false }).catch(
   (error: NodeJS.ErrnoException) => {
+    endIfWrongConfig(error);
     if (error.code !== "EADDRINUSE") throw error;
     process.stderr.write(`${config.http.host}:${config.http.port} is in use by another program\n`);
     return process.exit(PORT_IN_USE);

@@ -41,6 +41,25 @@ describeWith([bubblewrap], "a start that cannot succeed", () => {
     rmSync(state, { recursive: true, force: true });
   });
 
+  it("says what is wrong with its configuration once, and does not try again", async () => {
+    const state = mkdtempSync(join(tmpdir(), "casemate-config-"));
+    const port = String(await freePort());
+    const up = spawn(join(ROOT, "casemate"), ["up", "--state", state, "--port", port], {
+      env: { ...process.env, CASEMATE_HTTP_HOST: "0.0.0.0" },
+    });
+    let output = "";
+    for (const stream of [up.stdout, up.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => (output += text));
+    const code = await new Promise((resolve) => up.once("exit", resolve));
+    expect([code, output]).toEqual([
+      1,
+      expect.stringContaining("plain HTTP on 0.0.0.0 would show every key"),
+    ]);
+    expect(output).not.toContain("starting it again");
+    expect(await gone(state)).toEqual([]);
+    rmSync(state, { recursive: true, force: true });
+  });
+
   it("ends cleanly when it is stopped in the middle", async () => {
     const state = mkdtempSync(join(tmpdir(), "casemate-early-"));
     const up = spawn(join(ROOT, "casemate"), ["up", "--state", state, "--port", String(await freePort())], {
