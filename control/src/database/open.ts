@@ -13,6 +13,7 @@ import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import pg from "pg";
 import { Fault } from "#contract/errors.ts";
 import { gather } from "./gather.ts";
+import { Lane } from "./lane.ts";
 import { migrate } from "./migrate.ts";
 import { isStalePlan, prepareStatements } from "./prepared.ts";
 import type { Tables } from "./tables.ts";
@@ -27,6 +28,8 @@ export interface Database {
   write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** As `run`, with asynchronous commit (B). */
   soft: Db;
+  /** As `soft`, on one connection that all share: for the look-ups that every call makes (lane.ts). */
+  quick: Db;
   /** Everything that was committed before the call, softly too and by whomever, is on disk when this resolves. */
   settled(): Promise<void>;
   /** What another library has written, on a connection of `run`; may be several statements when there are no values. */
@@ -43,6 +46,8 @@ export interface DatabaseOptions {
   onError(error: Error): void;
 }
 
+const SOFT = "-c synchronous_commit=off";
+
 export const OLDEST_SERVER = 150_000;
 
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
@@ -51,15 +56,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const types = { getTypeParser: parserFor } as unknown as pg.CustomTypesConfig;
   // A pool's end does not wait for its sockets; what the server says to them afterwards is no news.
   let closing = false;
+  const clientOf = (settings: string): pg.ClientConfig => ({
+    ...connection,
+    types,
+    options: `-c TimeZone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 ${settings}`,
+    application_name: "casemate",
+    connectionTimeoutMillis: 10_000,
+  });
   const poolOf = (max: number, settings: string) => {
-    const pool = new pg.Pool({
-      ...connection,
-      max,
-      types,
-      options: `-c TimeZone=UTC -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 ${settings}`,
-      application_name: "casemate",
-      connectionTimeoutMillis: 10_000,
-    });
+    const pool = new pg.Pool({ ...clientOf(settings), max });
     // The pool hears a connection's end only while it lies idle. Between two statements of a transaction
     // nobody would, and an error nobody hears ends the process: the next statement tells it (C).
     pool.on("connect", (client) => {
@@ -72,14 +77,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     return pool;
   };
   const durable = poolOf(options.poolMax, "");
-  const relaxed = poolOf(options.poolMax, "-c synchronous_commit=off");
+  const relaxed = poolOf(options.poolMax, SOFT);
   const run = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: durable }) });
   const soft = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: relaxed }) });
+  const quick = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: new Lane(clientOf(SOFT)) }) });
   const listener = new Listener({ ...connection, application_name: "casemate-listen" }, onError);
   try {
     await prepare(durable);
   } catch (error) {
-    await Promise.all([run.destroy(), soft.destroy()]);
+    await Promise.all([run.destroy(), soft.destroy(), quick.destroy()]);
     throw error;
   }
   const settle = gather(async (asks: null[]) => {
@@ -91,6 +97,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   return {
     run,
     soft,
+    quick,
     settled: () => settle(null).then(() => {}),
     write: (work) => run.transaction().execute(work),
     foreign: async (text, values) => {
@@ -107,7 +114,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     close: async () => {
       closing = true;
       await listener.close();
-      await Promise.all([run.destroy(), soft.destroy()]);
+      await Promise.all([run.destroy(), soft.destroy(), quick.destroy()]);
     },
   };
 }

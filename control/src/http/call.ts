@@ -24,6 +24,8 @@ export interface Call<O extends Operation = Operation> {
   now: Date;
   /** Aborted when the client goes away. */
   signal: AbortSignal;
+  /** What the route's `ahead` was answered. */
+  ahead?: Promise<unknown>;
 }
 
 export type Answer = { status: number; headers?: Record<string, string> } & (
@@ -44,13 +46,20 @@ export interface ServerEvent {
 export interface Route {
   operation: Operation;
   handle(call: Call): Promise<Answer>;
+  /**
+   * A look-up that needs nothing but the path, asked in the same breath as who the caller is. Whoever
+   * is not recognised is refused without its answer, and may have made us ask.
+   */
+  ahead?(params: unknown): Promise<unknown>;
 }
 
 /** Binds an operation to its handler with the types of the contract. */
 export const route = <O extends Operation>(
   operation: O,
   handle: (call: Call<O>) => Promise<Answer>,
+  ahead?: (params: unknown) => Promise<unknown>,
 ): Route => ({
   operation,
   handle: handle as unknown as Route["handle"],
+  ...(ahead !== undefined && { ahead }),
 });

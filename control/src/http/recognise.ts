@@ -2,7 +2,7 @@
 /**
  * The first thing that happens to a request, before a byte of its body is read: who is it, may they
  * call this, and are they within their rate. An unauthenticated caller can make us do one indexed
- * lookup and nothing more.
+ * lookup, on some routes a second one of what the path names (Route.ahead), and nothing more.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "#contract/errors.ts";
@@ -32,12 +32,12 @@ export async function recognise(
 ): Promise<Caller> {
   if (operation.access === "public" || operation.access === "signed") {
     if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
-    const { used, windowStart, now } = await countAddress(db.soft, operation.id, request.ip);
+    const { used, windowStart, now } = await countAddress(db.quick, operation.id, request.ip);
     limit(reply, operation.perAddressRpm, used, windowStart, now);
     return { principal: null, account: null, now };
   }
   const presented = keyOf(operation, request);
-  const found = presented === undefined ? null : await authenticate(db.soft, presented);
+  const found = presented === undefined ? null : await authenticate(db.quick, presented);
   if (found === null) throw new Fault("identity.unauthorized");
   const { principal, used, windowStart, now } = found;
   const operator = principal.account === null && principal.scopes.includes("*");

@@ -86,22 +86,21 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-  app.addHook("onRequest", async (request, reply) => {
+  // Hooks that wait for nothing are given a callback: a promise each would cost every request a turn.
+  app.addHook("onRequest", (request, reply, done) => {
     reply.header("x-request-id", request.id);
     if (options.stopping()) reply.header("connection", "close");
+    done();
   });
-  app.addHook("onResponse", async (request, reply) => {
-    const operation = (request as Recognised).operation?.id;
-    options.metrics.answered(
-      operation === undefined ? {} : { operation },
-      reply.statusCode,
-      reply.elapsedTime,
-    );
+  app.addHook("onResponse", (request, reply, done) => {
+    const operation = (request as Recognised).operation?.id ?? "none";
+    options.metrics.answered(operation, reply.statusCode, reply.elapsedTime);
+    done();
   });
   const budget = new BodyBudget(BODIES_MAX);
-  app.addHook("preParsing", async (request, reply, payload) => {
+  app.addHook("preParsing", (request, reply, payload, done) => {
     const streamed = (request as Recognised).operation?.bodyKind === "bytes";
-    return streamed ? payload : budget.meter(request, reply, payload);
+    done(null, streamed ? payload : budget.meter(request, reply, payload));
   });
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
   app.setNotFoundHandler((request, reply) => {
@@ -127,7 +126,8 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   return app;
 }
 
-function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }: Route): void {
+function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
+  const { operation, handle } = route;
   const checks = compileChecks(operation);
   app.route({
     method: operation.method,
@@ -135,7 +135,13 @@ function bind(app: FastifyInstance, options: HttpOptions, { operation, handle }:
     // A raw stream is bounded by its handler; Fastify's limit still refuses a larger Content-Length.
     bodyLimit: operation.bodyLimit,
     config: { operation: operation.id, surface: operation.surface },
-    onRequest: (request, reply) => admit(options, operation, request as Recognised, reply),
+    onRequest: (request, reply) => {
+      const ahead = route.ahead?.(request.params);
+      // Who is refused never hears that it failed.
+      ahead?.catch(() => {});
+      (request as Recognised).ahead = ahead;
+      return admit(options, operation, request as Recognised, reply);
+    },
     handler: async (request, reply) => {
       const call = callOf(operation, checks, request as Recognised, reply);
       const work = () => handle(call);
@@ -221,7 +227,11 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
   );
 }
 
-type Recognised = FastifyRequest & { caller: Caller; operation?: Operation };
+type Recognised = FastifyRequest & {
+  caller: Caller;
+  operation?: Operation;
+  ahead?: Promise<unknown> | undefined;
+};
 
 function callOf(operation: Operation, checks: Checks, request: Recognised, reply: FastifyReply): Call {
   const { caller } = request;
@@ -231,10 +241,7 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
   const raw = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const body =
     operation.bodyKind === "json" ? parseJson(request.headers["content-type"], raw, checks) : undefined;
-  const controller = new AbortController();
-  reply.raw.once("close", () => {
-    if (!reply.raw.writableFinished) controller.abort();
-  });
+  let signal: AbortSignal | undefined;
   return {
     requestId: request.id,
     get account() {
@@ -250,8 +257,23 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
     headers: request.headers,
     address: request.ip,
     now: caller.now,
-    signal: controller.signal,
+    // Made for those who ask: most answers are out before anybody could go away.
+    get signal() {
+      signal ??= goneSignal(reply.raw);
+      return signal;
+    },
+    ...(request.ahead !== undefined && { ahead: request.ahead }),
   };
+}
+
+function goneSignal(raw: FastifyReply["raw"]): AbortSignal {
+  const controller = new AbortController();
+  const end = () => {
+    if (!raw.writableFinished) controller.abort();
+  };
+  if (raw.destroyed) end();
+  else raw.once("close", end);
+  return controller.signal;
 }
 
 function refuseOtherMethods(app: FastifyInstance, plain: readonly Route[]): void {

@@ -3,7 +3,7 @@
  * Keys: made here, shown once, kept as SHA-256. They carry 190 random bits, so a slow hash would only
  * cost us, and a thief of the table learns nothing usable.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 export const SESSIONS_PREFIX = "nrx_live_";
@@ -21,7 +21,7 @@ export function makeKey(prefix: string): string {
   return prefix + text;
 }
 
-export const hashKey = (key: string): Buffer => createHash("sha256").update(key).digest();
+export const hashKey = (key: string): Buffer => hash("sha256", key, "buffer");
 /** What may be shown of a key later: its kind and four characters. */
 export const shownPrefix = (key: string, prefix: string): string => key.slice(0, prefix.length + SHOWN);
 export const makeId = (prefix: string): string => `${prefix}_${randomBytes(16).toString("hex")}`;

@@ -15,7 +15,7 @@ import * as hosts from "./hosts.ts";
 import * as keys from "./keys.ts";
 import * as metal from "./metal.ts";
 import * as observed from "./observed.ts";
-import { list, read } from "./read.ts";
+import { list, read, readAhead } from "./read.ts";
 import * as tiers from "./tiers.ts";
 
 export function workloadRoutes(deps: Deps): Route[] {
@@ -27,7 +27,11 @@ export function workloadRoutes(deps: Deps): Route[] {
     route(w.createWorkload, (call) => create(deps, call)),
     route(w.listWorkloads, (call) => list(deps, call)),
     route(w.listWorkloadsByPost, (call) => list(deps, call)),
-    route(w.getWorkload, (call) => read(deps, call)),
+    route(
+      w.getWorkload,
+      (call) => read(deps, call),
+      (params) => readAhead(deps, params),
+    ),
     route(w.startWorkload, (call) => actions.start(deps, call)),
     route(w.stopWorkload, (call) => actions.stop(deps, call)),
     route(w.restartWorkload, (call) => actions.restart(deps, call)),

@@ -45,7 +45,14 @@ const COLUMNS = sql`
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id`;
 
 export async function requireWorkload(db: Db, account: string, id: string): Promise<WorkloadRow> {
-  const row = UUID.test(id) ? await find(db, id.toLowerCase()) : null;
+  return ownWorkload(await findWorkload(db, id), account);
+}
+
+/** Whosever it is; for nobody's eyes before `ownWorkload`. */
+export const findWorkload = async (db: Db, id: unknown): Promise<WorkloadRow | null> =>
+  typeof id === "string" && UUID.test(id) ? find(db, id.toLowerCase()) : null;
+
+export function ownWorkload(row: WorkloadRow | null, account: string): WorkloadRow {
   if (row === null || row.account_id !== account) throw new Fault("workload.not-found");
   return row;
 }

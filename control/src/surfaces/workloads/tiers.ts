@@ -74,7 +74,7 @@ interface Offer {
 /** Whether the artifact is offered, and the tier of exactly this size, in one question. */
 export async function findOffer(db: Database, version: string, size: Size): Promise<Offer> {
   requireSemver(version);
-  return find(db.soft, { version, ...size });
+  return find(db.quick, { version, ...size });
 }
 
 const find = gatherFor(async (db: Db, asks: (Size & { version: string })[]): Promise<Offer[]> => {
