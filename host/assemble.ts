@@ -24,6 +24,7 @@ import type { HostDeps, HostLog } from "./machine.ts";
 import { ownId } from "./own-id.ts";
 import { Reconciler } from "./reconcile.ts";
 import { Reports } from "./report.ts";
+import { residueDesk } from "./residues.ts";
 import { Signer, type SignerOptions } from "./signer/signer.ts";
 import { MachineStore } from "./store.ts";
 import { serveStream } from "./streams.ts";
@@ -87,6 +88,8 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     for (const driver of options.drivers) undo.push(() => driver.close?.());
 
     const stopping = new AbortController();
+    let link: HostLink | undefined;
+    const away = () => Promise.reject(new Error("control is not connected yet"));
     const deps: HostDeps = {
       store,
       signer,
@@ -94,6 +97,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       boot: readBoot(),
       ceiling: options.ceiling,
       eventsFolder,
+      findResidues: residueDesk((question) => link?.findResidues(question) ?? away()),
       log,
       retry: backoff,
       stopping: stopping.signal,
@@ -114,9 +118,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       });
 
     await reconciler.recover();
-    let link: HostLink | undefined;
-    const publish = (wish: ChallengeWish) =>
-      link?.publish(wish) ?? Promise.reject(new Error("control is not connected yet"));
+    const publish = (wish: ChallengeWish) => link?.publish(wish) ?? away();
     const kept = options.kept && (await startKept(options.kept, options.stateFolder, reports, publish, log));
     if (kept) undo.push(() => kept.close());
     const facts: HostFacts = {

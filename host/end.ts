@@ -16,8 +16,10 @@ import type { Driver, EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
 import { waitMs } from "#link/backoff.ts";
 import { EventChain } from "./event-chain.ts";
+import { type LastLooks, measureLast } from "./last-steps.ts";
 import type { HostDeps, Machine } from "./machine.ts";
 import { measureKeys, signProof } from "./proof.ts";
+import { addResidues } from "./residues.ts";
 import type { NewKey, Signed } from "./signer/session-keys.ts";
 import type { EndingEntry, LiveEntry } from "./store.ts";
 
@@ -55,7 +57,11 @@ export async function resumeEnding(
   entry: EndingEntry,
 ): Promise<Observation> {
   const events = EventChain.reopen(eventsPath(deps, entry.live.machineId), deps.store.blanks);
-  return signAndStore(deps, driver, events, entry);
+  // The log is not flushed: a crash of the whole machine may have cut it after the entry was stored.
+  const sameBoot = (entry.recovered?.bootIdAfter ?? entry.live.bootId) === deps.boot.bootId;
+  const { head, count } = entry.events;
+  const eventsHold = () => (sameBoot ? events.head === head && events.count === count : null);
+  return signAndStore(deps, driver, events, entry, eventsHold);
 }
 
 export function eventsPath(deps: HostDeps, machineId: string): string {
@@ -72,10 +78,14 @@ async function conclude(
   recovered: EndingEntry["recovered"],
   key?: Promise<NewKey | undefined>,
 ): Promise<Observation> {
-  const entry = { live, trigger, facts, events: { head: events.head, count: events.count }, recovered };
+  const complete = await addResidues(facts, () => deps.findResidues(live.machineId));
+  const entry = {
+    ...{ live, trigger, facts: complete, recovered },
+    events: { head: events.head, count: events.count },
+  };
   await unlessFull(deps, live.machineId, () => deps.store.putEnding(entry));
   // Only now: a signer that hangs must not keep what was measured out of the store.
-  return signAndStore(deps, driver, events, entry, await key);
+  return signAndStore(deps, driver, events, entry, () => events.holds(), await key);
 }
 
 async function signAndStore(
@@ -83,15 +93,21 @@ async function signAndStore(
   driver: Driver<EndFacts> | undefined,
   events: EventChain,
   entry: EndingEntry,
+  eventsHold: LastLooks["eventsHold"],
   firstKey?: NewKey,
 ): Promise<Observation> {
   const { machineId, generation, subject } = entry.live;
   const keysStep = await measureKeys(() => deps.store.releaseKey(machineId));
+  const last = measureLast({
+    eventsHold,
+    strays: () => deps.store.strays(machineId),
+    listed: () => driver?.live().includes(machineId) ?? false,
+  });
   let key = firstKey;
   const signed: Signed = await untilDone(deps, "sign", machineId, async () => {
     const mine = key ?? (await deps.signer.newKey(subject.session_id));
     key = undefined;
-    return signProof(deps.signer, mine, deps.boot, entry, keysStep, events.faulty);
+    return signProof(deps.signer, mine, deps.boot, entry, keysStep, last);
   });
   const observation: Observation = {
     machineId,

@@ -10,6 +10,7 @@
  *     outlives a killed process). A file that cannot be written leaves `faulty` set; the chain in
  *     memory goes on, and step 7 names the fault.
  *  C. `reopen` keeps the longest prefix that chains; a line torn by a kill is not an event.
+ *  D. `holds` reads the file as it is now: what is in memory proves nothing about what is kept.
  */
 import { closeSync, readFileSync, writeSync } from "node:fs";
 import { canonicalJson, digestText, GENESIS } from "#evidence/proofs/hash.ts";
@@ -56,23 +57,19 @@ export class EventChain {
 
   static reopen(path: string, files = plainFiles): EventChain {
     const chain = new EventChain(path, files);
-    let text = "";
-    try {
-      text = readFileSync(path, "utf8");
-    } catch {
-      // Never written, or lost with the disk: an empty log says so by its count.
-    }
-    let kept = "";
-    for (const line of text.split("\n").slice(0, -1)) {
-      const event = parseEvent(line);
-      if (event?.n !== chain.count + 1 || event.head !== nextHead(chain.head, event.event)) break;
-      chain.head = event.head;
-      chain.count = event.n;
-      kept += `${line}\n`;
-    }
+    const { head, count, kept } = readChain(path);
+    chain.head = head;
+    chain.count = count;
     chain.#open();
     chain.#write(kept);
     return chain;
+  }
+
+  /** The file is this chain and nothing else; null when it could not all be written. D. */
+  holds(): boolean | null {
+    if (this.faulty) return null;
+    const { head, count, whole } = readChain(this.#path);
+    return whole && head === this.head && count === this.count;
   }
 
   add(kind: EventKind, facts: Event["facts"] = {}): void {
@@ -109,6 +106,27 @@ export class EventChain {
       this.faulty = true;
     }
   }
+}
+
+/** The longest prefix that chains, and whether it is all there is. */
+function readChain(path: string) {
+  let text = "";
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    // Never written, or lost with the disk: an empty log says so by its count.
+  }
+  let head = GENESIS;
+  let count = 0;
+  let kept = "";
+  for (const line of text.split("\n").slice(0, -1)) {
+    const event = parseEvent(line);
+    if (event?.n !== count + 1 || event.head !== nextHead(head, event.event)) break;
+    head = event.head;
+    count = event.n;
+    kept += `${line}\n`;
+  }
+  return { head, count, kept, whole: kept === text };
 }
 
 function nextHead(prev: string, event: Event): string {

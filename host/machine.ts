@@ -7,6 +7,7 @@
  * `turn` is the machine's own queue: start and end never overlap, whatever arrives meanwhile.
  */
 import type { Isolation, MachineSpec, Observation } from "#contract/link/machine.ts";
+import type { Residues } from "#contract/link/residues.ts";
 import { type Driver, DriverFault, type EndFacts } from "#drivers/driver.ts";
 import type { Trigger } from "#evidence/proofs/document.ts";
 import type { BootFacts } from "./boot.ts";
@@ -34,6 +35,8 @@ export interface HostDeps {
   boot: BootFacts;
   ceiling: Ceiling;
   eventsFolder: string;
+  /** What control's database still holds of a machine; null when it did not say. */
+  findResidues: (machineId: string) => Promise<Residues | null>;
   log: HostLog;
   /** Pauses of a retry; tests shorten them. */
   retry: { firstMs: number; mostMs: number };

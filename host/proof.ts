@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * From what was measured to the signed proof: the driver's five steps, step 4 (our own data key), the
- * seal of the event log, and words of the context. Whether a step may say `ok`, the outcome and the
+ * last two (last-steps.ts), and words of the context. Whether a step may say `ok`, the outcome and the
  * hashes are decided in evidence/proofs, inside the signer; nothing here can talk a failure away.
  */
 
@@ -10,6 +10,7 @@ import type { Context, KeysMeasured, StepRecord, Trigger } from "#evidence/proof
 import { Limit } from "#evidence/proofs/document.ts";
 import { digestText, saltId } from "#evidence/proofs/hash.ts";
 import type { BootFacts } from "./boot.ts";
+import type { LastSteps } from "./last-steps.ts";
 import type { NewKey, Signed } from "./signer/session-keys.ts";
 import type { Signer } from "./signer/signer.ts";
 import type { EndingEntry, KeyRelease } from "./store.ts";
@@ -71,12 +72,11 @@ export async function signProof(
   boot: BootFacts,
   entry: EndingEntry,
   keysStep: StepRecord<KeysMeasured>,
-  eventsFaulty: boolean,
+  last: LastSteps,
 ): Promise<Signed> {
   const { facts, live, trigger, events, recovered } = entry;
   const { subject } = live;
   const { namespace, tmpfs, overwrite, identity, forensic } = facts.steps;
-  const now = new Date();
   const parts: ProofParts = {
     context: {
       cdp_version: "1.0",
@@ -101,16 +101,7 @@ export async function signProof(
     },
     steps: [namespace, tmpfs, overwrite, keysStep, identity, forensic],
     events,
-    seal: {
-      startedAt: now,
-      endedAt: now,
-      durationMs: 0,
-      ok: true,
-      skipped: eventsFaulty
-        ? [{ name: "event_log_file", reason: "could not be written in full; the chain was kept in memory" }]
-        : [],
-    },
-    completion: { startedAt: now, endedAt: new Date(), durationMs: 0, ok: true, skipped: [] },
+    ...last,
     endState: endStateOf(trigger),
     recovered: recovered && {
       boot_id_hash_before: digestText(recovered.bootIdBefore),

@@ -150,6 +150,12 @@ export class MachineStore {
       .catch(() => {});
   }
 
+  /** Files of the machine's name that are none of its phases: not made by this store, or not taken away. */
+  strays(machineId: string): string[] {
+    const own = new Set(Object.values(SUFFIX).map((suffix) => machineId + suffix));
+    return readdirSync(this.#folder).filter((name) => name.startsWith(machineId) && !own.has(name));
+  }
+
   async forget(machineId: string): Promise<void> {
     this.ended.delete(machineId);
     await this.#lane.drained();

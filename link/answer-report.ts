@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Control's answer to a report or a challenge, the same on every link: committed, or rejected with a code (port.ts, E). */
+/**
+ * Control's answer to what a host says, the same on every link: a report or a challenge is committed, a
+ * question about residues is answered with what was found, or either is rejected with a code (port.ts, E).
+ */
 import type { Connection } from "./connection.ts";
 import { LinkFault, type Message } from "./message.ts";
 import type { ControlHandlers } from "./port.ts";
@@ -7,18 +10,21 @@ import type { ControlHandlers } from "./port.ts";
 export interface ReportDesk {
   hostId: string;
   connection: Pick<Connection, "send">;
-  handlers: Pick<ControlHandlers, "onObserved" | "onChallenge">;
+  handlers: Pick<ControlHandlers, "onObserved" | "onChallenge" | "onResidues">;
   onFault(error: unknown, hostId: string): void;
 }
 
-type Said = Extract<Message, { t: "observed" | "challenge" }>;
+/** What control owes an answer by number. */
+export type Said = Extract<Message, { t: "observed" | "challenge" | "residues" }>;
+
+export const isSaid = (message: Message): message is Said =>
+  message.t === "observed" || message.t === "challenge" || message.t === "residues";
 
 export async function answerReport(desk: ReportDesk, said: Said): Promise<void> {
   const { hostId, connection, onFault } = desk;
   const { id } = said;
   try {
-    await handle(desk, said);
-    connection.send({ t: "committed", id } as Message);
+    connection.send({ id, ...(await handle(desk, said)) } as Message);
   } catch (error) {
     onFault(error, hostId);
     const code = (error as { code?: unknown } | null)?.code;
@@ -27,8 +33,13 @@ export async function answerReport(desk: ReportDesk, said: Said): Promise<void> 
   }
 }
 
-function handle({ hostId, handlers }: ReportDesk, said: Said): Promise<void> {
-  if (said.t === "observed") return handlers.onObserved(hostId, said.observations);
-  if (handlers.onChallenge) return handlers.onChallenge(hostId, said.wish);
-  throw new LinkFault("link.no-challenges", "no challenge can be published here");
+async function handle({ hostId, handlers }: ReportDesk, said: Said) {
+  if (said.t === "residues") {
+    if (!handlers.onResidues) throw new LinkFault("link.no-residues", "nobody looks for residues here");
+    return { t: "found", residues: await handlers.onResidues(hostId, said.question) };
+  }
+  if (said.t === "observed") await handlers.onObserved(hostId, said.observations);
+  else if (handlers.onChallenge) await handlers.onChallenge(hostId, said.wish);
+  else throw new LinkFault("link.no-challenges", "no challenge can be published here");
+  return { t: "committed" };
 }

@@ -8,6 +8,7 @@ import { type Static, type TSchema, Type } from "typebox";
 import { Compile } from "typebox/compile";
 import { ChallengeWish } from "#contract/link/challenge.ts";
 import { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
+import { ResidueQuestion, Residues } from "#contract/link/residues.ts";
 import type { Frame } from "./frame.ts";
 import { CREDIT_BYTES, LINK_VERSION } from "./port.ts";
 
@@ -52,7 +53,10 @@ const MESSAGES = {
   observed: message("observed", { id: ReportId, observations: Type.Array(Observation) }),
   /** Answered like a report, by the same numbers. */
   challenge: message("challenge", { id: ReportId, wish: ChallengeWish }),
+  /** Answered by `found` or `rejected`. */
+  residues: message("residues", { id: ReportId, question: ResidueQuestion }),
   committed: message("committed", { id: ReportId }),
+  found: message("found", { id: ReportId, residues: Residues }),
   rejected: message("rejected", { id: ReportId, code: Type.String() }),
   open: message("open", { s: StreamId, request: StreamRequest }),
   data: message("data", { s: StreamId, c: Type.Integer({ minimum: 0, maximum: 255 }) }),
@@ -84,4 +88,10 @@ export function parseHello(frame: Frame): { v: number } {
   const header: unknown = frame.header;
   if (!helloCheck.Check(header)) throw new LinkFault("link.malformed", "the first message is not a hello");
   return header;
+}
+
+/** A question that was answered with `committed` was not answered. */
+export function requireResidues(answer: Residues | undefined): Residues {
+  if (answer === undefined) throw new LinkFault("link.malformed", "control did not say what it found");
+  return answer;
 }

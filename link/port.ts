@@ -11,11 +11,13 @@
  *  D. Every stream ends in exactly one terminal frame, also when the connection drops (`lost`).
  *  E. `report` resolves only when control has committed what was reported; otherwise it rejects and
  *     the host says it again.
- *     The same holds of `publish`, which stands in no order with reports.
+ *     The same holds of `publish`, which stands in no order with reports; nor does `findResidues`, which
+ *     commits nothing.
  *  F. Desired state is level-triggered: a batch may be lost, repeated or reordered without harm.
  */
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
+import type { ResidueQuestion, Residues } from "#contract/link/residues.ts";
 
 export const LINK_VERSION = 1;
 export const CHUNK_MAX = 256 * 1024;
@@ -73,6 +75,8 @@ export interface ControlHandlers {
   onObserved(hostId: string, observations: Observation[]): Promise<void>;
   /** The same. Absent: no challenge can be published here. */
   onChallenge?(hostId: string, wish: ChallengeWish): Promise<void>;
+  /** Rejects for a machine that was not given to this host. Absent: nobody looks here. */
+  onResidues?(hostId: string, question: ResidueQuestion): Promise<Residues>;
 }
 
 /** The host's end. Reconnects by itself with backoff until closed. */
@@ -80,6 +84,8 @@ export interface HostLink {
   report(observations: Observation[]): Promise<void>;
   /** Rejects with control's `code` when it will not. */
   publish(wish: ChallengeWish): Promise<void>;
+  /** What control's database still holds of a machine. Rejects when control will not or cannot say. */
+  findResidues(question: ResidueQuestion): Promise<Residues>;
   /** Announces changed facts. */
   announce(facts: HostFacts): void;
   close(): Promise<void>;

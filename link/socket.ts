@@ -11,10 +11,11 @@ import { chmodSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Desired, HostFacts, Observation, StreamRequest } from "#contract/link/machine.ts";
-import { answerReport } from "./answer-report.ts";
+import type { Residues } from "#contract/link/residues.ts";
+import { answerReport, isSaid, type Said } from "./answer-report.ts";
 import { type Backoff, waitMs } from "./backoff.ts";
 import { Connection } from "./connection.ts";
-import { LinkFault, type Message, parseHello, parseMessage } from "./message.ts";
+import { LinkFault, type Message, parseHello, parseMessage, requireResidues } from "./message.ts";
 import { neverOpened } from "./never-opened.ts";
 import { batchCollector, partsOf } from "./parts.ts";
 import {
@@ -75,14 +76,14 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
         connection.close(new LinkFault("link.join-failed", "control could not take the host in"));
       });
     };
-    const said = (message: Extract<Message, { t: "observed" | "challenge" }>) => {
+    const said = (message: Said) => {
       const hostId = mine!.facts.hostId;
       if (++waiting > REPORTS_WAITING_MAX) throw new LinkFault("link.malformed", "a flood of reports");
       const answer = async () => {
         await answerReport({ hostId, connection, handlers, onFault: fault }, message);
         waiting -= 1;
       };
-      // Reports in their order; a challenge may wait for somebody else's name server, and they do not wait for it.
+      // Reports in their order. They do not wait for the rest: a challenge may wait for somebody else's name server.
       if (message.t === "observed") turn = turn.then(answer);
       else void answer();
     };
@@ -102,7 +103,7 @@ export async function listenSocket(options: ListenOptions): Promise<ControlLink>
         onTalk(message) {
           if (message.t === "joined" && !mine) join(message.facts);
           else if (message.t === "facts" && mine) join(message.facts);
-          else if ((message.t === "observed" || message.t === "challenge") && mine) said(message);
+          else if (isSaid(message) && mine) said(message);
           else throw new LinkFault("link.malformed", `${message.t} is not for control now`);
         },
         onClosed(reason) {
@@ -190,7 +191,7 @@ export function dialSocket(options: DialOptions): HostLink {
   let failures = 0;
   let closed = false;
   let nextReport = 0;
-  const reports = new Map<number, { resolve(): void; reject(error: Error): void }>();
+  const reports = new Map<number, { resolve(answer?: Residues): void; reject(error: Error): void }>();
 
   const dial = () => {
     const socket: Socket = connect(options.path);
@@ -215,6 +216,7 @@ export function dialSocket(options: DialOptions): HostLink {
         onTalk(message) {
           if (message.t === "desired") return desired(message.batch, message.complete, message.more);
           if (message.t === "committed") return answered(message.id)?.resolve();
+          if (message.t === "found") return answered(message.id)?.resolve(message.residues);
           if (message.t === "rejected")
             return answered(message.id)?.reject(
               new LinkFault(message.code, "control did not commit the report"),
@@ -243,7 +245,7 @@ export function dialSocket(options: DialOptions): HostLink {
     return report;
   };
   const say = (message: Record<string, unknown> & { t: string }) =>
-    new Promise<void>((resolve, reject) => {
+    new Promise<Residues | undefined>((resolve, reject) => {
       if (!joined) {
         reject(new LinkFault("link.away", "control is not connected"));
         return;
@@ -265,7 +267,10 @@ export function dialSocket(options: DialOptions): HostLink {
         partsOf(observations).map((part: Observation[]) => say({ t: "observed", observations: part })),
       );
     },
-    publish: (wish) => say({ t: "challenge", wish }),
+    publish: async (wish) => {
+      await say({ t: "challenge", wish });
+    },
+    findResidues: async (question) => requireResidues(await say({ t: "residues", question })),
     announce(changed) {
       facts = structuredClone(changed);
       joined?.send({ t: "facts", facts } as Message);

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Desired, HostFacts, MachineSpec, Observation } from "#contract/link/machine.ts";
+import type { ResidueQuestion, Residues } from "#contract/link/residues.ts";
 import type { ControlLink } from "#link/port.ts";
 import { listenSocket } from "#link/socket.ts";
 
@@ -13,6 +14,8 @@ export class RecordingControl {
   readonly hosts: HostFacts[] = [];
   /** Thrown by the handler instead of committing. */
   refuse: ((observation: Observation) => boolean) | undefined;
+  /** What it finds of a machine in its database; it may throw or never answer. */
+  residues: (question: ResidueQuestion) => Promise<Residues> = async () => ({ rows: 0, keys: 0 });
   /** What a joining host is told; null to tell it nothing. */
   complete: (() => Desired[]) | null = null;
   link!: ControlLink;
@@ -29,6 +32,7 @@ export class RecordingControl {
           control.#wake();
         },
         onHostGone() {},
+        onResidues: (_hostId, question) => control.residues(question),
         async onObserved(_hostId, observations) {
           if (observations.some((one) => control.refuse?.(one))) throw new Error("the rows are locked");
           control.observed.push(...observations);

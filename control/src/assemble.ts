@@ -44,6 +44,7 @@ import { takeBackUploads } from "./surfaces/registry/upload-rows.ts";
 import { openPayments, type Payments } from "./surfaces/sessions/billing.ts";
 import { dressError } from "./surfaces/sessions/errors.ts";
 import { sessionReactions } from "./surfaces/sessions/reactions.ts";
+import { findResidues } from "./surfaces/sessions/residues.ts";
 import { sessionRoutes } from "./surfaces/sessions/routes.ts";
 import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
@@ -134,6 +135,7 @@ export async function startControl({
         }),
       onHostGone: (hostId) => fleet.gone(hostId),
       onChallenge: (hostId, wish) => names.challenges.take(hostId, wish),
+      onResidues: (hostId, { machineId }) => findResidues(db.run, hostId, machineId),
       onObserved: async (hostId, observations) => {
         await Promise.all(
           observations.map(async (observation) => {

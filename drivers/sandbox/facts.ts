@@ -141,6 +141,7 @@ export function toFacts(seen: Seen): EndFacts {
     seen.releasing,
     seen.uidReleased !== false && seen.cgroupRemoved !== false && seen.lookupAbsent,
     {
+      // The driver gives a machine none. Whether control lent it a key is asked of control.
       tokens_released: 0,
       uid: record.uid === null ? null : salt("uid", String(record.uid)),
       uid_released: seen.uidReleased,
@@ -148,7 +149,7 @@ export function toFacts(seen: Seen): EndFacts {
       slots_released: seen.slotsReleased,
       lookup_absent: seen.lookupAbsent,
     },
-    [{ name: "tokens", reason: "a session has no token of its own; its account's keys stay valid" }],
+    [{ name: "account_keys", reason: "not the session's own: they open its account still" }],
   );
 
   const probe = (name: string, found: number): Probe => ({
@@ -173,12 +174,9 @@ export function toFacts(seen: Seen): EndFacts {
       probe_root: probeRoot(probes),
       probes,
     },
-    [
-      { name: "rows holding bodies", reason: "the database is control's and not this host's to search" },
-      ...(scan.notSearched > 0
-        ? [{ name: "traces", reason: `${scan.notSearched} bytes of logs and spools beyond the search bound` }]
-        : []),
-    ],
+    scan.notSearched > 0
+      ? [{ name: "traces", reason: `${scan.notSearched} bytes of logs and spools beyond the search bound` }]
+      : [],
   );
 
   const limits = ["freed_pages_not_zeroed", "host_kernel_trusted"];

@@ -73,6 +73,7 @@ interface PairOptions {
   onObserved?: (observations: Observation[]) => void;
   onHost?: (facts: HostFacts) => void;
   onChallenge?: ControlHandlers["onChallenge"];
+  onResidues?: ControlHandlers["onResidues"];
   beforeCommit?: () => Promise<void>;
 }
 
@@ -101,6 +102,7 @@ export async function linked(
     },
     onHostGone: (hostId) => gone.push(hostId),
     ...(options.onChallenge && { onChallenge: options.onChallenge }),
+    ...(options.onResidues && { onResidues: options.onResidues }),
     async onObserved(_hostId, observations) {
       options.onObserved?.(observations);
       await options.beforeCommit?.();

@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { Desired } from "#contract/link/machine.ts";
+import type { ControlHandlers } from "../port.ts";
 import { desiredOf, factsOf, type LinkFactory, linked, REQUEST, running, until } from "./pair.ts";
 
 export function desiredAndObserved(factory: LinkFactory): void {
@@ -79,6 +80,28 @@ export function desiredAndObserved(factory: LinkFactory): void {
     });
     await linked(factory, {}, async ({ host }) => {
       await expect(host.publish(wish("published"))).rejects.toMatchObject({ code: "link.no-challenges" });
+    });
+  });
+
+  test("a question about residues is answered with what control found or its code, and waits for no report", async () => {
+    const gate = Promise.withResolvers<void>();
+    const { machineId } = desiredOf(1);
+    const onResidues: ControlHandlers["onResidues"] = async (hostId, question) => {
+      if (question.machineId !== machineId) throw Object.assign(new Error("no"), { code: "machine.unknown" });
+      expect(hostId).toBe("host_a");
+      return { rows: 2, keys: 1 };
+    };
+    await linked(factory, { onResidues, beforeCommit: () => gate.promise }, async ({ host, observed }) => {
+      const reported = host.report([running(1)]);
+      expect(await host.findResidues({ machineId })).toEqual({ rows: 2, keys: 1 });
+      expect(observed).toEqual([]);
+      const another = host.findResidues({ machineId: desiredOf(2).machineId });
+      await expect(another).rejects.toMatchObject({ code: "machine.unknown" });
+      gate.resolve();
+      await reported;
+    });
+    await linked(factory, {}, async ({ host }) => {
+      await expect(host.findResidues({ machineId })).rejects.toMatchObject({ code: "link.no-residues" });
     });
   });
 

@@ -134,11 +134,8 @@ export function dialNats(options: DialNatsOptions): HostLink {
         underWay -= 1;
       }
     },
-    async publish(wish) {
-      const [talk] = joined;
-      if (!talk) throw new LinkFault("link.away", "control is not connected");
-      await talk.publish(wish);
-    },
+    publish: async (wish) => anyOf(joined).publish(wish),
+    findResidues: async (question) => anyOf(joined).findResidues(question),
     announce(changed) {
       if (changed.hostId !== hostId) throw new LinkFault("link.host-id", "a host may not change its id");
       facts = structuredClone(changed);
@@ -149,4 +146,9 @@ export function dialNats(options: DialNatsOptions): HostLink {
       await broker.close();
     },
   };
+}
+
+function anyOf([talk]: readonly Talk[]): Talk {
+  if (!talk) throw new LinkFault("link.away", "control is not connected");
+  return talk;
 }

@@ -11,7 +11,7 @@
  *     coming back does not buy room. Those of one connection are handled in their order.
  */
 import type { HostFacts } from "#contract/link/machine.ts";
-import { answerReport } from "../answer-report.ts";
+import { answerReport, isSaid, type Said } from "../answer-report.ts";
 import type { Connection } from "../connection.ts";
 import { LinkFault, type Message, parseHello } from "../message.ts";
 import { type ControlHandlers, LINK_VERSION } from "../port.ts";
@@ -63,11 +63,11 @@ export class Seat {
           const joined = this.#joined?.connection === connection;
           if (message.t === "joined" && !joined) this.#join(connection, message.facts);
           else if (message.t === "facts" && joined) this.#join(connection, message.facts);
-          else if ((message.t === "observed" || message.t === "challenge") && joined) {
+          else if (isSaid(message) && joined) {
             if (this.#waiting >= REPORTS_WAITING_MAX)
               throw new LinkFault("link.malformed", "a flood of reports");
             this.#waiting += 1;
-            // Reports in their order; a challenge may wait for somebody else's name server, and they do not wait for it.
+            // Reports in their order. They do not wait for the rest: a challenge may wait for somebody else's name server.
             if (message.t === "observed") turn = turn.then(() => this.#answer(connection, message));
             else void this.#answer(connection, message);
           } else throw new LinkFault("link.malformed", `${message.t} is not for control now`);
@@ -105,10 +105,7 @@ export class Seat {
     this.#options.handlers.onHostGone(this.#options.hostId);
   }
 
-  async #answer(
-    connection: Connection,
-    said: Extract<Message, { t: "observed" | "challenge" }>,
-  ): Promise<void> {
+  async #answer(connection: Connection, said: Said): Promise<void> {
     try {
       await answerReport({ ...this.#options, connection }, said);
     } finally {

@@ -12,8 +12,9 @@
  */
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import type { HostFacts, Observation } from "#contract/link/machine.ts";
+import type { ResidueQuestion, Residues } from "#contract/link/residues.ts";
 import type { Connection } from "../connection.ts";
-import { LinkFault, type Message, parseMessage } from "../message.ts";
+import { LinkFault, type Message, parseMessage, requireResidues } from "../message.ts";
 import { batchCollector, partsOf } from "../parts.ts";
 import { type HostHandlers, LINK_VERSION } from "../port.ts";
 import { connectionOver, type Pipe } from "./pipe.ts";
@@ -33,7 +34,7 @@ export interface TalkOptions {
 export class Talk {
   readonly replica: string;
   readonly #connection: Connection;
-  readonly #reports = new Map<number, { resolve(): void; reject(error: Error): void }>();
+  readonly #reports = new Map<number, { resolve(answer?: Residues): void; reject(error: Error): void }>();
   #lastReport = 0;
   /** Batches of others when this one joined, plus its own since (B). */
   #batchesExpected = 0;
@@ -54,6 +55,7 @@ export class Talk {
         },
         onTalk: (message) => {
           if (message.t === "committed") this.#answered(message.id)?.resolve();
+          else if (message.t === "found") this.#answered(message.id)?.resolve(message.residues);
           else if (message.t === "rejected")
             this.#answered(message.id)?.reject(
               new LinkFault(message.code, "control did not commit the report"),
@@ -89,17 +91,21 @@ export class Talk {
     await Promise.all(partsOf(observations).map((part) => this.#say({ t: "observed", observations: part })));
   }
 
-  publish(wish: ChallengeWish): Promise<void> {
-    return this.#say({ t: "challenge", wish });
+  async publish(wish: ChallengeWish): Promise<void> {
+    await this.#say({ t: "challenge", wish });
+  }
+
+  async findResidues(question: ResidueQuestion): Promise<Residues> {
+    return requireResidues(await this.#say({ t: "residues", question }));
   }
 
   close(reason: Error): void {
     this.#connection.close(reason);
   }
 
-  #say(message: Record<string, unknown> & { t: string }): Promise<void> {
+  #say(message: Record<string, unknown> & { t: string }): Promise<Residues | undefined> {
     const id = ++this.#lastReport;
-    return new Promise<void>((resolve, reject) => {
+    return new Promise<Residues | undefined>((resolve, reject) => {
       this.#reports.set(id, { resolve, reject });
       this.#connection.send({ ...message, id } as Message);
     }).finally(() => this.#reports.delete(id));

@@ -53,6 +53,12 @@ const PROJECTIONS: Record<string, Projection> = {
 export const journalTypesOf = (types: readonly EventType[]): string[] =>
   Object.entries(PROJECTIONS).flatMap(([journalled, { type }]) => (types.includes(type) ? [journalled] : []));
 
+/** Everything that is told of the payloads of such entries. */
+export const membersOf = (prefix: string): string[] => {
+  const told = Object.entries(PROJECTIONS).filter(([journalled]) => journalled.startsWith(prefix));
+  return [...new Set(told.flatMap(([, { members = [] }]) => members))];
+};
+
 export const eventTypeOf = (journalled: string): EventType | null => PROJECTIONS[journalled]?.type ?? null;
 
 export function showEvent(account: string, row: EventRow): Static<typeof Event> {

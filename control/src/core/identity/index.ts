@@ -3,5 +3,5 @@ export { type Account, authenticate, countAddress, type Principal } from "./auth
 export { hashKey, makeId, makeKey, shownPrefix } from "./keys.ts";
 export { addKey, openNamedAccount } from "./named-account.ts";
 export { installOperatorKey } from "./operator.ts";
-export { forgetPullKeys, lendPullKey, returnPullKeysClause } from "./pull-key.ts";
+export { countMachineKeys, forgetPullKeys, lendPullKey, returnPullKeysClause } from "./pull-key.ts";
 export { openAccount } from "./signup.ts";

@@ -12,7 +12,8 @@ import { hashKey, makeId, makeKey } from "./keys.ts";
 
 const PREFIX = "cm_pull_";
 const LENT_FOR = sql`interval '1 hour'`;
-const nameOf = (machine: string, incarnation: number) => `pull ${machine} ${incarnation}`;
+const nameFor = (machine: string) => `pull ${machine} `;
+const nameOf = (machine: string, incarnation: number) => `${nameFor(machine)}${incarnation}`;
 
 export async function lendPullKey(
   db: Db,
@@ -32,6 +33,15 @@ export const returnPullKeysClause = (machine: string, incarnation: number): RawB
     delete from api_keys k using machine
     where k.account_id = machine.account_id and k.surface = 'registry' and k.name = ${nameOf(machine, incarnation)}
   )`;
+
+/** Keys lent for any start of the machine that open something still. */
+export async function countMachineKeys(db: Db, account: string, machine: string): Promise<number> {
+  const { rows } = await sql<{ keys: number }>`
+    select count(*)::int as keys from api_keys
+    where account_id = ${account} and starts_with(name, ${nameFor(machine)})
+      and revoked_at is null and (expires_at is null or expires_at > now())`.execute(db);
+  return rows[0]!.keys;
+}
 
 export async function forgetPullKeys(db: Db): Promise<void> {
   await sql`delete from api_keys where surface = 'registry' and expires_at < now()`.execute(db);

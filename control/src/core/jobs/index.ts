@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: Apache-2.0
-export { type Job, type JobQueue, type Jobs, type NewJob, openJobs } from "./jobs.ts";
+export { JOBS_SCHEMA, type Job, type JobQueue, type Jobs, type NewJob, openJobs } from "./jobs.ts";

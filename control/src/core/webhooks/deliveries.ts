@@ -6,7 +6,7 @@ import { Fault } from "#contract/errors.ts";
 import type { EventType } from "#contract/platform/vocabulary.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import { makeId } from "../identity/index.ts";
-import type { JobQueue, NewJob } from "../jobs/index.ts";
+import { JOBS_SCHEMA, type JobQueue, type NewJob } from "../jobs/index.ts";
 
 /** What a job says: this try of this delivery, and no other. */
 export interface DeliveryJob {
@@ -51,6 +51,31 @@ export function jobOf(delivery: string, attempt: number, group: string): NewJob<
   const hex = createHash("sha256").update(`${delivery}/${attempt}`).digest("hex");
   const id = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
   return { id, data: { delivery, attempt }, group };
+}
+
+/**
+ * Of the jobs that deliver what the journal says of this subject, those that hold anything beside whose they
+ * are. Found by the numbers they were made under: the queue knows no subjects.
+ */
+export async function countForeignJobs(db: Db, account: string, subject: string): Promise<number> {
+  const { rows: deliveries } = await sql<{ id: string; attempts: number }>`
+    select d.id, d.attempts from journal j
+      join webhook_endpoints e on e.account_id = j.account_id
+      join webhook_deliveries d on d.endpoint_id = e.id and d.event_seq = j.seq and d.replay_of is null
+    where j.account_id = ${account} and j.subject = ${subject}`.execute(db);
+  // Without a delivery there may not even be a queue.
+  if (deliveries.length === 0) return 0;
+  const jobs = deliveries.flatMap(({ id, attempts }) =>
+    Array.from({ length: attempts + 1 }, (_, attempt) => jobOf(id, attempt, "").id),
+  );
+  const { rows } = await sql<{ jobs: number }>`
+    select count(*)::int as jobs from ${sql.id(JOBS_SCHEMA, "job")}
+    where id = any(${jobs}::uuid[])
+      and (data - 'attempt' <> jsonb_build_object('delivery', data->>'delivery')
+        or not data->>'delivery' = any(${deliveries.map(({ id }) => id)})
+        or jsonb_typeof(data->'attempt') <> 'number'
+        or output::text !~ '^(null|{"value": {"message": "[a-z ]{1,32}"}})$')`.execute(db);
+  return rows[0]!.jobs;
 }
 
 export interface DeliveryRow {

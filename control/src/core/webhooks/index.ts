@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-export { addDeliveries, listDeliveries, requireDelivery } from "./deliveries.ts";
+export { addDeliveries, countForeignJobs, listDeliveries, requireDelivery } from "./deliveries.ts";
 export {
   createEndpoint,
   deleteEndpoint,
