@@ -192,6 +192,12 @@ export const ERRORS = {
     "host",
     "The connection to the host was lost; what became of the work is unknown.",
   ),
+  "models.unconfined": kind(
+    503,
+    "later",
+    "platform",
+    "This installation cannot confine what reads models, so none is read: {detail}",
+  ),
   "platform.no-space": kind(
     503,
     "later",

@@ -13,6 +13,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   contract: ["package.json"],
   evidence: [],
   confine: [],
+  // What a confined child runs, and what it is asked.
+  models: [],
   link: ["contract"],
   drivers: ["contract/link", "evidence", "confine"],
   host: ["contract/link", "contract/errors.ts", "link", "drivers", "evidence", "confine", "package.json"],
@@ -22,6 +24,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/core/journal": ["contract", "control/src/database"],
   "control/src/core/events": ["contract", "control/src/database", "control/src/core/journal"],
   "control/src/core/jobs": ["control/src/database"],
+  "control/src/core/models": ["confine", "contract", "models"],
   "control/src/core/webhooks": [
     "contract",
     "control/src/database",
@@ -92,7 +95,7 @@ const within = (path: string, room: string) => path === room || path.startsWith(
 export function importFaults(): string[] {
   const faults: string[] = [];
   const files = globSync(
-    "{contract,evidence,confine,link,drivers,host,control,embedded,cli,scripts,bench}/**/*.ts",
+    "{contract,evidence,confine,models,link,drivers,host,control,embedded,cli,scripts,bench}/**/*.ts",
     { cwd: ROOT },
   );
   for (const file of files) {

@@ -12,6 +12,8 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { assembleFilter } from "#confine/seccomp.ts";
+import type { Machine } from "#confine/syscalls.ts";
 import type { ExecResult, MachineSpec } from "#contract/link/machine.ts";
 import {
   type Driver,
@@ -36,11 +38,9 @@ import { bootId, listPids } from "./process-table.ts";
 import { parseRecord, type SandboxRecord } from "./record.ts";
 import { endProcesses, type InUse, markOf, processesOf, recoverSandbox } from "./recover.ts";
 import { findMissing } from "./requirements.ts";
-import { assembleFilter } from "./seccomp.ts";
 import { prepareSkeleton } from "./skeleton.ts";
 import { type Shape, Spares } from "./spares.ts";
 import { abandonSandbox, removeFolders, startSandbox, writeFilter } from "./start.ts";
-import type { Machine } from "./syscalls.ts";
 import { type Template, Templates } from "./template.ts";
 import { UidPool } from "./uids.ts";
 

@@ -8,12 +8,12 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { CHECKED, DENIED, type Machine } from "#confine/syscalls.ts";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
 import { newMachineId, run, SPEC } from "../conformance/machine.ts";
 import { findCgroups, processesIn } from "./cgroups.ts";
 import { listPids, statusFields } from "./process-table.ts";
 import type { SandboxRecord } from "./record.ts";
-import { CHECKED, DENIED, type Machine } from "./syscalls.ts";
 import { type OwnDriver, ownDriver } from "./testing.ts";
 
 const PROGRAMS = fileURLToPath(new URL("../../testing/escape/", import.meta.url));

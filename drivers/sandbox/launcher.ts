@@ -10,8 +10,8 @@ import { constants, openSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { ENTRY_CALLS, type Machine } from "#confine/syscalls.ts";
 import { CORE_LIMIT_BYTES } from "./rlimits.ts";
-import { ENTRY_CALLS, type Machine } from "./syscalls.ts";
 
 const LAUNCHER = fileURLToPath(new URL("./launcher.pl", import.meta.url));
 const ENTRY = fileURLToPath(new URL("./enter.pl", import.meta.url));

@@ -3,8 +3,8 @@
 import { execFile } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { promisify } from "node:util";
+import { ENTRY_CALLS } from "#confine/syscalls.ts";
 import { tryRead } from "./process-table.ts";
-import { ENTRY_CALLS } from "./syscalls.ts";
 
 const run = promisify(execFile);
 const TRIAL = [

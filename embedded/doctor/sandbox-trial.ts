@@ -8,14 +8,14 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { assembleFilter } from "#confine/seccomp.ts";
+import type { Machine } from "#confine/syscalls.ts";
 import { bwrapArguments, planTmpfs, rootArguments } from "#drivers/sandbox/arguments.ts";
 import { Launcher } from "#drivers/sandbox/launcher.ts";
 import { namespaceInode, statusFields } from "#drivers/sandbox/process-table.ts";
 import { NAMESPACE_KINDS } from "#drivers/sandbox/record.ts";
-import { assembleFilter } from "#drivers/sandbox/seccomp.ts";
 import { prepareSkeleton } from "#drivers/sandbox/skeleton.ts";
 import { writeFilter } from "#drivers/sandbox/start.ts";
-import type { Machine } from "#drivers/sandbox/syscalls.ts";
 
 /** Outside of the ranges that machines and the prober get theirs from. */
 const TRIAL_UID = 1_899_999_998;

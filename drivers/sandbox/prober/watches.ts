@@ -10,7 +10,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { type Machine, WATCH_CALLS } from "../syscalls.ts";
+import { type Machine, WATCH_CALLS } from "#confine/syscalls.ts";
 import type { Watched } from "./question.ts";
 
 const PROGRAM = fileURLToPath(new URL("./watch.pl", import.meta.url));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from "vitest";
 import { assembleFilter } from "./seccomp.ts";
-import { CHECKED, DENIED, type Machine } from "./syscalls.ts";
+import { CHECKED, DENIED, FORKS, type Machine } from "./syscalls.ts";
 
 const ALLOW = 0x7fff0000;
 const KILL = 0x80000000;
@@ -73,4 +73,14 @@ test.each(["x64", "arm64"] as const)("on %s arguments are judged by the bits the
   expect(of("prlimit64", 0n, 7n, 0x7fff_0000_1000n)).toBe(ALLOW);
   expect(of("setrlimit", 4n)).toBe(errno(0));
   expect(of("setrlimit", 7n)).toBe(ALLOW);
+});
+
+test.each(["x64", "arm64"] as const)("on %s a program that may have threads only cannot fork", (machine) => {
+  const filter = assembleFilter(machine, { threadsOnly: true });
+  const clone = (flags: bigint) => judge(filter, CHECKED.clone[machine], ARCH[machine], [flags]);
+  expect(clone(0x3d0f00n)).toBe(ALLOW); // pthread_create
+  expect(clone(0x1200011n)).toBe(errno(1)); // fork of glibc
+  expect(clone(0x10010000n)).toBe(errno(1)); // a thread in a new user namespace
+  for (const { name, [machine]: nr } of FORKS.filter((call) => call[machine] >= 0))
+    expect(judge(filter, nr, ARCH[machine]), name).toBe(errno(1));
 });

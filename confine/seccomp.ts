@@ -8,7 +8,7 @@
  * rule and far below the 255 an instruction can skip. The kernel keeps a bitmap of calls that are
  * allowed whatever their arguments, so the length of the list costs the ordinary call nothing.
  */
-import { CHECKED, DENIED, EAFNOSUPPORT, ENOSYS, EPERM, type Machine } from "./syscalls.ts";
+import { CHECKED, DENIED, EAFNOSUPPORT, ENOSYS, EPERM, FORKS, type Machine } from "./syscalls.ts";
 
 type Instruction = readonly [code: number, jumpTrue: number, jumpFalse: number, k: number];
 
@@ -41,6 +41,7 @@ const X32_BIT = 0x40000000;
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
 const CLONE_NEW = 0x7e020000;
+const CLONE_THREAD = 0x00010000;
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -83,12 +84,22 @@ const BODIES: Record<keyof typeof CHECKED, readonly Instruction[]> = {
   personality: [load(arg(0)), ifEqual(0, 1, 0), ifEqual(0xffffffff, 0, 1), allow, refuse(EPERM)],
 };
 
+export interface FilterOptions {
+  /** True for one program that is never to become two: its limits are those of one process. */
+  threadsOnly?: boolean;
+}
+
 /** The filter as the kernel's `struct sock_filter[]`. */
-export function assembleFilter(machine: Machine): Buffer {
+export function assembleFilter(machine: Machine, { threadsOnly = false }: FilterOptions = {}): Buffer {
   const program: Instruction[] = [load(ARCH), ifEqual(AUDIT_ARCH[machine], 1, 0), kill, load(NR)];
   // The x32 twin of every call has its own number, so a list of 64-bit numbers would not meet it.
   if (machine === "x64") program.push(ifAtLeast(X32_BIT, 0, 1), refuse(ENOSYS));
-  for (const call of DENIED) {
+  // Afterwards the number is loaded again: the rules below judge it, and the namespaces of a thread's flags.
+  if (threadsOnly) {
+    const body = [load(arg(0)), and(CLONE_THREAD), ifEqual(0, 0, 1), refuse(EPERM), load(NR)];
+    program.push(ifEqual(CHECKED.clone[machine], 0, body.length), ...body);
+  }
+  for (const call of threadsOnly ? [...DENIED, ...FORKS] : DENIED) {
     if (call[machine] < 0) continue;
     program.push(ifEqual(call[machine], 0, 1), refuse(call.errno ?? EPERM));
   }

@@ -106,6 +106,9 @@ export const DENIED: readonly Denied[] = [
   no("vmsplice", 278, 75),
 ];
 
+/** What makes a second process besides `clone`, which is judged by its flags. */
+export const FORKS: readonly Denied[] = [no("fork", 57, -1), no("vfork", 58, -1)];
+
 /** Calls allowed or refused by their arguments; the programs are in seccomp.ts. */
 export const CHECKED = {
   clone: { x64: 56, arm64: 220 },
