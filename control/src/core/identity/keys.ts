@@ -4,6 +4,7 @@
  * cost us, and a thief of the table learns nothing usable.
  */
 import { hash, randomBytes } from "node:crypto";
+import { pooledBytes } from "../random.ts";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 export const SESSIONS_PREFIX = "nrx_live_";
@@ -24,4 +25,4 @@ export function makeKey(prefix: string): string {
 export const hashKey = (key: string): Buffer => hash("sha256", key, "buffer");
 /** What may be shown of a key later: its kind and four characters. */
 export const shownPrefix = (key: string, prefix: string): string => key.slice(0, prefix.length + SHOWN);
-export const makeId = (prefix: string): string => `${prefix}_${randomBytes(16).toString("hex")}`;
+export const makeId = (prefix: string): string => `${prefix}_${pooledBytes(16).toString("hex")}`;

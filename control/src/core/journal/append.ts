@@ -10,9 +10,10 @@
  *     can confirm a guess of what was erased.
  *  C. No secret and no body of a client goes into a payload.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { type RawBuilder, sql } from "kysely";
 import type { Tx } from "../../database/open.ts";
+import { pooledBytes } from "../random.ts";
 
 export interface JournalEntry {
   account: string;
@@ -39,7 +40,7 @@ export async function append(tx: Tx, entry: JournalEntry): Promise<number> {
 
 /** Invariant B's payload hash, and what it was made of. */
 export function saltPayload(payload: JournalEntry["payload"]) {
-  const salt = randomBytes(16);
+  const salt = pooledBytes(16);
   const text = JSON.stringify(payload);
   return { salt, text, payloadHash: createHash("sha256").update(salt).update(text).digest() };
 }

@@ -13,6 +13,7 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import type { Db } from "../../database/open.ts";
+import { pooledBytes } from "../random.ts";
 import type { KeyRing } from "./key-ring.ts";
 
 const VERSION = 1;
@@ -102,7 +103,7 @@ export function openVault(db: Db, ring: KeyRing): Vault {
 }
 
 function sealWith(key: Buffer | KeyObject, identity: string, value: Uint8Array): Buffer {
-  const nonce = randomBytes(NONCE);
+  const nonce = pooledBytes(NONCE);
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(identity));
   return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
 }
