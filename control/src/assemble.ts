@@ -214,7 +214,7 @@ export async function startControl({
     const app = await createServer({
       ...{ tls: tls === null ? null : readTls(tls), stopping: life.stopping },
       hasRoom: () => room,
-      ...{ db, routes, log, metrics, checkAnswers },
+      ...{ db, vault, routes, log, metrics, checkAnswers },
       dress: {
         ...{ sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
         registry: dressRegistryError,

@@ -136,10 +136,10 @@ export interface Tables {
     account_id: string;
     route: string;
     key: string;
-    body_hash: Buffer;
+    request_sealed: Buffer;
     status: number | null;
-    body: string | null;
-    headers: Json<Record<string, string>> | null;
+    answer_sealed: Buffer | null;
+    in_effect: Generated<boolean>;
     held_until: Date;
     expires_at: Date;
   };

@@ -2,6 +2,7 @@
 /** What an operation is called with and what it answers; nothing of the HTTP library passes this line. */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
+import type { RawBuilder } from "kysely";
 import type { Static, TObject } from "typebox";
 import type { BodyOf, Operation, QueryOf } from "#contract/operation.ts";
 import type { Account, Principal } from "../core/identity/index.ts";
@@ -20,6 +21,11 @@ export interface Call<O extends Operation = Operation> {
   stream: Readable;
   headers: IncomingHttpHeaders;
   address: string;
+  /**
+   * Clause `once` of a statement: it has a row unless this very request was in effect before, by its
+   * Idempotency-Key. For what must not happen twice, whatever dies in between.
+   */
+  once: RawBuilder<unknown>;
   /** The database's clock when the caller was recognised. */
   now: Date;
   /** Aborted when the client goes away. */

@@ -3,12 +3,19 @@
  * Idempotency-Key on creating POSTs: scoped to account and route, kept 24 hours, the first result
  * replayed. The key is claimed by a unique row before the work starts, so of two at once one works
  * and the other waits briefly. Failures are not kept: nothing was created, so trying again is right.
+ *
+ *  A. What a row holds of request and answer is sealed by the vault under the row's identity. A plain
+ *     hash of the request would let a thief of the database try short bodies until one fits, and
+ *     answers show what clients gave. Every replica has the data keys, and `keys rotate` keeps them.
+ *  B. Work that must not happen twice takes `Call.once` into its own statement. A process that dies
+ *     after that, before the answer is kept, leaves a claim of which the next try does nothing again.
  */
-import { createHash } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import canonicalize from "canonicalize";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import type { Vault } from "../core/vault/index.ts";
 import type { Database } from "../database/open.ts";
 import type { Answer, Call } from "./call.ts";
 
@@ -17,16 +24,39 @@ const WAIT_MS = 5000;
 const HELD_S = 120;
 const KEY_FORM = /^[\x21-\x7e]{1,255}$/;
 
-interface Claim {
-  status: number | null;
-  body: string | null;
-  headers: Record<string, string> | null;
-  body_hash: Buffer;
-  mine: boolean;
+export interface OnceDeps {
+  db: Database;
+  vault: Vault;
 }
 
+/** A row of the table. The operator has no account; its keys are its own. */
+interface Place {
+  owner: string;
+  route: string;
+  key: string;
+}
+
+/** A row that is ours until it is settled. The sealed form of the request is random, so it tells claims apart. */
+interface Claim extends Place {
+  mark: Buffer;
+}
+
+/** What was answered before. */
+interface Kept {
+  status: number;
+  sealed: Buffer;
+}
+
+interface Content {
+  body: string | null;
+  headers: Record<string, string>;
+}
+
+/** Without a key every call is the first. */
+export const EVERY_TIME = sql`once as (select true)`;
+
 export async function once(
-  db: Database,
+  deps: OnceDeps,
   call: Call,
   route: string,
   work: () => Promise<Answer>,
@@ -42,89 +72,109 @@ export async function once(
     // A dry run and the real call are two requests.
     .update(canonicalize([call.body ?? null, call.query]) ?? "")
     .digest();
-  // The operator has no account; its keys are its own.
-  const owner = call.principal?.account?.id ?? "operator";
-  const claim = await claimKey(db, owner, route, key, hash);
-  if (!claim.mine) return replay(claim, hash);
+  const place = { owner: call.principal?.account?.id ?? "operator", route, key };
+  const found = await claimOrFind(deps, place, hash);
+  if ("status" in found) return replay(deps, place, found);
+  const claim = { ...place, ...found };
+  call.once = onceClause(claim);
   try {
     const answer = await work();
-    await settle(db, owner, route, key, answer);
+    await settle(deps, claim, answer);
     return answer;
   } catch (error) {
-    await free(db, owner, route, key);
+    await free(deps, claim);
     throw error;
   }
 }
 
-async function claimKey(
-  db: Database,
-  account: string,
-  route: string,
-  key: string,
+/** Ours only: a claim that was held too long may be another's by now. */
+const isOurs = ({ owner, route, key, mark }: Claim): RawBuilder<unknown> =>
+  sql`account_id = ${owner} and route = ${route} and key = ${key} and request_sealed = ${mark}`;
+
+/** Of a key's characters some have a meaning in a path; as JSON no two rows have one name. */
+const identity = ({ owner, route, key }: Place, column: "request" | "answer"): string =>
+  `idempotency/${JSON.stringify([owner, route, key])}/${column}`;
+
+const onceClause = (claim: Claim): RawBuilder<unknown> => sql`
+  once as (update idempotency set in_effect = true where ${isOurs(claim)} and not in_effect returning true)`;
+
+async function claimOrFind(
+  { db, vault }: OnceDeps,
+  place: Place,
   hash: Buffer,
-): Promise<Claim> {
+): Promise<Pick<Claim, "mark"> | Kept> {
+  const { owner, route, key } = place;
+  const mark = await vault.seal(identity(place, "request"), hash);
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
-    const { rows } = await sql<{ body_hash: Buffer }>`
-      insert into idempotency (account_id, route, key, body_hash, held_until, expires_at)
-      values (${account}, ${route}, ${key}, ${hash}, now() + make_interval(secs => ${HELD_S}), now() + interval '24 hours')
+    // Of a claim left behind by a process that died, only the same request takes over what is in effect (B).
+    const { rows } = await sql`
+      insert into idempotency (account_id, route, key, request_sealed, held_until, expires_at)
+      values (${owner}, ${route}, ${key}, ${mark}, now() + make_interval(secs => ${HELD_S}), now() + interval '24 hours')
       on conflict (account_id, route, key) do update
-        set body_hash = excluded.body_hash, status = null, body = null,
-            held_until = excluded.held_until, expires_at = excluded.expires_at
-        where idempotency.expires_at < now() or (idempotency.status is null and idempotency.held_until < now())
-      returning body_hash`.execute(db.run);
-    if (rows.length === 1) return { status: null, body: null, headers: null, body_hash: hash, mine: true };
+        set request_sealed = excluded.request_sealed, status = null, answer_sealed = null,
+            in_effect = false, held_until = excluded.held_until, expires_at = excluded.expires_at
+        where idempotency.expires_at < now()
+          or (idempotency.status is null and idempotency.held_until < now() and not idempotency.in_effect)
+      returning 1`.execute(db.run);
+    if (rows.length === 1) return { mark };
     const row = await db.run
       .selectFrom("idempotency")
-      .select(["status", "body", "headers", "body_hash"])
-      .where("account_id", "=", account)
+      .select(["status", "request_sealed", "answer_sealed", "in_effect"])
+      .where("account_id", "=", owner)
       .where("route", "=", route)
       .where("key", "=", key)
       .executeTakeFirst();
-    if (row !== undefined && (row.status !== null || !row.body_hash.equals(hash)))
-      return { ...row, mine: false };
-    if (row !== undefined && performance.now() > deadline) {
-      throw new Fault("idempotency.in-flight", {}, { retryAfterSeconds: 1 });
+    if (row !== undefined) {
+      const before = await vault.open(identity(place, "request"), row.request_sealed);
+      if (!timingSafeEqual(before, hash)) throw new Fault("idempotency.mismatch");
+      if (row.status !== null) return { status: row.status, sealed: row.answer_sealed! };
+      const left = { ...place, mark: row.request_sealed };
+      if (row.in_effect && (await takeOver(db, left))) return left;
+      if (performance.now() > deadline)
+        throw new Fault("idempotency.in-flight", {}, { retryAfterSeconds: 1 });
     }
     await sleep(50);
   }
 }
 
-function replay(claim: Claim, hash: Buffer): Answer {
-  if (!claim.body_hash.equals(hash)) throw new Fault("idempotency.mismatch");
+/** Its process is gone, and what it had to do is done: whoever takes it over has only to answer. */
+async function takeOver(db: Database, claim: Claim): Promise<boolean> {
+  const { rows } = await sql`
+    update idempotency set held_until = now() + make_interval(secs => ${HELD_S})
+    where ${isOurs(claim)} and status is null and in_effect and held_until < now() returning 1`.execute(
+    db.run,
+  );
+  return rows.length === 1;
+}
+
+async function replay({ vault }: OnceDeps, place: Place, { status, sealed }: Kept): Promise<Answer> {
+  const content = JSON.parse(
+    (await vault.open(identity(place, "answer"), sealed)).toString("utf8"),
+  ) as Content;
   return {
-    status: claim.status!,
-    bytes: Buffer.from(claim.body ?? ""),
+    status,
+    bytes: Buffer.from(content.body ?? ""),
     mediaType: "application/json; charset=utf-8",
-    headers: { ...claim.headers, "idempotency-replayed": "true" },
+    headers: { ...content.headers, "idempotency-replayed": "true" },
   };
 }
 
-async function settle(
-  db: Database,
-  account: string,
-  route: string,
-  key: string,
-  answer: Answer,
-): Promise<void> {
-  await db.run
-    .updateTable("idempotency")
-    .set({
-      status: answer.status,
-      body: "body" in answer ? JSON.stringify(answer.body) : null,
-      headers: JSON.stringify(answer.headers ?? {}),
-    })
-    .where("account_id", "=", account)
-    .where("route", "=", route)
-    .where("key", "=", key)
-    .execute();
+async function settle({ db, vault }: OnceDeps, claim: Claim, answer: Answer): Promise<void> {
+  const content: Content = {
+    body: "body" in answer ? (JSON.stringify(answer.body) ?? null) : null,
+    headers: answer.headers ?? {},
+  };
+  const sealed = await vault.seal(identity(claim, "answer"), Buffer.from(JSON.stringify(content)));
+  await sql`
+    update idempotency set status = ${answer.status}, answer_sealed = ${sealed} where ${isOurs(claim)}`.execute(
+    db.run,
+  );
 }
 
-async function free(db: Database, account: string, route: string, key: string): Promise<void> {
-  await db.run
-    .deleteFrom("idempotency")
-    .where("account_id", "=", account)
-    .where("route", "=", route)
-    .where("key", "=", key)
-    .execute();
+/** What is in effect stays known (B): the work may have been done although it threw, by a lost commit. */
+async function free({ db }: OnceDeps, claim: Claim): Promise<void> {
+  await sql`
+    with kept as (update idempotency set held_until = now() where ${isOurs(claim)} and in_effect)
+    delete from idempotency where ${isOurs(claim)} and not in_effect`.execute(db.run);
 }

@@ -16,13 +16,14 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
 import type { Operation, Surface } from "#contract/operation.ts";
+import type { Vault } from "../core/vault/index.ts";
 import { type Database, unavailable } from "../database/open.ts";
 import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
 import type { Call, Route } from "./call.ts";
 import { deepPaths } from "./deep-paths.ts";
-import { once } from "./idempotency.ts";
+import { EVERY_TIME, once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Caller, recognise } from "./recognise.ts";
 import type { TlsMaterial } from "./tls.ts";
@@ -31,6 +32,7 @@ export type Dress = (fault: Fault, requestId: string) => unknown;
 
 export interface HttpOptions {
   db: Database;
+  vault: Vault;
   routes: Route[];
   dress: Record<Surface, Dress>;
   rpmOf(surface: Surface, tier: string): number | null;
@@ -145,7 +147,7 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
     handler: async (request, reply) => {
       const call = callOf(operation, checks, request as Recognised, reply);
       const work = () => handle(call);
-      const answer = operation.idempotent ? await once(options.db, call, operation.id, work) : await work();
+      const answer = operation.idempotent ? await once(options, call, operation.id, work) : await work();
       if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
       return send(reply, answer, options.log);
     },
@@ -256,6 +258,7 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
     stream: request.body instanceof Readable ? request.body : request.raw,
     headers: request.headers,
     address: request.ip,
+    once: EVERY_TIME,
     now: caller.now,
     // Made for those who ask: most answers are out before anybody could go away.
     get signal() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export { balanceOf, burnRateOf } from "./balance.ts";
-export { type Credit, type CreditRow, credit, listCredits } from "./credit.ts";
+export { type Credit, type CreditRow, credit, creditClauses, listCredits } from "./credit.ts";
 export {
   type Admission,
   AFTER_METER,

@@ -2,7 +2,8 @@
 /**
  * Key-encryption keys, newest first, one a line: `kek_<8 hex> <64 hex>`. The file is 0600 and belongs
  * to control's uid; a copy in the environment would show in /proc/<pid>/environ for the same uid only,
- * but ends in crash dumps and process listings of careless tools, so a file it is.
+ * but ends in crash dumps and process listings of careless tools, so a file it is. Replicas share it:
+ * a key that another of them added is read when it is first needed, and none is lost by adding one here.
  */
 import { randomBytes } from "node:crypto";
 import { open, readFile, rename } from "node:fs/promises";
@@ -10,8 +11,8 @@ import { dirname } from "node:path";
 
 export interface KeyRing {
   newest(): { id: string; key: Buffer };
-  /** Throws when the ring lacks it. */
-  require(id: string): Buffer;
+  /** Throws when the file lacks it. */
+  require(id: string): Promise<Buffer>;
   /** Adds a newest key and writes the file before it is used for anything. */
   add(): Promise<void>;
 }
@@ -27,13 +28,15 @@ export async function openKeyRing(path: string): Promise<KeyRing> {
   let ring = keys;
   return {
     newest: () => ring[0]!,
-    require: (id) => {
-      const found = ring.find((key) => key.id === id);
+    require: async (id) => {
+      const held = () => ring.find((key) => key.id === id);
+      if (held() === undefined) ring = (await read(path)) ?? ring;
+      const found = held();
       if (!found) throw new Error(`key-encryption key ${id} is not in ${path}`);
       return found.key;
     },
     add: async () => {
-      const next = [make(), ...ring];
+      const next = [make(), ...((await read(path)) ?? ring)];
       await write(path, next);
       ring = next;
     },

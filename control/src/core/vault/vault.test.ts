@@ -64,6 +64,19 @@ describe("the vault", () => {
     expect(await openVault(db.run, await openKeyRing(path)).open("x", sealed)).toEqual(secret);
   });
 
+  it("opens what another process sealed after a rotation of its own, and loses no key of its by rotating too", async () => {
+    const path = ringPath();
+    const [ours, theirs] = [await openKeyRing(path), await openKeyRing(path)];
+    const vault = openVault(db.run, ours);
+    await theirs.add();
+    const sealed = await openVault(db.run, theirs).seal("x", secret);
+    expect(await vault.open("x", sealed)).toEqual(secret);
+    await theirs.add();
+    const later = await openVault(db.run, theirs).seal("x", secret);
+    await ours.add();
+    expect(await openVault(db.run, await openKeyRing(path)).open("x", later)).toEqual(secret);
+  });
+
   it("opens nothing with another key ring", async () => {
     const sealed = await openVault(db.run, await openKeyRing(ringPath())).seal("x", secret);
     await expect(openVault(db.run, await openKeyRing(ringPath())).open("x", sealed)).rejects.toThrow(

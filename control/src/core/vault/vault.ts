@@ -41,7 +41,7 @@ export function openVault(db: Db, ring: KeyRing): Vault {
     if (held) return held;
     const row = await db.selectFrom("vault_data_keys").selectAll().where("id", "=", id).executeTakeFirst();
     if (row === undefined) throw new Error(`data key ${id} is not in the database`);
-    const raw = openWith(ring.require(row.kek_id), "vault_data_keys", row.wrapped);
+    const raw = openWith(await ring.require(row.kek_id), "vault_data_keys", row.wrapped);
     const key = createSecretKey(raw);
     raw.fill(0);
     keys.set(id, key);
@@ -87,7 +87,7 @@ export function openVault(db: Db, ring: KeyRing): Vault {
         .where("kek_id", "<>", newest.id)
         .execute();
       for (const row of rows) {
-        const key = openWith(ring.require(row.kek_id), "vault_data_keys", row.wrapped);
+        const key = openWith(await ring.require(row.kek_id), "vault_data_keys", row.wrapped);
         const wrapped = sealWith(newest.key, "vault_data_keys", key);
         await db
           .updateTable("vault_data_keys")

@@ -13,7 +13,14 @@ import type {
   updateAccount,
 } from "#contract/workloads/accounts.ts";
 import { openNamedAccount } from "../../core/identity/index.ts";
-import { credit, listCredits, MICROS_PER_USD, toMicros, toUnits } from "../../core/ledger/index.ts";
+import {
+  credit,
+  creditClauses,
+  listCredits,
+  MICROS_PER_USD,
+  toMicros,
+  toUnits,
+} from "../../core/ledger/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps, WorkloadsConfig } from "./deps.ts";
 
@@ -71,14 +78,23 @@ export async function update(deps: Needs, call: Call<typeof updateAccount>): Pro
 }
 
 export const creditAccount = (deps: Needs, call: Call<typeof addCredits>): Promise<Answer> =>
-  add(deps, call.body.accountId, microsOf(call.body.credits, deps.workloads.microsPerCredit, "credits"));
+  add(deps, call, microsOf(call.body.credits, deps.workloads.microsPerCredit, "credits"));
 export const payAccount = (deps: Needs, call: Call<typeof addBalance>): Promise<Answer> =>
-  add(deps, call.body.accountId, microsOf(call.body.balance, MICROS_PER_USD, "balance"));
+  add(deps, call, microsOf(call.body.balance, MICROS_PER_USD, "balance"));
 
-async function add(deps: Needs, account: string, amountMicros: number): Promise<Answer> {
+/** Counted in the statement that remembers the Idempotency-Key: a repeat after a crash credits nothing again. */
+async function add(
+  deps: Needs,
+  { body: { accountId: account }, once }: Call<typeof addCredits> | Call<typeof addBalance>,
+  amountMicros: number,
+): Promise<Answer> {
   if (amountMicros <= 0) throw new Fault("request.invalid", { detail: "less than a micro-dollar" });
   await show(deps, account);
-  await credit(deps.db.run, { account, kind: "credit", amountMicros, reference: null });
+  const gain = { account, kind: "credit", amountMicros, reference: null } as const;
+  await sql`
+    with ${once}, ${creditClauses(gain, sql`exists (select from once)`)} select from credited`.execute(
+    deps.db.run,
+  );
   return { status: 200, body: await show(deps, account) };
 }
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is kept for repeats: of use to a repeat on any replica, and to nobody who copied the database. */
+import { createHash } from "node:crypto";
+import { copyFileSync } from "node:fs";
+import canonicalize from "canonicalize";
+import { sql } from "kysely";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
+import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+
+const replicas: Installation[] = [];
+const driver = new FakeKeptDriver();
+beforeAll(async () => {
+  replicas.push(await startInstallation({ kept: driver }));
+  const { connection } = replicas[0]!;
+  replicas.push(await startInstallation({ withHost: false, replica: "test-2", database: connection }));
+});
+afterAll(async () => {
+  for (const replica of replicas.toReversed()) await replica[Symbol.asyncDispose]();
+  for (const id of [...driver.running.keys()]) await driver.remove(id);
+});
+
+const ASK = {
+  ...{ name: "kept", artifactsVersion: "0.1.0" },
+  dockerCompose: "services:\n  api:\n    image: caddy:2\n    command: a-word-of-the-client",
+  ...{ publicContainerName: "api", publicContainerPort: 80, memory: 512, cpus: 1, disk: 5, gpus: 0 },
+};
+const CREATE = "/api/v1/workloads/create";
+const db = () => replicas[0]!.control.db;
+const adminOf = (n: number): Caller => callerOf(replicas[n]!.url, replicas[1]!.adminKey);
+
+async function account(credits: number): Promise<{ id: string; at: (n: number) => Caller }> {
+  const { body } = await adminOf(0)("POST", "/api/v1/accounts/create", { name: "a", credits });
+  return { id: body.accountId, at: (n) => callerOf(replicas[n]!.url, body.apiToken) };
+}
+
+async function rowsOf(owner: string): Promise<Record<string, unknown>[]> {
+  const { rows } = await sql<Record<string, unknown>>`
+    select * from idempotency where account_id = ${owner}`.execute(db().run);
+  return rows;
+}
+
+it("neither the request nor the answer can be read from the rows, or guessed by hashing", async () => {
+  const me = await account(1000);
+  const key = { "idempotency-key": "guess-me" };
+  const made = await me.at(0)("POST", CREATE, ASK, key);
+  expect(made.status).toBe(201);
+  const rows = await rowsOf(me.id);
+  expect(rows).toHaveLength(1);
+  const bytes = Buffer.concat(
+    Object.values(rows[0]!).map((each) => (Buffer.isBuffer(each) ? each : Buffer.from(JSON.stringify(each)))),
+  );
+  for (const plain of ["a-word-of-the-client", "caddy:2", made.body.workloadId, made.body.domain])
+    expect(bytes.includes(plain), plain).toBe(false);
+  const guesses = [[ASK, {}], ASK].map((guess) => canonicalize(guess)!);
+  for (const guess of [...guesses, JSON.stringify(ASK), made.text])
+    expect(bytes.includes(createHash("sha256").update(guess).digest())).toBe(false);
+});
+
+it("a repeat is answered alike by another replica and after a rotation of keys, and another body is refused", async () => {
+  const me = await account(1000);
+  const key = { "idempotency-key": "again" };
+  const first = await me.at(0)("POST", CREATE, ASK, key);
+  const rotate = async (n: number) => {
+    expect((await adminOf(n)("POST", "/platform/v1/keys/rotate")).status).toBe(200);
+    copyFileSync(replicas[n]!.connection.keyRing, replicas[1 - n]!.connection.keyRing);
+  };
+  await rotate(0);
+  for (const n of [0, 1]) {
+    const again = await me.at(n)("POST", CREATE, ASK, key);
+    expect([again.status, again.text, again.headers.get("idempotency-replayed")]).toEqual([
+      201,
+      first.text,
+      "true",
+    ]);
+    expect((await me.at(n)("POST", CREATE, { ...ASK, name: "other" }, key)).status).toBe(409);
+    await rotate(n);
+  }
+  expect((await me.at(0)("GET", "/api/v1/workloads/list")).body).toHaveLength(1);
+});
+
+it("a kept answer that was moved to another key answers nobody", async () => {
+  const me = await account(1000);
+  await me.at(0)("POST", CREATE, ASK, { "idempotency-key": "from" });
+  await sql`update idempotency set key = 'to' where account_id = ${me.id}`.execute(db().run);
+  const moved = await me.at(0)("POST", CREATE, ASK, { "idempotency-key": "to" });
+  expect([moved.status, moved.text.includes("a-word-of-the-client")]).toEqual([500, false]);
+});
+
+it("a credit whose process died before the answer was kept counts once, whoever repeats it", async () => {
+  const me = await account(0);
+  const body = { accountId: me.id, credits: 5 };
+  const key = { "idempotency-key": `dies-${me.id}` };
+  const credit = (n: number) => adminOf(n)("POST", "/api/v1/accounts/add-credits", body, key);
+  // What a death leaves: the credit and its mark, and nothing that came after them.
+  await sql
+    .raw(`
+    create function die() returns trigger language plpgsql as $$ begin raise exception 'dead'; end $$;
+    create trigger dead before update or delete on idempotency
+      for each row when (old.in_effect and old.key = 'dies-${me.id}') execute function die()`)
+    .execute(db().run);
+  expect((await credit(0)).status).toBe(500);
+  await sql.raw("drop function die() cascade").execute(db().run);
+  const held = await credit(1);
+  expect([held.status, held.headers.get("retry-after")]).toEqual([409, "1"]);
+  await sql`
+    update idempotency set held_until = now() - interval '1 second' where key = ${key["idempotency-key"]}`.execute(
+    db().run,
+  );
+  const replies = await Promise.all([credit(0), credit(1), credit(0), credit(1)]);
+  expect(replies.map(({ status, body: { credits } }) => [status, credits])).toEqual(
+    replies.map(() => [200, 5]),
+  );
+  const other = { ...body, credits: 6 };
+  expect((await adminOf(0)("POST", "/api/v1/accounts/add-credits", other, key)).status).toBe(409);
+  expect((await me.at(0)("GET", "/api/v1/payments/list")).body).toHaveLength(1);
+});
