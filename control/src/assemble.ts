@@ -24,7 +24,7 @@ import {
 } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
-import { every, observe, openWatch, startConverger } from "./core/machines/index.ts";
+import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { startWebhooks } from "./core/webhooks/index.ts";
@@ -123,7 +123,12 @@ export async function startControl({
     undo.push(() => names.close());
     const observed = async (hostId: string, observation: Observation) => {
       const change = await observe(db, reactions, hostId, observation);
-      if (change !== null) watch.tell(change);
+      if (change !== null) {
+        watch.tell(change);
+        return;
+      }
+      const leftover = await leftoverOf(db.run, hostId, observation);
+      if (leftover !== null) fleet.send(hostId, [leftover]);
     };
     const handlers: ControlHandlers = {
       onHost: (facts) =>

@@ -94,6 +94,7 @@ export interface Tables {
     started_at: Date | null;
     ended_at: Date | null;
   };
+  machine_leavings: { machine_id: string; host_id: string; generation: number; incarnation: number };
   sessions: {
     id: string;
     account_id: string;

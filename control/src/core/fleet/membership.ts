@@ -120,6 +120,8 @@ export async function putOut(db: Db, hostId: string): Promise<void> {
   const { rows } = await sql`
     with host as (
       update hosts set revoked_at = coalesce(revoked_at, now()) where id = ${hostId} returning id
+    ), leavings as (
+      delete from machine_leavings using host where host_id = host.id
     ), keys as (
       update api_keys set revoked_at = now() from host where host_id = host.id and revoked_at is null
     )

@@ -2,11 +2,13 @@
 /**
  * Making wishes so. A verb sends its machine at once after its commit (`send`); the sweep exists for
  * the case that the process died in between, that a message was lost, or that the host is connected
- * to another replica. It is level-triggered: whatever is not settled is sent again, harmlessly.
+ * to another replica. It is level-triggered: whatever is not settled is sent again, harmlessly. So are
+ * hosts that a machine was taken off, until nothing of it is left there.
  */
 import { sql } from "kysely";
 import type { Database } from "../../database/open.ts";
 import type { Fleet } from "../fleet/index.ts";
+import { listLeaving } from "./leavings.ts";
 import { type MachineRow, toDesired } from "./machine.ts";
 import { requestExpired } from "./request.ts";
 import type { Watch } from "./watch.ts";
@@ -45,11 +47,13 @@ export async function startConverger({ db, fleet, onError }: ConvergeDeps): Prom
       select *, now() as now from machines where host_id = ${hostId} and state not in ('ended', 'failed')`.execute(
       db.run,
     );
-    return rows.map((row) => toDesired(row, row.now));
+    const leaving = await listLeaving(db.run, [hostId]);
+    return [...rows.map((row) => toDesired(row, row.now)), ...leaving.map(({ desired }) => desired)];
   });
 
   const stops = [
     every(SWEEP_MS, () => sendUnsettled(db, fleet, null), onError),
+    every(SWEEP_MS, () => sendLeaving(db, fleet), onError),
     every(
       EXPIRY_MS,
       async () => {
@@ -82,6 +86,16 @@ async function sendUnsettled(db: Database, fleet: Fleet, id: string | null): Pro
     const batch = rows.filter((row) => row.host_id === hostId).map((row) => toDesired(row, row.now));
     if (batch.length > 0) fleet.send(hostId, batch);
   }
+}
+
+async function sendLeaving(db: Database, fleet: Fleet): Promise<void> {
+  const hosts = fleet.held();
+  if (hosts.length === 0) return;
+  for (const [hostId, left] of Map.groupBy(await listLeaving(db.soft, hosts), (each) => each.hostId))
+    fleet.send(
+      hostId,
+      left.map(({ desired }) => desired),
+    );
 }
 
 /** Runs `work` again `ms` after each end of it; the returned stop waits for the one under way. */

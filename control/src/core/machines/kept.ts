@@ -3,6 +3,7 @@
 import { type RawBuilder, sql } from "kysely";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { releaseClause } from "../fleet/index.ts";
+import { leaveClause, stayClause } from "./leavings.ts";
 
 export interface KeptRequest {
   id: string;
@@ -46,7 +47,8 @@ export function haltClause(id: RawBuilder<unknown>): RawBuilder<unknown> {
 
 /**
  * Off its host, which is to have it no more: it waits for a place, under a new incarnation, with what it
- * had there given up. What it kept on that host's disk is lost. `failed`: that host is not tried again.
+ * had there given up. What it kept on that host's disk is lost. `failed`: that host is not tried again. It
+ * is told in leavings.ts that it has it no more, even when we die after this.
  */
 export function displaceClauses(
   id: RawBuilder<unknown>,
@@ -67,7 +69,7 @@ export function displaceClauses(
       from before where m.id = before.id
       returning m.id, m.account_id, m.spec, m.want, m.generation, m.incarnation, m.end_trigger, before.host_id,
         before.holds_compute as freed_compute, before.holds_disk as freed_disk
-    ), ${releaseClause()}`;
+    ), ${leaveClause()}, ${releaseClause()}`;
 }
 
 /** Of the row `machine`: it is on no host, and waits for a place. */
@@ -86,7 +88,7 @@ export function placeClause(want: "up" | "halted"): RawBuilder<unknown> {
         holds_compute = ${want === "up"}, holds_disk = true
       from room, waiting where m.id = waiting.id
       returning m.*
-    )`;
+    ), ${stayClause()}`;
 }
 
 /** Clause `waiting`, to stand before the room is taken: it is still there, and locked. */

@@ -9,6 +9,7 @@
  *     kept machine a report about an older start than the one last heard of changes nothing either.
  *  B. A report counts only from the host that the machine was given to: a host that was broken into
  *     can lie about its own machines and about no others.
+ *     What is on no host of its own any more is heard of in leavings.ts.
  *  C. What the change means to a surface happens in the same statement (`Reactions`), and so does what
  *     it means to the host's room.
  */
@@ -16,6 +17,7 @@ import { type RawBuilder, sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
 import type { Database } from "../../database/open.ts";
 import { releaseClause } from "../fleet/index.ts";
+import { leftClause } from "./leavings.ts";
 import { changeBy, type MachineState } from "./transitions.ts";
 
 export type Ended = NonNullable<Observation["ended"]>;
@@ -124,7 +126,7 @@ function keptClause(hostId: string, observation: Observation): RawBuilder<unknow
       returning m.id, m.account_id, m.started_at, m.host_id, m.spec, m.state, m.holds_compute,
         before.holds_compute and not m.holds_compute as freed_compute,
         before.holds_disk and not m.holds_disk as freed_disk
-    ), ${releaseClause()}`;
+    ), ${to === "ended" ? leftClause(hostId, observation) : sql`gone as (select)`}, ${releaseClause()}`;
 }
 
 function changesOf(to: MachineState, observation: Observation): RawBuilder<unknown> {

@@ -2,7 +2,7 @@
 /**
  * Workloads whose host was put out, or is to be emptied: taken off it one by one, then placed wherever
  * there is room, which may be now or when a host joins. Two steps, so that a crash in between, or no
- * room anywhere, leaves a workload that waits and says so, and never one that is lost or twice there.
+ * room anywhere, leaves a workload that waits and says so, and never one that is lost or stays twice there.
  */
 import { sql } from "kysely";
 import type { MachineSpec, Observation } from "#contract/link/machine.ts";
