@@ -140,7 +140,7 @@ export async function startControl({
         }),
       onHostGone: (hostId) => fleet.gone(hostId),
       onChallenge: (hostId, wish) => names.challenges.take(hostId, wish),
-      onResidues: (hostId, { machineId }) => findResidues(db.run, hostId, machineId),
+      onResidues: (hostId, { machineId }) => findResidues({ db: db.run, vault }, hostId, machineId),
       onObserved: async (hostId, observations) => {
         await Promise.all(
           observations.map(async (observation) => {

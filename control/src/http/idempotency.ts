@@ -16,7 +16,7 @@ import canonicalize from "canonicalize";
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Vault } from "../core/vault/index.ts";
-import type { Database } from "../database/open.ts";
+import type { Database, Db } from "../database/open.ts";
 import type { Answer, Call } from "./call.ts";
 
 const WAIT_MS = 5000;
@@ -30,7 +30,7 @@ export interface OnceDeps {
 }
 
 /** A row of the table. The operator has no account; its keys are its own. */
-interface Place {
+export interface Place {
   owner: string;
   route: string;
   key: string;
@@ -47,7 +47,7 @@ interface Kept {
   sealed: Buffer;
 }
 
-interface Content {
+export interface Content {
   body: string | null;
   headers: Record<string, string>;
 }
@@ -149,9 +149,7 @@ async function takeOver(db: Database, claim: Claim): Promise<boolean> {
 }
 
 async function replay({ vault }: OnceDeps, place: Place, { status, sealed }: Kept): Promise<Answer> {
-  const content = JSON.parse(
-    (await vault.open(identity(place, "answer"), sealed)).toString("utf8"),
-  ) as Content;
+  const content = await openContent(vault, place, sealed);
   return {
     status,
     bytes: Buffer.from(content.body ?? ""),
@@ -161,14 +159,39 @@ async function replay({ vault }: OnceDeps, place: Place, { status, sealed }: Kep
 }
 
 async function settle({ db, vault }: OnceDeps, claim: Claim, answer: Answer): Promise<void> {
-  const content: Content = {
+  const sealed = await sealContent(vault, claim, {
     body: "body" in answer ? (JSON.stringify(answer.body) ?? null) : null,
     headers: answer.headers ?? {},
-  };
-  const sealed = await vault.seal(identity(claim, "answer"), Buffer.from(JSON.stringify(content)));
+  });
   await sql`
     update idempotency set status = ${answer.status}, answer_sealed = ${sealed} where ${isOurs(claim)}`.execute(
     db.run,
+  );
+}
+
+export const sealContent = (vault: Vault, place: Place, content: Content): Promise<Buffer> =>
+  vault.seal(identity(place, "answer"), Buffer.from(JSON.stringify(content)));
+
+async function openContent(vault: Vault, place: Place, sealed: Buffer): Promise<Content> {
+  return JSON.parse((await vault.open(identity(place, "answer"), sealed)).toString("utf8"));
+}
+
+/** What is kept of an account's calls of these routes, since a time; `content` is null where nothing was answered yet. */
+export async function listKept(
+  { db, vault }: { db: Db; vault: Vault },
+  owner: string,
+  { routesLike, since }: { routesLike: string; since: Date },
+): Promise<{ route: string; content: Content | null }[]> {
+  const { rows } = await sql<{ route: string; key: string; answer_sealed: Buffer | null }>`
+    select route, key, answer_sealed from idempotency
+    where account_id = ${owner} and route like ${routesLike} and expires_at >= ${since}::timestamptz + interval '24 hours'`.execute(
+    db,
+  );
+  return Promise.all(
+    rows.map(async ({ route, key, answer_sealed: sealed }) => ({
+      route,
+      content: sealed === null ? null : await openContent(vault, { owner, route, key }, sealed),
+    })),
   );
 }
 

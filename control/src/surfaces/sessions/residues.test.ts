@@ -7,11 +7,14 @@ import { randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lendPullKey } from "#control/src/core/identity/index.ts";
+import { openKeyRing, openVault, type Vault } from "#control/src/core/vault/index.ts";
+import { sealContent } from "#control/src/http/idempotency.ts";
 import { type Caller, type Installation, startInstallation } from "#testing/installation.ts";
 import { type Receiver, startReceiver } from "#testing/webhook-receiver.ts";
 import { findResidues } from "./residues.ts";
 
 let casemate: Installation;
+let vault: Vault;
 let receiver: Receiver;
 beforeAll(async () => {
   // It takes nothing in, so that a delivery's job is still there when it is looked for.
@@ -24,6 +27,7 @@ beforeAll(async () => {
   casemate = await startInstallation({
     config: { webhooks: { allowHttp: true, allowNetworks: ["127.0.0.0/8"], retryFirstMs: 60_000 } },
   });
+  vault = openVault(db(), await openKeyRing(casemate.connection.keyRing));
 });
 afterAll(async () => {
   await casemate[Symbol.asyncDispose]();
@@ -90,12 +94,15 @@ describe("one row of its session with a body", () => {
     insert into journal (account_id, seq, type, subject, payload, salt, payload_hash, head)
     select ${me.accountId}, journal_seq, 'session.exec_ended', ${session}, ${JSON.stringify(payload)}::json, '', '', ''
     from numbered`.execute(db());
-  const answered = (me: { accountId: string }, route: string, body: object) =>
-    sql`
-    insert into idempotency (account_id, route, key, body_hash, status, body, held_until, expires_at)
-    values (${me.accountId}, ${route}, ${route}, '', 200, ${JSON.stringify(body)}, now(), now() + interval '24 hours')`.execute(
+  const answered = async (me: { accountId: string }, route: string, body: object) => {
+    const content = { body: JSON.stringify(body), headers: {} };
+    const sealed = await sealContent(vault, { owner: me.accountId, route, key: route }, content);
+    await sql`
+    insert into idempotency (account_id, route, key, request_sealed, status, answer_sealed, held_until, expires_at)
+    values (${me.accountId}, ${route}, ${route}, '', 200, ${sealed}, now(), now() + interval '24 hours')`.execute(
       db(),
     );
+  };
 
   it.each([
     ["a journal entry with an output", (me, session) => journalled(me, session, { output: "x" })],
@@ -169,12 +176,14 @@ it("a host is told of its own machines only", async () => {
   const me = await casemate.account();
   const { machine } = await opened(me);
   const own = casemate.host.hostId;
-  expect(await findResidues(db(), own, machine)).toEqual({ rows: 0, keys: 0 });
-  await expect(findResidues(db(), "host_of_another", machine)).rejects.toMatchObject({
+  expect(await findResidues({ db: db(), vault }, own, machine)).toEqual({ rows: 0, keys: 0 });
+  await expect(findResidues({ db: db(), vault }, "host_of_another", machine)).rejects.toMatchObject({
     code: "machine.unknown",
   });
   const unknown = `mach_${"0".repeat(32)}`;
-  await expect(findResidues(db(), own, unknown)).rejects.toMatchObject({ code: "machine.unknown" });
+  await expect(findResidues({ db: db(), vault }, own, unknown)).rejects.toMatchObject({
+    code: "machine.unknown",
+  });
 });
 
 /** What has a column for whom or what its rows are about. A new table fails here until somebody has thought about it. */
@@ -193,7 +202,13 @@ const JUDGED = {
     ...["registry_usage", "sessions", "webhook_cursors", "webhook_deliveries"],
   ],
   "the proof and what it is known by, made after the look": ["proof_leaves", "proofs"],
-  "never of a session": ["dns_challenges", "registry_manifests", "registry_repositories", "workloads"],
+  "never of a session": [
+    "dns_challenges",
+    "machine_leavings",
+    "registry_manifests",
+    "registry_repositories",
+    "workloads",
+  ],
   "given by the account's owner outside any session": ["api_keys", "webhook_endpoints"],
 };
 

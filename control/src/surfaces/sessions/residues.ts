@@ -19,8 +19,10 @@ import { createSession } from "#contract/sessions/create.ts";
 import { Session } from "#contract/sessions/vocabulary.ts";
 import { membersOf } from "../../core/events/index.ts";
 import { countMachineKeys } from "../../core/identity/index.ts";
+import type { Vault } from "../../core/vault/index.ts";
 import { countForeignJobs } from "../../core/webhooks/index.ts";
 import type { Db } from "../../database/open.ts";
+import { listKept } from "../../http/idempotency.ts";
 
 /** A flat object of words and numbers under these names, as JSON or as the database prints it. */
 const plain = (names: readonly string[]): string => {
@@ -30,16 +32,23 @@ const plain = (names: readonly string[]): string => {
 };
 
 const JOURNALLED = plain(membersOf("session."));
-const ANSWERED = plain(Object.keys(Session.properties));
-const HEADERS = plain(["etag", "location"]);
+const ANSWERED = new RegExp(plain(Object.keys(Session.properties)));
+const HEADERS = new RegExp(plain(["etag", "location"]));
 
 interface Counted {
   session: string;
   account: string;
+  created_at: Date;
   rows: number;
 }
 
-export async function findResidues(db: Db, hostId: string, machineId: string): Promise<Residues> {
+interface Deps {
+  db: Db;
+  vault: Vault;
+}
+
+export async function findResidues(deps: Deps, hostId: string, machineId: string): Promise<Residues> {
+  const { db } = deps;
   const { rows } = await sql<Counted>`
     with it as (
       select s.id, s.account_id, s.created_at, m.fault
@@ -50,21 +59,26 @@ export async function findResidues(db: Db, hostId: string, machineId: string): P
       union all
       select from it join journal j on j.subject = it.id
       where j.payload::text !~ ${JOURNALLED}
-      union all
-      -- Since the session began, of the whole account: an answer that held an output would not say whose.
-      select from it join idempotency i on i.account_id = it.account_id
-      where i.route like 'sessions.%' and i.expires_at >= it.created_at + interval '24 hours'
-        and not (i.route = ${createSession.id} and coalesce(i.body, '{}') ~ ${ANSWERED}
-          and coalesce(i.headers::text, '{}') ~ ${HEADERS})
     )
-    select id as session, account_id as account, (select count(*) from suspect)::int as rows from it`.execute(
-    db,
-  );
+    select id as session, account_id as account, created_at, (select count(*) from suspect)::int as rows
+    from it`.execute(db);
   const [counted] = rows;
   if (counted === undefined) throw new Fault("machine.unknown");
-  const [keys, jobs] = await Promise.all([
+  const [keys, jobs, answers] = await Promise.all([
     countMachineKeys(db, counted.account, machineId),
     countForeignJobs(db, counted.account, counted.session),
+    countAnswers(deps, counted),
   ]);
-  return { rows: counted.rows + jobs, keys };
+  return { rows: counted.rows + jobs + answers, keys };
+}
+
+/** Since the session began, of the whole account: an answer that held an output would not say whose. */
+async function countAnswers(deps: Deps, { account, created_at }: Counted): Promise<number> {
+  const kept = await listKept(deps, account, { routesLike: "sessions.%", since: created_at });
+  return kept.filter(
+    ({ route, content }) =>
+      route !== createSession.id ||
+      (content !== null &&
+        !(ANSWERED.test(content.body ?? "{}") && HEADERS.test(JSON.stringify(content.headers)))),
+  ).length;
 }
