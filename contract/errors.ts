@@ -138,6 +138,12 @@ export const ERRORS = {
   "registry.upload-invalid": kind(400, "never", "caller", "{detail}"),
   "blob.upload-busy": kind(409, "later", "caller", "Another request is writing to this upload."),
   "blob.range": kind(416, "never", "caller", "{detail}"),
+  "blob.store-unavailable": kind(
+    503,
+    "later",
+    "dependency",
+    "Where bytes are kept does not answer. Try again.",
+  ),
   "registry.manifest-unknown": kind(404, "never", "caller", "There is no such manifest in this repository."),
   "registry.manifest-invalid": kind(400, "never", "caller", "{detail}"),
   "registry.manifest-blob-unknown": kind(

@@ -81,7 +81,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     },
     link: { socket: join(folder, "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
     folder,
-    blobs: { folder: join(folder, "blobs") },
+    blobs: { ...DEFAULT_CONFIG.blobs, folder: join(folder, "blobs") },
     operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
     replica: options.replica ?? "test-1",
     log: { level: (process.env.CASEMATE_TEST_LOG ?? "error") as ControlConfig["log"]["level"] },

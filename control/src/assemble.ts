@@ -11,7 +11,7 @@ import type { ControlHandlers, ControlLink } from "#link/port.ts";
 import { several } from "#link/several.ts";
 import { listenSocket } from "#link/socket.ts";
 import { collectStrays } from "./blobs/collect.ts";
-import { openFileStore } from "./blobs/file-store.ts";
+import { openBlobStore } from "./blobs/open.ts";
 import { brokerForHosts, meetAtBroker } from "./broker.ts";
 import type { ControlConfig } from "./config.ts";
 import {
@@ -110,7 +110,7 @@ export async function startControl({
     const vault = openVault(db.run, ring);
     const judge = openJudge();
     undo.push(() => judge.close());
-    const store = await openFileStore(config.blobs.folder);
+    const store = await openBlobStore(config.blobs);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
     const reactions = { proven: sessionReactions(vault), kept: workloadReactions };

@@ -96,7 +96,20 @@ export const ControlConfig = closed({
     graceMs: Type.Integer({ minimum: 0 }),
   }),
   /** Where bytes that clients store are kept. */
-  blobs: closed({ folder: Type.String() }),
+  blobs: closed({
+    folder: Type.String(),
+    /** A bucket instead of the folder, of any service that speaks S3. */
+    s3: closed({
+      /** Null: Amazon's of the region. */
+      endpoint: nullable(Type.String()),
+      region: Type.String(),
+      /** Null: the folder. */
+      bucket: nullable(Type.String()),
+      prefix: Type.String({ pattern: "^([A-Za-z0-9._-]+/)*$" }),
+      accessKeyId: nullable(Type.String()),
+      secretAccessKeyFile: nullable(Type.String()),
+    }),
+  }),
   /** The registry of images below `/v2/`. */
   registry: closed({
     /** The name by which images say that they are here, `host` or `host:port`; null: the address that is listened on. */

@@ -21,7 +21,13 @@ export const DEFAULT_CONFIG: ControlConfig = {
     lowMs: 3_600_000,
     graceMs: 300_000,
   },
-  blobs: { folder: "blobs" },
+  blobs: {
+    folder: "blobs",
+    s3: {
+      ...{ endpoint: null, region: "us-east-1", bucket: null, prefix: "" },
+      ...{ accessKeyId: null, secretAccessKeyFile: null },
+    },
+  },
   registry: {
     host: null,
     bytesPerAccount: 20 * 1024 ** 3,
