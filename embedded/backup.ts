@@ -29,7 +29,9 @@ import { lockFolder } from "./lock.ts";
 
 const KEPT = ["control", "blobs", "host", "signer", "keys", "config", "admin.key", "version"];
 
-export async function backup(state: string, target: string): Promise<void> {
+export async function backup(folderOfState: string, target: string): Promise<void> {
+  // The database's client takes a relative path for a host's name, and a running server for one that is not there.
+  const state = resolve(folderOfState);
   if (!existsSync(join(state, "version"))) throw new Error(`${state} is not a state folder`);
   if (existsSync(target)) throw new Error(`${target} exists already`);
   const folder = mkdtempSync(join(dirname(resolve(target)), ".casemate-backup-"));

@@ -3,6 +3,8 @@
  * Each check against a computer made of a folder: what it says when nothing is there, when what is there
  * hangs, lies or is too old, and when it is as it should be.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Server } from "node:net";
@@ -18,6 +20,7 @@ import { examine, inTime } from "./examine.ts";
 let root: string;
 let here: Here;
 const open: Server[] = [];
+const undo: (() => void)[] = [];
 
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "casemate-doctor-test-"));
@@ -30,6 +33,7 @@ beforeEach(() => {
   };
 });
 afterEach(async () => {
+  for (const step of undo.splice(0)) step();
   for (const server of open.splice(0)) await new Promise((resolve) => server.close(resolve));
   rmSync(root, { recursive: true, force: true });
 });
@@ -214,6 +218,25 @@ it("names the process that has a port, and does not take it for ours", async () 
   });
   expect(await ask("port-http", { ports: { api: 0, http: port, https: 0 } })).toMatchObject({
     state: "warning",
+  });
+});
+
+it("knows the ports of the ingress that its own host started, and not those of another's", async () => {
+  const serve =
+    "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
+  const words = [join(root, "host/main.ts"), join(root, "state/keys/host.json")];
+  // It bears the host's words and starts the one that listens, which bears none.
+  const line = ["-c", '"$1" -e "$2" & wait', "sh", process.execPath, serve, ...words];
+  const host = spawn("sh", line, { detached: true, stdio: ["ignore", "pipe", "inherit"] });
+  undo.push(() => process.kill(-host.pid!, "SIGKILL"));
+  const [said] = await once(host.stdout, "data");
+  const port = Number(String(said).trim());
+  const ports = { api: 0, http: port, https: 0 };
+  const own = await ask("port-http", { ports, state: join(root, "state") });
+  expect(own).toMatchObject({ state: "ok", says: expect.stringContaining("this installation's own") });
+  expect(await ask("port-http", { ports, state: join(root, "another") })).toMatchObject({
+    state: "warning",
+    says: expect.stringContaining(`casemate on ${join(root, "state")}`),
   });
 });
 

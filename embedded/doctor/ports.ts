@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The ports that `up` listens on, tried by listening. Who has a taken one is looked up from the socket to
- * the process; a process of somebody else's cannot be looked into without root, and then that is said.
+ * the process, and on to whoever started it; a process of somebody else's cannot be looked into without root, and then that is said.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { type Check, type Finding, type Here, missing, ok, warning } from "./check.ts";
 
 const PARTS = ["/control/src/main.ts", "/host/main.ts"];
+/** The ingress, what confines it (two processes), the host. */
+const GENERATIONS_MAX = 5;
 
 function portCheck(which: "api" | "http" | "https", name: string, taken: (says: string) => Finding): Check {
   return {
@@ -50,15 +52,26 @@ function holderOf(port: number, here: Here): { name: string; ours: boolean } {
   const sockets = new Set(["/proc/net/tcp", "/proc/net/tcp6"].flatMap((path) => listening(path, port)));
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     if (!socketsOf(pid).some((inode) => sockets.has(inode))) continue;
-    const words = read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean);
-    const part = words.find((word) => PARTS.some((end) => word.endsWith(end)));
-    const config = words.find((word) => /\/(?:config\/control|keys\/host)\.json$/.test(word));
-    if (part === undefined || config === undefined)
-      return { name: `${read(`/proc/${pid}/comm`).trim()} (pid ${pid})`, ours: false };
-    const state = join(config, "../..");
+    const state = stateOf(pid);
+    if (state === null) return { name: `${read(`/proc/${pid}/comm`).trim()} (pid ${pid})`, ours: false };
     return { name: `casemate on ${state} (pid ${pid})`, ours: state === here.state };
   }
   return { name: "a program that cannot be looked into from here", ours: false };
+}
+
+/** The state folder that a process serves: its own words say it, or those of the host that started it (the ingress). */
+function stateOf(pid: string): string | null {
+  let each = pid;
+  for (let generations = 0; generations < GENERATIONS_MAX; generations++) {
+    const words = read(`/proc/${each}/cmdline`).split("\0").filter(Boolean);
+    const config = words.find((word) => /\/(?:config\/control|keys\/host)\.json$/.test(word));
+    if (config !== undefined && words.some((word) => PARTS.some((end) => word.endsWith(end))))
+      return join(config, "../..");
+    const parent = /^PPid:\t(\d+)$/m.exec(read(`/proc/${each}/status`))?.[1];
+    if (parent === undefined || Number(parent) <= 1) return null;
+    each = parent;
+  }
+  return null;
 }
 
 /** Inodes of sockets that listen (state 0A) on the port, at whatever address. */
