@@ -73,7 +73,7 @@ export const workloadExample = (url: string, adminKeyFile: string): string[] => 
   `  "dockerCompose":"services:\\n  api:\\n    image: caddy:2\\n    command: caddy respond --listen :80 --body hello",`,
   `  "publicContainerName":"api","publicContainerPort":80,"memory":512,"cpus":1,"disk":5,"gpus":0}' | grep -o 'https://[^"]*')`,
   "curl -s $URL/ca.pem > casemate-ca.pem",
-  "until curl -sf --cacert casemate-ca.pem $SITE; do sleep 1; done",
+  `until curl -sf --cacert casemate-ca.pem "\${SITE:?the create was refused}"; do sleep 1; done`,
 ];
 
 /** The README's example; a journey test runs these very lines. */

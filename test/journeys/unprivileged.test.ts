@@ -82,8 +82,12 @@ describeWith([bubblewrap, namespaces, readable], "casemate up without root", () 
       expect.stringContaining(`uid ${UID}`),
       expect.stringContaining("limit shared_uid"),
       expect.stringContaining("limit no_cgroup"),
+      expect.stringContaining("no workloads"),
     ]);
     expect(said).toContain("isolation process: ready (limits by rlimits)");
+
+    const { missing } = (await (await fetch(`${casemate.url}/health`)).json()) as { missing: string[] };
+    expect(missing).toEqual([expect.stringContaining("root")]);
 
     const me = await casemate.signUp();
     const { session_id: id } = (await me("POST", "/v1/sessions", { data_classification: "PHI" })).body;

@@ -4,17 +4,19 @@
  * compose file indented again, its placeholders filled in, nothing else changed), and everything its
  * client would then do, to the end, of which nothing is left.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { dockerd, startDocker, type TestDocker } from "#testing/docker.ts";
-import { type Caller, callerOf } from "#testing/installation.ts";
+import { type Caller, callerOf, type Reply } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { type RunningCasemate, startCasemate } from "#testing/running-casemate.ts";
 import { readCreateRequest, seeds } from "#testing/seed.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
 
 describeWith([dockerd, seeds], "a workload in real containers", () => {
   const folder = mkdtempSync(join(tmpdir(), "casemate-workloads-"));
@@ -80,6 +82,25 @@ describeWith([dockerd, seeds], "a workload in real containers", () => {
     expect(report).toMatchObject({ platform: "container", hardware: false, raw_report: null });
   });
 
+  it("is made and reached by the lines of the README as they stand, which up prints too", async () => {
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    const block = /## A workload[\s\S]*?```sh\n([\s\S]*?)```/.exec(readme)?.[1];
+    expect(block, "README has a block under its heading").toBeDefined();
+    const script = block!
+      .replaceAll("http://127.0.0.1:8787", casemate.url)
+      .replaceAll(".casemate/admin.key", join(casemate.state, "admin.key"));
+    await expect.poll(() => casemate.output().replaceAll(/^ {2}/gm, "")).toContain(script);
+    const { status, stdout, stderr } = spawnSync("sh", ["-ec", `${script}\necho; echo "$KEY"`], {
+      ...{ cwd: folder, encoding: "utf8", timeout: 90_000 },
+    });
+    expect([status, stderr]).toEqual([0, ""]);
+    const [answer, key] = stdout.trim().split("\n");
+    expect(answer).toBe("hello");
+    const theirs = callerOf(casemate.url, key!);
+    const [{ workloadId }] = (await theirs("GET", "/api/v1/workloads/list")).body;
+    expect((await theirs("POST", "/api/v1/workloads/delete", { workloadId })).status).toBe(200);
+  }, 120_000);
+
   it("shows its events in order, its containers, their logs, and figures", async () => {
     const { body } = await post("workload-events/list", { workloadId: id });
     expect(body.events.map(({ details }: { details: { kind: string } }) => details.kind)).toEqual([
@@ -110,8 +131,13 @@ describeWith([dockerd, seeds], "a workload in real containers", () => {
       gpus: 0,
     };
     const first = id;
-    const made = await post("workloads/create", { ...ask, ...size });
-    expect(made.status).toBe(201);
+    let made!: Reply;
+    const create = async () => {
+      made = await post("workloads/create", { ...ask, ...size });
+      return made.status;
+    };
+    // The room of the one that was deleted is free when its host has said that it is gone.
+    await expect.poll(create, { interval: 200 }).toBe(201);
     id = made.body.workloadId;
     await becomes("running");
     expect(curl(made.body.url)).toBe("one");

@@ -4,6 +4,9 @@ import type { caCertificate, health as healthOperation } from "#contract/workloa
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 
+/** A host without root is set up for sessions only and says nothing of containers. */
+const NONE = "no host here runs containers: they need one that runs as root, beside a Docker engine";
+
 export async function ca({ fleet }: Pick<Deps, "fleet">, _call: Call<typeof caCertificate>): Promise<Answer> {
   const all = new Set(
     fleet.facts().flatMap(({ ingress }) => (ingress === undefined ? [] : [ingress.caPem.trim()])),
@@ -25,7 +28,7 @@ export async function health(
       status: "ok",
       hosts: fleet.held().length,
       isolations: [...new Set(ready.map(({ isolation }) => isolation))],
-      missing: [...new Set(kept.flatMap(({ missing }) => missing ?? []))],
+      missing: kept.length === 0 ? [NONE] : [...new Set(kept.flatMap(({ missing }) => missing ?? []))],
     },
   };
 }
