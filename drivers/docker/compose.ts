@@ -3,9 +3,11 @@
  * The compose program: the plugin of today's Docker, or the older program of its own.
  *
  * It gets an environment with nothing of the client's and nothing of the operator's in it: no values
- * for it to interpolate, no registry logins of root's, no settings file to find.
+ * for it to interpolate, no registry logins of root's, no settings file to find. The document, with all
+ * its values, comes through a pipe, so that the program can be loaded before there is one. What is cut off
+ * in it is no JSON: half a document of a killed host starts nothing.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { listPids, namespaceInode, tryRead } from "../sandbox/process-table.ts";
 import { processMark } from "./marks.ts";
@@ -43,28 +45,33 @@ export interface Up {
   owner: string;
   machineId: string;
   project: string;
-  documentPath: string;
+  /** Read when it is there: the program may be loaded meanwhile, which takes it longer than most starts. */
+  document: Promise<string>;
+  /** Set: the document extends services of its own, for which compose 1 opens it again. It stands here then. */
+  rereadAt: string | null;
   timeoutMs: number;
   signal: AbortSignal;
 }
 
-export function composeUp(up: Up): Promise<Ran> {
-  const files = ["--project-directory", emptyFolder(up.folder), "-f", up.documentPath, "-p", up.project];
+export async function composeUp(up: Up): Promise<Ran> {
+  const { program, folder, project, document, rereadAt, socketPath, timeoutMs, signal } = up;
   const [name, ...value] = processMark(up.owner, up.machineId).split("=") as [string, ...string[]];
-  return runProgram(
-    [...up.program.command, "--ansi", "never", ...files, "up", "-d", "--no-build", "--remove-orphans"],
-    {
-      timeoutMs: up.timeoutMs,
-      signal: up.signal,
-      cwd: emptyFolder(up.folder),
+  const run = (at: string, input?: Promise<string>) => {
+    const files = ["--project-directory", emptyFolder(folder), "-f", at, "-p", project];
+    const words = ["up", "-d", "--no-build", "--remove-orphans"];
+    return runProgram([...program.command, "--ansi", "never", ...files, ...words], {
+      ...{ timeoutMs, signal, cwd: emptyFolder(folder), ...(input && { input }) },
       env: {
-        ...environment(up.folder),
-        DOCKER_HOST: `unix://${up.socketPath}`,
+        ...environment(folder),
+        DOCKER_HOST: `unix://${socketPath}`,
         COMPOSE_HTTP_TIMEOUT: "120",
         [name]: value.join("="),
       },
-    },
-  );
+    });
+  };
+  if (rereadAt === null) return run("-", document);
+  writeFileSync(rereadAt, await document, { mode: 0o600 });
+  return run(rereadAt).finally(() => rmSync(rereadAt, { force: true }));
 }
 
 /** Without a `.env`, without logins, without plugins of a user's. */

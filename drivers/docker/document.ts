@@ -57,6 +57,8 @@ export interface MachineDocument {
   made: ReadonlyMap<string, string>;
   /** Docker takes one host port for one container only. */
   publicPortCanBeChosen: boolean;
+  /** A service stands on another one of the document. */
+  extendsItself: boolean;
   /** The document as JSON; `volumesOf` says which folders an image declares as volumes. */
   write(volumesOf: (image: ImageName) => string[], publicPort: number | null): string;
 }
@@ -116,6 +118,7 @@ export function readDocument(payload: Payload, context: DocumentContext): Machin
     })),
     bridges: Object.keys(networks).map((name) => bridgeOf(context.owner, context.machineId, name)),
     made,
+    extendsItself: names.some((name) => baseOf(name, given) !== null),
     publicPortCanBeChosen:
       services.get(payload.publicService)!.replicas <= 1 &&
       names.every((name) => baseOf(name, given) !== payload.publicService),

@@ -42,7 +42,7 @@ import { Changes } from "./changes.ts";
 import { type ComposeProgram, findCompose } from "./compose.ts";
 import { Disk, measureDisk } from "./disk.ts";
 import { DiskWatch } from "./disk-watch.ts";
-import { findTraces, haltMachine, type Place, removeMachine, writePrivate } from "./end.ts";
+import { findTraces, haltMachine, type Place, removeMachine } from "./end.ts";
 import { findEndpoint, listContainers, listStrangers } from "./engine.ts";
 import { containerFacts, machineStats } from "./facts.ts";
 import { filePlaces, hasFiles } from "./files.ts";
@@ -277,7 +277,6 @@ export class DockerDriver implements KeptDriver {
         ...{ kind, layerQuota },
         notes: this.#notes,
         firewall: this.#firewall,
-        writePrivate,
       }))
       .catch((error) => {
         this.#place = null;

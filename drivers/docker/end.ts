@@ -3,7 +3,6 @@
  * Ends: of what runs, and of the machine. Both work from names alone, so they do the same after a kill,
  * twice, or for a machine that never was.
  */
-import { writeFileSync } from "node:fs";
 import type Docker from "dockerode";
 import { type CgroupKind, listCgroups, removeCgroups } from "./cgroup-parent.ts";
 import { endLeftovers } from "./compose.ts";
@@ -25,10 +24,7 @@ export interface Place {
   layerQuota: boolean;
   notes: Notes;
   firewall: Firewall;
-  writePrivate(path: string, text: string): void;
 }
-
-export const writePrivate = (path: string, text: string) => writeFileSync(path, text, { mode: 0o600 });
 
 /** Volumes, images and the note stay; the rules too, when a start is to replace them in a moment. */
 export async function haltMachine(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The payload's files, and for a moment the document with its values: on memory, never on a disk. One
+ * The payload's files, and some documents for a moment: on memory, never on a disk. One
  * tmpfs for each machine, mounted below the driver's own folder, which only root may enter; containers
  * of any uid read what was bound into them, since a bind does not go through the folders above it.
  *

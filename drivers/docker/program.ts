@@ -16,7 +16,8 @@ export interface Ran {
 
 export interface RunOptions {
   timeoutMs: number;
-  input?: string;
+  /** A promise's text is given when there is one; the program is killed when there never is. */
+  input?: string | Promise<string>;
   env?: Record<string, string>;
   cwd?: string;
   signal?: AbortSignal;
@@ -63,7 +64,8 @@ export function runProgram(command: readonly string[], options: RunOptions): Pro
       else resolve({ code, ...said });
     });
     child.stdin.on("error", () => {});
-    child.stdin.end(input ?? "");
+    if (input instanceof Promise) input.then((text) => child.stdin.end(text), end);
+    else child.stdin.end(input ?? "");
   });
 }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * One start, from the payload to running containers. The order is the safety: what was there is ended,
- * the note is written, then the limits and the rules, then the files, and only then anything of the
- * client's runs.
+ * the note is written, then the limits, the rules and the files are made, all at once, and only then the
+ * compose program, which loads meanwhile, is given the document, and anything of the client's runs.
  */
 
-import { rmSync } from "node:fs";
 import { createServer } from "node:net";
 import type Docker from "dockerode";
 import type { MachineSpec } from "#contract/link/machine.ts";
@@ -68,9 +67,6 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
     await haltMachine(place, machineId, "rules follow");
     notes.write(machineId, note);
     notes.log(machineId, "starting");
-    await limitMachine(kind, owner, machineId, note.limits);
-    await firewall.protect(machineId, document.bridges);
-    await writeFiles(places, payload, document.made);
     const wanted = document.services.filter(({ active }) => active);
     const images = await ask.images.provide(machineId, wanted, payload.registries, tell, signal);
     for (const resolved of images) {
@@ -78,7 +74,12 @@ export async function startMachine(ask: StartAsk): Promise<{ note: MachineNote; 
       ask.hooks.onImage(resolved);
     }
     tell("starting services");
-    const hostPort = await runCompose(ask, document, clean);
+    const confined = allOf([
+      limitMachine(kind, owner, machineId, note.limits),
+      firewall.protect(machineId, document.bridges),
+      writeFiles(places, payload, document.made),
+    ]);
+    const hostPort = await runCompose(ask, document, confined, clean);
     await settle(ask, document, clean);
     const { publicService, publicPort } = payload;
     const endpoint = await findEndpoint(place.engine, owner, machineId, publicService, publicPort);
@@ -130,34 +131,35 @@ function plan({ place, machineId, spec, payload }: StartAsk): {
   };
 }
 
+/** Ended, each of them, when it resolves or rejects: what is undone next must not be made behind it. */
+async function allOf(works: readonly Promise<unknown>[]): Promise<void> {
+  const failure = (await Promise.allSettled(works)).find(({ status }) => status === "rejected");
+  if (failure !== undefined) throw (failure as PromiseRejectedResult).reason;
+}
+
+/** `confined`: the machine has its limits, rules and files. The document is given to nobody before. */
 async function runCompose(
   ask: StartAsk,
   document: MachineDocument,
+  confined: Promise<void>,
   clean: (text: string) => string,
 ): Promise<number | null> {
   const { place, machineId, hooks, program, socketPath } = ask;
-  const { root: _, document: documentPath } = filePlaces(place.folder, machineId);
-  const volumes = new Map<string, string[]>();
-  for (const { image, active } of document.services)
-    if (active && !volumes.has(image.full)) volumes.set(image.full, await ask.images.volumesOf(image));
-  const volumesOf = (image: ImageName) => volumes.get(image.full) ?? [];
   for (let tries = 1; ; tries++) {
-    const port = document.publicPortCanBeChosen ? await findPort(place, machineId) : null;
-    // Written before it is used: from here on nobody else is given it.
-    const noted = place.notes.read(machineId);
-    if (port !== null && noted !== null) place.notes.write(machineId, { ...noted, hostPort: port });
-    place.writePrivate(documentPath, document.write(volumesOf, port));
+    let port: number | null = null;
+    const written = (async () => {
+      await confined;
+      if (document.publicPortCanBeChosen) port = await takePort(place, machineId);
+      return document.write(await volumesOf(ask, document), port);
+    })();
+    const up = { program, socketPath, machineId, document: written, signal: hooks.signal, timeoutMs: UP_MS };
     const { code, stderr } = await composeUp({
-      program,
-      socketPath,
-      machineId,
-      documentPath,
+      ...up,
+      rereadAt: document.extendsItself ? filePlaces(place.folder, machineId).document : null,
       folder: place.folder,
       owner: place.owner,
       project: machineId,
-      timeoutMs: UP_MS,
-      signal: hooks.signal,
-    }).finally(() => rmSync(documentPath, { force: true }));
+    }).finally(() => written.catch(() => {}));
     if (code === 0) return port;
     if (/port is already allocated|address already in use/.test(stderr) && tries < PORT_TRIES) continue;
     await failWithService(ask, document, clean);
@@ -165,6 +167,25 @@ async function runCompose(
       clean(`compose could not start it: ${wordsOf(stderr, machineId)}`).slice(0, FAULT_CHARACTERS),
     );
   }
+}
+
+/** Of each image that will run, the folders that it declares as volumes. */
+async function volumesOf(
+  { images }: StartAsk,
+  document: MachineDocument,
+): Promise<(image: ImageName) => string[]> {
+  const volumes = new Map<string, string[]>();
+  for (const { image, active } of document.services)
+    if (active && !volumes.has(image.full)) volumes.set(image.full, await images.volumesOf(image));
+  return (image) => volumes.get(image.full) ?? [];
+}
+
+/** Written down before it is used: from here on nobody else is given it. */
+async function takePort(place: Place, machineId: string): Promise<number> {
+  const port = await findPort(place, machineId);
+  const noted = place.notes.read(machineId);
+  if (noted !== null) place.notes.write(machineId, { ...noted, hostPort: port });
+  return port;
 }
 
 /** The line in which compose says why; the last one often says only that there was an error. */
