@@ -13,6 +13,7 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
 import { newNkey, publicKeyOf } from "#link/nats/access.ts";
+import { signJoining } from "#link/nats/joining.ts";
 import { replaceFile } from "./durable-file.ts";
 import { ownId } from "./own-id.ts";
 
@@ -47,7 +48,9 @@ export async function joinControl({ url, token, stateFolder, ca }: JoinOptions):
   const hostId = await ownId(stateFolder);
   const seedFile = join(stateFolder, "broker.seed");
   const seed = readIf(seedFile) ?? (await makeSeed(seedFile));
-  const answer = await post(target, { token, host_id: hostId, public_key: publicKeyOf(seed) }, ca);
+  const publicKey = publicKeyOf(seed);
+  const signature = signJoining(seed, { token, hostId, publicKey });
+  const answer = await post(target, { token, host_id: hostId, public_key: publicKey, signature }, ca);
   const { key, broker } = answer as { key: string; broker: Broker };
   await replaceFile(join(stateFolder, "api.key"), Buffer.from(`${key}\n`), "name");
   const caFile = broker.ca_pem === null ? null : join(stateFolder, "broker-ca.pem");

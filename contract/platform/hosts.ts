@@ -69,12 +69,17 @@ export const joinHost = operation({
   tag: "Hosts",
   summary: "Come in with an invitation",
   description:
-    "Called by `casemate host join`. The host made its key pair itself and proves it at the broker; the answer says where that is. Repeating it with the same key is answered again.",
+    "Called by `casemate host join`. The host made its key pair itself, and proves it here and at the broker; the answer says where that is. Repeating it with the same key is answered again.",
   body: Type.Object(
     {
       token: Type.String({ minLength: 16, maxLength: 128 }),
       host_id: HostId,
       public_key: Type.String({ pattern: "^U[A-Z2-7]{55}$", description: "Of an nkey of a user" }),
+      signature: Type.String({
+        pattern: "^[A-Za-z0-9_-]{86}$",
+        description:
+          "Made with the seed of `public_key`, base64url, over the lines `casemate host join 1`, the SHA-256 of `token` in hex, `host_id` and `public_key`, each ended by LF",
+      }),
     },
     { additionalProperties: false },
   ),
@@ -98,6 +103,7 @@ export const joinHost = operation({
       token: "cm_join_0123456789abcdefghijklmnopqrstuv",
       host_id: "host_00000000000000000000000000000000",
       public_key: `U${"A".repeat(55)}`,
+      signature: "A".repeat(86),
     },
   },
 });

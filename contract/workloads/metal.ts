@@ -64,7 +64,11 @@ export const registerMetal = operation({
   body: Type.Object({
     metalInstanceId: Uuid,
     agentVersion: Type.String({ minLength: 1, maxLength: 64 }),
-    publicIp: Type.String({ minLength: 1, maxLength: 253, description: "Address, or a name of its own" }),
+    publicIp: Type.String({
+      minLength: 1,
+      maxLength: 253,
+      description: "Address, or a name of its own. Only the operator's key may change it",
+    }),
     token: Type.String({ pattern: "^[A-Za-z0-9_-]{32,128}$" }),
     hostname: Type.String({ minLength: 1, maxLength: 253 }),
     memoryMb: Share,

@@ -17,6 +17,8 @@ export interface Caller {
 }
 
 const WINDOW_S = 60;
+/** A host beats every few seconds and says what befalls its workloads; a stolen key is no way to keep us busy. */
+const HOST_RPM = 600;
 
 export interface RecogniseDeps {
   db: Database;
@@ -44,6 +46,7 @@ export async function recognise(
   if (operation.access === "host" || operation.access === "hostOrAdmin") {
     if (principal.hostId === null && !(operator && operation.access === "hostOrAdmin"))
       throw new Fault("identity.unauthorized");
+    if (principal.hostId !== null) limit(reply, HOST_RPM, used, windowStart, now);
     return { principal, account: null, now };
   }
   if (operation.access === "admin" || (operation.access === "either" && operator)) {

@@ -6,7 +6,7 @@
  *     the statement that records the host, so two who hold the same word do not both come in. The same
  *     host may repeat its own joining, since its answer may have been lost, until it has come: then the
  *     answer was there, and whoever repeats it has found the word.
- *  B. A host is its public key at the broker, which it proves there, and its own key over HTTP. Control
+ *  B. A host is its public key at the broker, which it proves here and there, and its own key over HTTP. Control
  *     keeps neither secret. A known id is never given to another key: whoever holds an invitation could
  *     otherwise become a host that has machines. Nor is one let in whose id begins as another's does: hosts
  *     are named by that beginning (`….metal.<zone>`), customers' own domains lead there, and whoever shares
@@ -18,6 +18,7 @@
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import { isUserKey } from "#link/nats/access.ts";
+import { isSignedJoining, type Joining } from "#link/nats/joining.ts";
 import type { Db } from "../../database/open.ts";
 import { hashKey, makeId, makeKey, shownPrefix } from "../identity/index.ts";
 
@@ -44,16 +45,16 @@ export async function inviteHost(db: Db, ask: { name: string; lifetimeS: number 
   return { id: rows[0]!.id, token, expiresAt: rows[0]!.expires_at };
 }
 
-export interface Joining {
-  token: string;
-  hostId: string;
-  publicKey: string;
-}
-
 /** The host's own key for HTTP, shown once; a repeated joining gets a new one in place of the last. */
-export async function admitHost(db: Db, { token, hostId, publicKey }: Joining): Promise<{ key: string }> {
+export async function admitHost(
+  db: Db,
+  { signature, ...joining }: Joining & { signature: string },
+): Promise<{ key: string }> {
+  const { token, hostId, publicKey } = joining;
   if (!isUserKey(publicKey))
     throw new Fault("request.invalid", { detail: "public_key: not the public key of a user" });
+  if (!isSignedJoining(joining, signature))
+    throw new Fault("request.invalid", { detail: "signature: not one of this public_key for this joining" });
   const key = makeKey(HOST_PREFIX);
   const { rows } = await sql<{ joined: boolean }>`
     with word as (

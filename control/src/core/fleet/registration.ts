@@ -10,7 +10,8 @@ import { hashKey, makeId, shownPrefix } from "../identity/index.ts";
 
 export interface Registered {
   hostname: string;
-  publicIp: string;
+  /** By the operator alone; what the host says is asked of nobody. */
+  publicIp?: string;
   agentVersion: string;
   gpus: number;
   gpuModel?: string;

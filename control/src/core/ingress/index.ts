@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+export { ADDRESS_OF_HOST } from "./addresses-of-names.ts";
 export { type Challenges, openChallenges } from "./challenges.ts";
 export { type DomainLooks, openDomainLooks } from "./domain-looks.ts";
 export { type Guard, guardedConnect, guardedLookup, Obstructed, openGuard } from "./guarded-dialer.ts";

@@ -11,6 +11,7 @@ import { type RunningHost, startHost } from "#host/assemble.ts";
 import { joinControl } from "#host/join.ts";
 import { newNkey } from "#link/nats/access.ts";
 import { natsAccess } from "#link/nats/files.ts";
+import { signJoining } from "#link/nats/joining.ts";
 import { FakeDriver } from "#testing/fake-driver.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { freePort } from "#testing/free-port.ts";
@@ -140,17 +141,28 @@ describeWith([natsServer], "hosts", () => {
   });
 
   describe("an invitation", () => {
-    const ask = async (token: string, host_id: string, public_key: string) =>
-      callerOf(one.url, null)("POST", "/platform/v1/hosts/join", { token, host_id, public_key });
+    const seeds = new Map<string, string>();
+    const newKey = () => {
+      const { seed, publicKey } = newNkey();
+      seeds.set(publicKey, seed);
+      return { publicKey };
+    };
+    const send = async (token: string, host_id: string, public_key: string, signature: string) =>
+      callerOf(one.url, null)("POST", "/platform/v1/hosts/join", { token, host_id, public_key, signature });
+    const ask = async (token: string, hostId: string, publicKey: string) => {
+      const seed = seeds.get(publicKey);
+      const signature = seed === undefined ? "A".repeat(86) : signJoining(seed, { token, hostId, publicKey });
+      return send(token, hostId, publicKey, signature);
+    };
     const newId = () => `host_${randomBytes(16).toString("hex")}`;
 
     it("lets one host in once, and that one again when its answer was lost", async () => {
-      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      const [token, id, { publicKey }] = [await invite(), newId(), newKey()];
       const first = await ask(token, id, publicKey);
       expect(first.status).toBe(200);
       const again = await ask(token, id, publicKey);
       expect(again.status).toBe(200);
-      const other = await ask(token, newId(), newNkey().publicKey);
+      const other = await ask(token, newId(), newKey().publicKey);
       expect(other.status).toBe(403);
       // The key of the lost answer is no key any more.
       const heartbeat = (key: string) =>
@@ -162,8 +174,25 @@ describeWith([natsServer], "hosts", () => {
       expect((await heartbeat(again.body.key)).status).toBe(200);
     });
 
+    it("lets in no key whose holder does not sign for this word, this host and this key", async () => {
+      const [token, id, { publicKey }, other] = [await invite(), newId(), newKey(), newKey()];
+      const sign = (seedOf: string, change = {}) =>
+        signJoining(seeds.get(seedOf)!, { token, hostId: id, publicKey, ...change });
+      const refused = [
+        sign(other.publicKey),
+        sign(publicKey, { token: await invite() }),
+        sign(publicKey, { hostId: newId() }),
+        sign(publicKey, { publicKey: other.publicKey }),
+        "A".repeat(86),
+        sign(publicKey).slice(0, -2),
+      ];
+      for (const signature of refused) expect((await send(token, id, publicKey, signature)).status).toBe(400);
+      // Neither the word nor the key was used up by it.
+      expect((await send(token, id, publicKey, sign(publicKey))).status).toBe(200);
+    });
+
     it("is of no use any more to who finds it when its host has come", async () => {
-      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      const [token, id, { publicKey }] = [await invite(), newId(), newKey()];
       const first = await ask(token, id, publicKey);
       await sql`update hosts set facts = facts || '{"version": "0.1.0"}' where id = ${id}`.execute(
         one.control.db.run,
@@ -180,21 +209,21 @@ describeWith([natsServer], "hosts", () => {
     it("lets in no more than one of ten that come with it at once", async () => {
       const token = await invite();
       const all = await Promise.all(
-        Array.from({ length: 10 }, () => ask(token, newId(), newNkey().publicKey)),
+        Array.from({ length: 10 }, () => ask(token, newId(), newKey().publicKey)),
       );
       expect(all.map(({ status }) => status).sort()).toEqual([200, ...Array(9).fill(403)]);
     });
 
     it("does not make anybody a host that is there already, nor last beyond its time", async () => {
-      const [id, { publicKey }] = [newId(), newNkey()];
+      const [id, { publicKey }] = [newId(), newKey()];
       expect((await ask(await invite(), id, publicKey)).status).toBe(200);
-      expect((await ask(await invite(), id, newNkey().publicKey)).status).toBe(403);
+      expect((await ask(await invite(), id, newKey().publicKey)).status).toBe(403);
       const late = await invite();
       await sql`update host_invitations set expires_at = now() - interval '1 second'`.execute(
         one.control.db.run,
       );
-      expect((await ask(late, newId(), newNkey().publicKey)).status).toBe(403);
-      expect((await ask(`cm_join_${"x".repeat(32)}`, newId(), newNkey().publicKey)).status).toBe(403);
+      expect((await ask(late, newId(), newKey().publicKey)).status).toBe(403);
+      expect((await ask(`cm_join_${"x".repeat(32)}`, newId(), newKey().publicKey)).status).toBe(403);
     });
 
     it("lets in no key that the broker would refuse, and one that is in keeps nobody else out", async () => {
@@ -204,14 +233,14 @@ describeWith([natsServer], "hosts", () => {
       await sql`insert into hosts (id, facts, public_key) values (${newId()}, ${FACTS}::jsonb, ${none})`.execute(
         one.control.db.run,
       );
-      const { publicKey } = newNkey();
+      const { publicKey } = newKey();
       expect((await ask(await invite(), newId(), publicKey)).status).toBe(200);
       await expect.poll(() => readFileSync(join(folder, "broker.conf"), "utf8")).toContain(publicKey);
     });
 
     it("lets in nobody who would share the name in the zone of a host that is there", async () => {
-      const [id, word, { publicKey }] = [newId(), await invite(), newNkey()];
-      expect((await ask(await invite(), id, newNkey().publicKey)).status).toBe(200);
+      const [id, word, { publicKey }] = [newId(), await invite(), newKey()];
+      expect((await ask(await invite(), id, newKey().publicKey)).status).toBe(200);
       const alike = id.slice(0, 13) + newId().slice(13);
       expect((await ask(word, alike, publicKey)).status).toBe(403);
       // The word was not used up by it.
@@ -220,7 +249,7 @@ describeWith([natsServer], "hosts", () => {
 
     it("does not let in again who is put out in that moment, nor give an id to the second of two keys", async () => {
       const { db } = one.control;
-      const [token, id, { publicKey }] = [await invite(), newId(), newNkey()];
+      const [token, id, { publicKey }] = [await invite(), newId(), newKey()];
       expect((await ask(token, id, publicKey)).status).toBe(200);
       let late: ReturnType<typeof ask> | undefined;
       const meanwhile = async (again: () => ReturnType<typeof ask>, first: RawBuilder<unknown>) => {
@@ -239,9 +268,9 @@ describeWith([natsServer], "hosts", () => {
         select from api_keys where host_id = ${id} and revoked_at is null`.execute(db.run);
       expect(keys).toHaveLength(0);
       const [second, word] = [newId(), await invite()];
-      const mine = newNkey().publicKey;
+      const mine = newKey().publicKey;
       const taken = sql`insert into hosts (id, facts, public_key) values (${second}, ${FACTS}::jsonb, ${mine})`;
-      expect(await meanwhile(() => ask(word, second, newNkey().publicKey), taken)).toBe(403);
+      expect(await meanwhile(() => ask(word, second, newKey().publicKey), taken)).toBe(403);
       const { rows } = await sql`select public_key from hosts where id = ${second}`.execute(db.run);
       expect(rows).toEqual([{ public_key: mine }]);
     });

@@ -35,8 +35,8 @@ export async function invite({ db, broker }: Needs, call: Call<typeof contract.i
 
 export async function join({ db, broker }: Needs, call: Call<typeof contract.joinHost>): Promise<Answer> {
   if (broker === null) throw new Fault("host.no-broker");
-  const { token, host_id: hostId, public_key: publicKey } = call.body;
-  const { key } = await admitHost(db.run, { token, hostId, publicKey });
+  const { token, host_id: hostId, public_key: publicKey, signature } = call.body;
+  const { key } = await admitHost(db.run, { token, hostId, publicKey, signature });
   const { servers, tls, caPem } = broker;
   return { status: 200, body: { host_id: hostId, key, broker: { servers, tls, ca_pem: caPem } } };
 }

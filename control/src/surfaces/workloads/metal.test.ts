@@ -5,6 +5,7 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { hashKey, makeId } from "../../core/identity/index.ts";
 import { openZoneRecords } from "../../core/ingress/index.ts";
 import { meterTurn } from "./money.ts";
 import { hostUuid } from "./view.ts";
@@ -61,15 +62,72 @@ describe("a host over HTTP", () => {
     });
     expect(beat.body).toEqual({ metalInstanceId: id, expectedArtifactVersions: ["0.1.0"] });
     const next = newToken();
-    const again = await register(host, { ...about(id, next), publicIp: "192.0.2.8" });
-    expect(again.body).toMatchObject({ publicIp: "192.0.2.8", availableArtifactVersions: ["0.0.9"] });
-    const { lookup } = openZoneRecords({ db: casemate.control.db.run, zone: "workloads.localhost" });
-    expect(await lookup(again.body.domain, "A")).toEqual([{ type: "A", address: "192.0.2.8" }]);
+    const again = await register(host, { ...about(id, next), agentVersion: "0.3.1" });
+    expect(again.body).toMatchObject({ agentVersion: "0.3.1", availableArtifactVersions: ["0.0.9"] });
     const body = { metalInstanceId: id, availableArtifactVersions: [] };
     expect((await host("POST", "/api/v1/metal-instances/heartbeat", body)).status).toBe(401);
     expect(
       (await callerOf(casemate.url, next)("POST", "/api/v1/metal-instances/heartbeat", body)).status,
     ).toBe(200);
+  });
+
+  it("is reached where the operator says, and does not say so itself", async () => {
+    const [id, token] = [randomUUID(), newToken()];
+    const { domain } = (await register(admin, about(id, token))).body;
+    const { lookup } = openZoneRecords({ db: casemate.control.db.run, zone: "workloads.localhost" });
+    const leadsTo = (address: string) =>
+      expect.poll(() => lookup(domain, "A"), { timeout: 10_000 }).toEqual([{ type: "A", address }]);
+    await leadsTo("192.0.2.7");
+    const stolen = callerOf(casemate.url, token);
+    const moved = { ...about(id, token), publicIp: "198.51.100.66" };
+    const refused = await register(stolen, moved);
+    expect([refused.status, refused.body.kind]).toEqual([400, "INVALID_PAYLOAD"]);
+    expect(refused.body.error).toContain("publicIp");
+    expect((await admin("GET", `/api/v1/metal-instances/${id}`)).body.publicIp).toBe("192.0.2.7");
+    await leadsTo("192.0.2.7");
+    expect((await register(admin, moved)).body.publicIp).toBe("198.51.100.66");
+    await leadsTo("198.51.100.66");
+    expect((await register(stolen, moved)).status).toBe(200);
+    // One that came over the link is reached where it listens, until the operator says otherwise.
+    const own = hostUuid(casemate.host.hostId);
+    const key = newToken();
+    const { rows } = await sql<{ host: string }>`
+      select facts->'ingress'->>'host' as host from hosts where id = ${casemate.host.hostId}`.execute(
+      casemate.control.db.run,
+    );
+    await sql`
+      insert into api_keys (id, account_id, surface, prefix, hash, scopes, host_id)
+      values (${makeId("key")}, null, 'hosts', '', ${hashKey(key)}, array['hosts:own'], ${casemate.host.hostId})`.execute(
+      casemate.control.db.run,
+    );
+    const linked = callerOf(casemate.url, key);
+    expect((await register(linked, about(own, key))).status).toBe(400);
+    expect((await register(linked, { ...about(own, key), publicIp: rows[0]!.host })).status).toBe(200);
+  });
+
+  it("is heard so many times a minute with its key, and then told to wait", async () => {
+    const [id, token] = [randomUUID(), newToken()];
+    await register(admin, about(id, token));
+    const body = { metalInstanceId: id, availableArtifactVersions: [] };
+    const beat = () => callerOf(casemate.url, token)("POST", "/api/v1/metal-instances/heartbeat", body);
+    const first = await beat();
+    expect([first.status, first.headers.get("ratelimit-policy")]).toEqual([200, '"minute";q=600;w=60']);
+    // The minute may end in between.
+    await expect
+      .poll(
+        async () => {
+          await sql`
+            update rate_windows set used = 600 where subject = (
+              select 'key:' || id from api_keys where hash = ${hashKey(token)})`.execute(
+            casemate.control.db.run,
+          );
+          const { status, body: told, headers } = await beat();
+          return [status, told.kind, Number(headers.get("retry-after")) > 0];
+        },
+        { timeout: 5_000 },
+      )
+      .toEqual([429, "RATE_LIMITED", true]);
+    expect((await register(admin, about(id, token))).status).toBe(200);
   });
 
   it("speaks for itself alone, and takes nobody's token", async () => {

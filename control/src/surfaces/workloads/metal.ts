@@ -8,6 +8,7 @@ import { Fault } from "#contract/errors.ts";
 import type { HostFacts } from "#contract/link/machine.ts";
 import type * as contract from "#contract/workloads/metal.ts";
 import { heardOverHttp, putOut, type Registered, registerHost } from "../../core/fleet/index.ts";
+import { ADDRESS_OF_HOST } from "../../core/ingress/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { insertSubmitted } from "./events.ts";
@@ -78,6 +79,8 @@ function requireOwn({ principal }: Call, metalInstanceId: string): string {
 export async function register(deps: Needs, call: Call<typeof contract.registerMetal>): Promise<Answer> {
   const { metalInstanceId, token, cpus, memoryMb, diskSpaceGb, ...said } = call.body;
   const hostId = requireOwn(call as Call, metalInstanceId);
+  const byOperator = call.principal?.hostId === null;
+  if (!byOperator) await requireSameAddress(deps, hostId, said.publicIp);
   const free = ({ reserved, total }: { reserved: number; total: number }, what: string, unit: number) => {
     const left = (total - reserved) * unit;
     if (left >= 0 && left < 2 ** 31) return left;
@@ -86,14 +89,10 @@ export async function register(deps: Needs, call: Call<typeof contract.registerM
     });
   };
   await registerHost(deps.db.run, {
-    ...{ hostId, token, mayBeNew: call.principal?.hostId === null },
+    ...{ hostId, token, mayBeNew: byOperator },
     said: {
-      ...{
-        hostname: said.hostname,
-        publicIp: said.publicIp,
-        agentVersion: said.agentVersion,
-        gpus: said.gpus,
-      },
+      ...{ hostname: said.hostname, agentVersion: said.agentVersion, gpus: said.gpus },
+      ...(byOperator ? { publicIp: said.publicIp } : {}),
       ...(said.gpuModel === undefined ? {} : { gpuModel: said.gpuModel }),
     },
     cpuMillis: free(cpus, "cpus", 1000),
@@ -101,6 +100,23 @@ export async function register(deps: Needs, call: Call<typeof contract.registerM
     diskMiB: free(diskSpaceGb, "diskSpaceGb", 1024),
   });
   return { status: 200, body: await one(deps, hostId) };
+}
+
+/**
+ * Names of workloads and of customers' domains lead to this address. Whoever took a host's key for HTTP,
+ * which is a file and no more, would take all its visitors with it, and certificates for their names.
+ */
+async function requireSameAddress({ db }: Needs, hostId: string, publicIp: string): Promise<void> {
+  const { rows } = await sql<{ address: string }>`
+    select ${ADDRESS_OF_HOST} as address from hosts h where id = ${hostId} and revoked_at is null`.execute(
+    db.run,
+  );
+  if (rows[0] === undefined) throw new Fault("host.not-found");
+  if (rows[0].address !== publicIp)
+    throw new Fault("request.invalid", {
+      detail:
+        "publicIp: where a host is reached is for the operator to say; register it with the operator's key",
+    });
 }
 
 export async function heartbeat({ db }: Needs, call: Call<typeof contract.heartbeatMetal>): Promise<Answer> {
