@@ -117,6 +117,18 @@ targeted("restore", "make a state folder from a backup")
   .argument("<file>")
   .action((file, target) => finish(restoreCommand(file, target)));
 
+const tenants = program.command("tenants").description("organizations on models and devices");
+remote(
+  tenants
+    .command("create")
+    .description("an organization with a client that gets access tokens for it; the secrets are shown once")
+    .argument("<name>")
+    .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+    .option("--json", "print JSON"),
+).action((name, target) =>
+  finish(import("./tenants.ts").then(({ createTenantCommand }) => createTenantCommand(name, target))),
+);
+
 const hosts = program.command("hosts").description("the machines that run things");
 const onHosts = (name: string, description: string) =>
   remote(

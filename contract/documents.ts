@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The API documents: which operations each holds, where it is served and the file it is committed as. */
+import { DEVICES } from "./devices/index.ts";
+import { IDENTITY, OAUTH } from "./identity/index.ts";
+import { ErrorBody as TokenErrorBody } from "./identity/vocabulary.ts";
+import { MODELS } from "./models/index.ts";
 import type { Operation } from "./operation.ts";
 import { PLATFORM } from "./platform/index.ts";
 import { REGISTRY } from "./registry/index.ts";
@@ -16,6 +20,8 @@ export interface ApiDocument {
   description: string;
   operations: readonly Operation[];
   error: unknown;
+  /** Calls carry access tokens; its page is Swagger UI. */
+  tokens?: true;
 }
 
 export const DOCUMENTS: readonly ApiDocument[] = [
@@ -53,5 +59,34 @@ export const DOCUMENTS: readonly ApiDocument[] = [
       "What the operator of an installation does with it, and what happens to an account on any surface.",
     operations: PLATFORM,
     error: ErrorBody,
+  },
+  {
+    path: "/cpt/openapi.json",
+    file: "models.json",
+    title: "Casemate models",
+    description:
+      "AI models: catalogue, versions, validation, conversion. After the Nx Compute API, whose list is only partly public; an independent implementation.",
+    operations: MODELS,
+    error: TokenErrorBody,
+    tokens: true,
+  },
+  {
+    path: "/dev/openapi.json",
+    file: "devices.json",
+    title: "Casemate devices",
+    description:
+      "Sites, servers, devices, pipelines and rollouts. After the Nx Device API, whose list is only partly public; an independent implementation.",
+    operations: DEVICES,
+    error: TokenErrorBody,
+    tokens: true,
+  },
+  {
+    path: "/cdb/openapi.json",
+    file: "identity.json",
+    title: "Casemate identity",
+    description: "Who is who on models and devices: access tokens, organizations, and who may act for them.",
+    operations: [...OAUTH, ...IDENTITY],
+    error: TokenErrorBody,
+    tokens: true,
   },
 ];

@@ -30,9 +30,25 @@ export const ERRORS = {
   "request.media-type": kind(415, "never", "caller", "This operation takes {expected}."),
   "request.unknown-route": kind(404, "never", "caller", "There is no {method} {path}."),
   "request.method": kind(405, "never", "caller", "{method} is not allowed here; use {allowed}."),
+  "request.precondition": kind(
+    412,
+    "never",
+    "caller",
+    "It was changed meanwhile: If-Match names another version.",
+  ),
   "request.not-modified": kind(304, "never", "caller", "Not modified."),
   "identity.unauthorized": kind(401, "never", "caller", "Missing or invalid API key"),
   "identity.forbidden": kind(403, "never", "caller", "This key may not do that."),
+  "identity.token": kind(401, "never", "caller", "Missing or invalid access token"),
+  // Whether it is there at all is not said.
+  "identity.not-a-member": kind(
+    403,
+    "never",
+    "caller",
+    "You may not act for this user, organization or partner.",
+  ),
+  "identity.scope": kind(403, "never", "caller", "Acting for this party you lack the permission {scope}."),
+  "organization.not-found": kind(404, "never", "caller", "There is no such organization."),
   "identity.email-taken": kind(409, "never", "caller", "This email address is already registered."),
   "limits.rate": kind(429, "later", "account", "Too many requests. Retry after {seconds} seconds."),
   "ledger.concurrent": kind(

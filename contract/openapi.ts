@@ -10,6 +10,8 @@ export interface DocumentOptions {
   operations: readonly Operation[];
   /** JSON Schema of an error body. */
   error: unknown;
+  /** Calls carry access tokens, which are got here; without it, API keys. */
+  tokens?: true;
 }
 
 export function openApiDocument(options: DocumentOptions): Record<string, unknown> {
@@ -32,12 +34,40 @@ export function openApiDocument(options: DocumentOptions): Record<string, unknow
     paths,
     components: {
       schemas: { Error: options.error },
-      securitySchemes: {
-        apiKey: { type: "http", scheme: "bearer", description: "An API key of this surface" },
-      },
+      securitySchemes: options.tokens === true ? TOKENS : API_KEY,
     },
   };
 }
+
+const API_KEY = {
+  apiKey: { type: "http", scheme: "bearer", description: "An API key of this surface" },
+};
+
+/** The first has the name of the keys' scheme, so that operations need not know which it is. */
+const TOKENS = {
+  apiKey: {
+    type: "http",
+    scheme: "bearer",
+    bearerFormat: "JWT",
+    description: "An access token; a prefix `nxcdb-` is taken off.",
+  },
+  clientCredentials: {
+    type: "oauth2",
+    flows: { clientCredentials: { tokenUrl: "/cdb/oauth2/token", scopes: {} } },
+  },
+};
+
+/** Who the caller acts for; neither: for themselves. */
+const ACT_AS = [
+  {
+    name: "X-Act-As-Kind",
+    in: "header",
+    required: false,
+    description: "Given with X-Act-As-ID or not at all.",
+    schema: { type: "string", enum: ["user", "organization", "channel_partner"] },
+  },
+  { name: "X-Act-As-ID", in: "header", required: false, schema: { type: "string", format: "uuid" } },
+];
 
 function describe(operation: Operation): Record<string, unknown> {
   const open = operation.access === "public" || operation.access === "signed";
@@ -46,7 +76,9 @@ function describe(operation: Operation): Record<string, unknown> {
     tags: [operation.tag],
     summary: operation.summary,
     ...(operation.description === undefined ? {} : { description: operation.description }),
-    security: open ? [] : [{ apiKey: [] }],
+    security: open
+      ? []
+      : [{ apiKey: [] }, ...(operation.access === "bearer" ? [{ clientCredentials: [] }] : [])],
     parameters: parametersOf(operation),
     ...bodyOf(operation),
     responses: { ...successesOf(operation), ...errorsOf(operation) },
@@ -71,13 +103,16 @@ function parametersOf(operation: Operation): unknown[] {
   return [
     ...list(operation.params, "path"),
     ...list(operation.query, "query"),
+    ...(operation.access === "bearer" ? ACT_AS : []),
     ...(operation.idempotent ? [key] : []),
   ];
 }
 
 function bodyOf(operation: Operation): Record<string, unknown> {
   if (operation.bodyKind === "none") return {};
-  const media = operation.bodyKind === "bytes" ? "application/octet-stream" : "application/json";
+  const media =
+    operation.bodyMediaType ??
+    (operation.bodyKind === "bytes" ? "application/octet-stream" : "application/json");
   const schema =
     operation.body ??
     (operation.bodyKind === "bytes" ? { type: "string", format: "binary" } : { type: "object" });

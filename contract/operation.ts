@@ -6,13 +6,31 @@
 import type { Static, TObject, TSchema } from "typebox";
 import type { ErrorCode } from "./errors.ts";
 
-export type Surface = "sessions" | "workloads" | "platform" | "registry";
+export type Surface =
+  | "sessions"
+  | "workloads"
+  | "platform"
+  | "registry"
+  | "oauth"
+  | "identity"
+  | "models"
+  | "devices";
 /**
  * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
  * `admin` the operator's, `either` `key` or `admin`, `host` a host's own key, `hostOrAdmin` that or the
- * operator's, `public` anyone (limited by address).
+ * operator's, `bearer` an access token of ours, acting for whom its headers say, `public` anyone (limited by
+ * address).
  */
-export type Access = "public" | "key" | "account" | "admin" | "either" | "host" | "hostOrAdmin" | "signed";
+export type Access =
+  | "public"
+  | "key"
+  | "account"
+  | "admin"
+  | "either"
+  | "host"
+  | "hostOrAdmin"
+  | "bearer"
+  | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";
 
 export interface Operation {
@@ -22,7 +40,10 @@ export interface Operation {
   /** With `:name` parameters; a last `*` takes the rest of the path. On the registry surface `:name` spans slashes. */
   path: string;
   access: Access;
-  /** The scope a key needs; a key made for the surface has all of that surface's scopes unless narrowed. */
+  /**
+   * The scope a key needs; a key made for the surface has all of that surface's scopes unless narrowed. Of
+   * `bearer` operations what the caller must be allowed in the name of whom they act for.
+   */
   scope?: string;
   tag: string;
   summary: string;
@@ -31,6 +52,8 @@ export interface Operation {
   query?: TObject;
   body?: TSchema;
   bodyKind: BodyKind;
+  /** What the document says a body is, where its kind does not. */
+  bodyMediaType?: string;
   /** Bytes; larger is 413. */
   bodyLimit: number;
   /** Status → schema of a success. */

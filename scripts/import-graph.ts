@@ -20,6 +20,12 @@ const MAY_IMPORT: Record<string, string[]> = {
   host: ["contract/link", "contract/errors.ts", "link", "drivers", "evidence", "confine", "package.json"],
   "control/src/database": ["contract"],
   "control/src/core/identity": ["contract", "control/src/core/random.ts", "control/src/database"],
+  "control/src/core/oauth": [
+    "contract",
+    "control/src/database",
+    "control/src/core/identity",
+    "control/src/core/vault",
+  ],
   "control/src/core/vault": ["contract", "control/src/core/random.ts", "control/src/database"],
   "control/src/core/journal": ["contract", "control/src/core/random.ts", "control/src/database"],
   "control/src/core/events": ["contract", "control/src/database", "control/src/core/journal"],
@@ -66,6 +72,12 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/surfaces/registry": [
     "contract",
     "control/src/blobs",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
+  "control/src/surfaces/identity": [
+    "contract",
     "control/src/core",
     "control/src/database",
     "control/src/http",

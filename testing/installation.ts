@@ -39,12 +39,21 @@ export interface Installation extends AsyncDisposable {
   adminKey: string;
   /** Signs up a new account and returns a caller with its key. */
   account(change?: { jurisdiction?: string }): Promise<Caller & { accountId: string }>;
+  /** A tenant as the operator makes it: a caller with an access token that acts for its organization. */
+  tenant(name?: string): Promise<Caller & Tenant>;
   /** A caller without a key. */
   anyone: Caller;
   /** The database, for a second installation on it. */
   connection: Connection;
   /** Stops the host and starts one on the same folder. */
   restartHost(): Promise<void>;
+}
+
+export interface Tenant {
+  organizationId: string;
+  accountId: string;
+  clientId: string;
+  clientSecret: string;
 }
 
 export { type Caller, callerOf, type Reply } from "./caller.ts";
@@ -146,6 +155,19 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       const email = `person${++made}-${Math.random().toString(36).slice(2)}@example.com`;
       const opened = await openAccount(control.db.run, { email, jurisdiction: "US", ...change });
       return Object.assign(callerOf(control.url, opened.key), { accountId: opened.accountId });
+    },
+    tenant: async (name = "acme") => {
+      const { body } = await callerOf(control.url, adminKey)("POST", "/platform/v1/tenants", { name });
+      const { client_id: clientId, client_secret: clientSecret } = body.oauth_client;
+      const credentials = {
+        grant_type: "client_credentials",
+        client_id: clientId,
+        client_secret: clientSecret,
+      };
+      const token = (await anyone("POST", "/cdb/oauth2/token", credentials)).body.access_token;
+      return Object.assign(callerOf(control.url, token), {
+        ...{ organizationId: body.organization_id, accountId: body.account_id, clientId, clientSecret },
+      });
     },
     restartHost: async () => {
       await host!.stop();

@@ -5,6 +5,7 @@ import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
 import { listIssuers } from "./issuers.ts";
 import { rotateKeys } from "./rotate-keys.ts";
+import { createTenant } from "./tenants.ts";
 import * as webhooks from "./webhooks.ts";
 
 export const PLATFORM: readonly Operation[] = [
@@ -16,6 +17,7 @@ export const PLATFORM: readonly Operation[] = [
   revokeHost,
   listIssuers,
   rotateKeys,
+  createTenant,
   listEvents,
   streamEvents,
   getEvent,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires control: the only place that constructs. The same for one laptop and for a cluster. */
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Server as TlsServer } from "node:https";
 import type { FastifyInstance } from "fastify";
@@ -7,6 +8,7 @@ import type { Logger } from "pino";
 import { DOCUMENTS } from "#contract/documents.ts";
 import type { Observation } from "#contract/link/machine.ts";
 import { openApiDocument } from "#contract/openapi.ts";
+import type { Surface } from "#contract/operation.ts";
 import type { ControlHandlers, ControlLink } from "#link/port.ts";
 import { several } from "#link/several.ts";
 import { listenSocket } from "#link/socket.ts";
@@ -25,6 +27,12 @@ import {
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
+import {
+  openAuthorizationServer,
+  openSigningKeys,
+  readAccessToken,
+  sharedSecret,
+} from "./core/oauth/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { startWebhooks } from "./core/webhooks/index.ts";
@@ -32,10 +40,13 @@ import { type Database, openDatabase } from "./database/open.ts";
 import { startHousekeeping } from "./housekeeping.ts";
 import { openLife } from "./http/life.ts";
 import { openMetrics } from "./http/metrics.ts";
+import { dressNxError } from "./http/nx-error.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
 import { followTls, readTls, requireGuarded } from "./http/tls.ts";
 import { startNames } from "./names.ts";
+import { dressOAuthError } from "./surfaces/identity/errors.ts";
+import { identityRoutes } from "./surfaces/identity/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
 import { dressError as dressRegistryError } from "./surfaces/registry/errors.ts";
@@ -58,6 +69,7 @@ import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
 import { workloadRoutes } from "./surfaces/workloads/routes.ts";
 
+const TOKEN_SURFACES: ReadonlySet<Surface> = new Set<Surface>(["identity", "models", "devices"]);
 /** From a start until the domain that its owner brought is looked at. */
 const DOMAINS_MS = 2_000;
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
@@ -208,11 +220,21 @@ export async function startControl({
     undo.push(startCollecting({ db, store, registry }, onError));
     const webhooks = await startWebhooks({ db, vault, config: config.webhooks, onError });
     undo.push(() => webhooks.stop());
+    const issuer = () => config.identity.publicUrl ?? url;
+    const keys = await openSigningKeys(db, vault, onError);
+    undo.push(() => keys.close());
+    const cookieKey = await sharedSecret(db, vault, "cookies", randomBytes(32));
+    const authorization = openAuthorizationServer({
+      ...{ db, vault, keys, issuer, onError, accessTokenS: config.identity.accessTokenSeconds },
+      cookieKey: cookieKey.toString("base64url"),
+    });
+    const identity = identityRoutes({ db, authorization });
     const platform = platformRoutes({
+      ...{ issuer, jurisdiction: workloads.jurisdiction },
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });
-    const routes = [...sessions, ...kept, ...platform, ...images];
+    const routes = [...sessions, ...kept, ...platform, ...images, ...identity];
     let room = true;
     const life = openLife();
     const { tls } = config.http;
@@ -222,12 +244,15 @@ export async function startControl({
       ...{ db, vault, routes, log, metrics, checkAnswers },
       dress: {
         ...{ sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
-        registry: dressRegistryError,
+        ...{ registry: dressRegistryError, oauth: dressOAuthError },
+        ...{ identity: dressNxError, models: dressNxError, devices: dressNxError },
       },
-      rpmOf: (surface, tier) =>
-        surface === "workloads" || surface === "registry"
-          ? workloads.requestsPerMinute
-          : tierOf(tiers, tier).rpm,
+      readToken: (given) => readAccessToken(keys, issuer(), given),
+      rpmOf: (surface, tier) => {
+        if (surface === "workloads" || surface === "registry") return workloads.requestsPerMinute;
+        if (TOKEN_SURFACES.has(surface)) return config.identity.requestsPerMinute;
+        return tierOf(tiers, tier).rpm;
+      },
       trustedProxies: config.http.trustedProxies,
       pages: (server) =>
         addPages(server, {
@@ -235,6 +260,7 @@ export async function startControl({
             path,
             title: document.title,
             content: openApiDocument({ ...document, version }),
+            page: document.tokens === true ? ("swagger" as const) : ("scalar" as const),
           })),
           metrics,
           instance: config.instance,

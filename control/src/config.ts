@@ -95,6 +95,14 @@ export const ControlConfig = closed({
     lowMs: Type.Integer({ minimum: 0 }),
     graceMs: Type.Integer({ minimum: 0 }),
   }),
+  /** Access tokens for models and devices, and who gets them. */
+  identity: closed({
+    /** How clients reach this API from outside, `https://api.example.com`; the issuer of tokens. Null: what is listened on. */
+    publicUrl: nullable(Type.String({ pattern: "^https?://[^/?#\\s]+$" })),
+    accessTokenSeconds: Type.Integer({ minimum: 60, maximum: 86_400 }),
+    /** Of one person or client. */
+    requestsPerMinute: limit,
+  }),
   /** Where bytes that clients store are kept. */
   blobs: closed({
     folder: Type.String(),

@@ -5,6 +5,7 @@ import type { ControlConfig } from "./config.ts";
 import { forgetPullKeys } from "./core/identity/index.ts";
 import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
+import { forgetRecords } from "./core/oauth/index.ts";
 import type { Database } from "./database/open.ts";
 
 const TURN_MS = 60_000;
@@ -24,6 +25,7 @@ export async function startHousekeeping(
     async () => {
       await sql`delete from rate_windows where window_start < now() - interval '5 minutes'`.execute(db.soft);
       await forgetPullKeys(db.soft);
+      await forgetRecords(db);
       await sql`delete from idempotency where expires_at < now()`.execute(db.soft);
       // Payload and salt go together: a salt without its payload would only help a guesser.
       await sql`

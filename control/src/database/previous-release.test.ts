@@ -81,6 +81,15 @@ async function fill(config: pg.ClientConfig, kept: Kept, folder: string): Promis
         );
       }
     }
+    // Rows written with their numbers leave the counters behind, which a living database never has.
+    const { rows: counted } = await client.query<{ table_name: string; column_name: string }>(
+      "select table_name, column_name from information_schema.columns where is_identity = 'YES' and table_schema = 'public'",
+    );
+    for (const { table_name: table, column_name: column } of counted)
+      await client.query(
+        `select setval(pg_get_serial_sequence($1, $2), (select coalesce(max(${pg.escapeIdentifier(column)}), 0) + 1 from ${pg.escapeIdentifier(table)}), false)`,
+        [table, column],
+      );
   } finally {
     await client.end();
   }

@@ -9,6 +9,12 @@ export async function send(reply: FastifyReply, answer: Answer, log: Logger) {
   reply.code(answer.status);
   for (const [name, value] of Object.entries(answer.headers ?? {})) reply.header(name, value);
   reply.header("cache-control", "no-store");
+  if ("writes" in answer && answer.writes !== undefined) {
+    reply.hijack();
+    for (const [name, value] of Object.entries(reply.getHeaders()))
+      if (value !== undefined) reply.raw.setHeader(name, value);
+    return answer.writes(reply.request.raw, reply.raw);
+  }
   if ("events" in answer && answer.events !== undefined) return sendEvents(reply, answer.events, log);
   if ("download" in answer && answer.download !== undefined) {
     reply.type(answer.mediaType).header("x-content-type-options", "nosniff");

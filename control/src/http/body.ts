@@ -54,15 +54,22 @@ const compileOptional = (ajv: Ajv, schema: TSchema | undefined) =>
 
 const checker = (validate: ValidateFunction | null, where: string) => (value: unknown) => {
   if (validate !== null && !validate(value)) {
-    throw new Fault("request.invalid", { detail: explain(validate.errors, where) });
+    throw new Fault("request.invalid", {
+      detail: explain(validate.errors, where),
+      field: memberOf(validate.errors?.[0]),
+    });
   }
 };
+
+/** Empty: the whole of it. */
+const memberOf = (error: ErrorObject | undefined): string =>
+  (error?.instancePath ?? "").slice(1).replaceAll("/", ".");
 
 /** Names the member and the rule, never the value: values may be secrets. */
 function explain(errors: ErrorObject[] | null | undefined, where: string): string {
   const error = errors?.[0];
   if (error === undefined) return `The ${where} is invalid.`;
-  const member = error.instancePath.slice(1).replaceAll("/", ".");
+  const member = memberOf(error);
   const allowed = error.keyword === "enum" ? `: ${(error.params.allowedValues as unknown[]).join(", ")}` : "";
   return `${member === "" ? `The ${where}` : member} ${error.message ?? "is invalid"}${allowed}`;
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an operation is called with and what it answers; nothing of the HTTP library passes this line. */
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import type { RawBuilder } from "kysely";
 import type { Static, TObject } from "typebox";
 import type { BodyOf, Operation, QueryOf } from "#contract/operation.ts";
-import type { Account, Principal } from "../core/identity/index.ts";
+import type { Account, Actor, Principal } from "../core/identity/index.ts";
 
 export interface Call<O extends Operation = Operation> {
   requestId: string;
+  /** Whose idempotency keys count: an account, one actor in it, or the operator, who has none. */
+  owner: string;
   /** Throws for public and admin operations: they have no account. */
   account: Account;
+  /** Who acts, and for whom, on `bearer` operations; throws on others. `account` is that party's. */
+  actor: Actor;
   principal: Principal | null;
   params: O extends { params: infer P extends TObject } ? Static<P> : Record<string, never>;
   query: QueryOf<O>;
@@ -35,12 +39,14 @@ export interface Call<O extends Operation = Operation> {
 }
 
 export type Answer = { status: number; headers?: Record<string, string> } & (
-  | { body?: unknown; bytes?: undefined; events?: undefined; download?: undefined }
+  | { body?: unknown; bytes?: undefined; events?: undefined; download?: undefined; writes?: undefined }
   | { bytes: Uint8Array; mediaType: string }
   /** Server-sent events: the generator is closed when the client goes. */
   | { events: AsyncGenerator<ServerEvent> }
   /** Bytes as they come; what has been sent cannot be taken back, so a failure cuts the connection. */
   | { download: AsyncIterable<Uint8Array>; mediaType: string }
+  /** A library of its own writes all of the answer, the status too. */
+  | { writes: (request: IncomingMessage, reply: ServerResponse) => Promise<void> }
 );
 
 export interface ServerEvent {

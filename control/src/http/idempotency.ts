@@ -72,7 +72,7 @@ export async function once(
     // A dry run and the real call are two requests.
     .update(canonicalize([call.body ?? null, call.query]) ?? "")
     .digest();
-  const place = { owner: call.principal?.account?.id ?? "operator", route, key };
+  const place = { owner: call.owner, route, key };
   const found = await claimOrFind(deps, place, hash);
   if ("status" in found) return replay(deps, place, found);
   const claim = { ...place, ...found };

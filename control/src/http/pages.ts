@@ -3,12 +3,14 @@
 import scalar from "@scalar/fastify-api-reference";
 import type { FastifyInstance } from "fastify";
 import type { Metrics } from "./metrics.ts";
+import { addSwaggerAssets, addSwaggerPage } from "./swagger.ts";
 
 export interface Document {
   /** e.g. `/v1/openapi.json`; the page is the same with `.html`. */
   path: string;
   title: string;
   content: Record<string, unknown>;
+  page: "scalar" | "swagger";
 }
 
 export interface PagesOptions {
@@ -20,9 +22,14 @@ export interface PagesOptions {
 }
 
 export function addPages(app: FastifyInstance, { documents, metrics, ready, instance }: PagesOptions): void {
-  for (const { path, title, content } of documents) {
+  addSwaggerAssets(app);
+  for (const { path, title, content, page } of documents) {
     const text = JSON.stringify(content);
     app.get(path, async (_request, reply) => reply.type("application/json; charset=utf-8").send(text));
+    if (page === "swagger") {
+      addSwaggerPage(app, path, title);
+      continue;
+    }
     // The page's script is served by us: a confidential product loads nothing from elsewhere.
     app.register(scalar, {
       routePrefix: path.replace(/\.json$/, ".html") as `/${string}`,

@@ -7,12 +7,22 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "#contract/errors.ts";
 import type { Operation, Surface } from "#contract/operation.ts";
-import { type Account, authenticate, countAddress, type Principal } from "../core/identity/index.ts";
+import {
+  type Account,
+  type Actor,
+  act,
+  authenticate,
+  type Bearer,
+  countAddress,
+  type Principal,
+  parseActAs,
+} from "../core/identity/index.ts";
 import type { Database } from "../database/open.ts";
 
 export interface Caller {
   principal: Principal | null;
   account: Account | null;
+  actor: Actor | null;
   now: Date;
 }
 
@@ -24,14 +34,46 @@ export interface RecogniseDeps {
   db: Database;
   /** Requests per minute of a key; null is unlimited. */
   rpmOf(surface: Surface, tier: string): number | null;
+  /** Throws for what is no access token of ours. */
+  readToken(given: string): Promise<Bearer>;
 }
 
 export async function recognise(
-  { db, rpmOf }: RecogniseDeps,
+  deps: RecogniseDeps,
   operation: Operation,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Caller> {
+  if (operation.access === "bearer") return recogniseBearer(deps, operation, request, reply);
+  return { ...(await recogniseKey(deps, operation, request, reply)), actor: null };
+}
+
+/** Whoever acts is looked up with whom they act for, on every call (core/identity/act-as.ts). */
+async function recogniseBearer(
+  { db, rpmOf, readToken }: RecogniseDeps,
+  operation: Operation,
+  { headers }: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Caller> {
+  const given = /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
+  if (given === undefined) throw new Fault("identity.token");
+  const bearer = await readToken(given);
+  const acting = await act(db.quick, bearer, parseActAs(headers["x-act-as-kind"], headers["x-act-as-id"]));
+  if (acting === null) throw new Fault("identity.token");
+  const { actor, account, used, windowStart, now } = acting;
+  const rpm = rpmOf(operation.surface, account.tier);
+  if (rpm !== null) limit(reply, rpm, used, windowStart, now);
+  if (operation.scope !== undefined && !actor.scopes.some((scope) => scope === operation.scope))
+    throw new Fault("identity.scope", { scope: operation.scope });
+  return { principal: null, account, actor, now };
+}
+
+async function recogniseKey(
+  { db, rpmOf }: RecogniseDeps,
+  operation: Operation,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<Omit<Caller, "actor">> {
   if (operation.access === "public" || operation.access === "signed") {
     if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
     const { used, windowStart, now } = await countAddress(db.quick, operation.id, request.ip);

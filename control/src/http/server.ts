@@ -22,20 +22,20 @@ import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
 import type { Call, Route } from "./call.ts";
+import { allowsOrigins, answerPreflight, exposeHeaders } from "./cors.ts";
 import { deepPaths } from "./deep-paths.ts";
 import { EVERY_TIME, once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
-import { type Caller, recognise } from "./recognise.ts";
+import { type Caller, type RecogniseDeps, recognise } from "./recognise.ts";
 import type { TlsMaterial } from "./tls.ts";
 
 export type Dress = (fault: Fault, requestId: string) => unknown;
 
-export interface HttpOptions {
+export interface HttpOptions extends RecogniseDeps {
   db: Database;
   vault: Vault;
   routes: Route[];
   dress: Record<Surface, Dress>;
-  rpmOf(surface: Surface, tier: string): number | null;
   /** False while the database's disk is (almost) full. */
   hasRoom(): boolean;
   trustedProxies: string[];
@@ -138,6 +138,7 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
     bodyLimit: operation.bodyLimit,
     config: { operation: operation.id, surface: operation.surface },
     onRequest: (request, reply) => {
+      if (allowsOrigins(operation.surface)) exposeHeaders(reply);
       const ahead = route.ahead?.(request.params);
       // Who is refused never hears that it failed.
       ahead?.catch(() => {});
@@ -250,6 +251,11 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
       if (caller.account === null) throw new Error(`${operation.id} has no account`);
       return caller.account;
     },
+    get actor() {
+      if (caller.actor === null) throw new Error(`${operation.id} has no actor`);
+      return caller.actor;
+    },
+    owner: ownerOf(caller),
     principal: caller.principal,
     params: request.params as never,
     query: query as never,
@@ -279,16 +285,25 @@ function goneSignal(raw: FastifyReply["raw"]): AbortSignal {
   return controller.signal;
 }
 
+/** Of two people who act for one organization neither is shown what the other was answered. */
+const ownerOf = ({ principal, account, actor }: Caller): string =>
+  actor === null ? (principal?.account?.id ?? "operator") : `${account!.id}:${actor.kind}:${actor.id}`;
+
 function refuseOtherMethods(app: FastifyInstance, plain: readonly Route[]): void {
   const byPath = Map.groupBy(plain, ({ operation }) => operation.path);
   for (const [path, routes] of byPath) {
+    const { surface } = routes[0]!.operation;
     const allowed: string[] = routes.map(({ operation }) => operation.method);
     const others = METHODS.filter((method) => !allowed.includes(method));
     app.route({
       method: [...others],
       url: path,
-      config: { surface: routes[0]!.operation.surface },
+      config: { surface },
       onRequest: async (request, reply) => {
+        if (allowsOrigins(surface)) {
+          if (request.method === "OPTIONS") return answerPreflight(reply, allowed.join(", "));
+          exposeHeaders(reply);
+        }
         reply.header("allow", allowed.join(", "));
         throw new Fault("request.method", { method: request.method, allowed: allowed.join(", ") });
       },
@@ -321,7 +336,15 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
 
 /** Whose clients ask for a path that is not there. */
 const surfaceOf = (path: string): Surface =>
-  path.startsWith("/api/") ? "workloads" : path.startsWith("/v2/") ? "registry" : "sessions";
+  SURFACES.find(([prefix]) => path.startsWith(prefix))?.[1] ?? "sessions";
+const SURFACES: readonly (readonly [string, Surface])[] = [
+  ["/api/", "workloads"],
+  ["/v2/", "registry"],
+  ["/cpt/", "models"],
+  ["/dev/", "devices"],
+  ["/cdb/oauth2/", "oauth"],
+  ["/cdb/", "identity"],
+];
 
 /** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */
 function faultOf(error: unknown, bodyLimit?: number): Fault {

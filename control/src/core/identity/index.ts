@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+export {
+  type ActAs,
+  type Actor,
+  act,
+  type Bearer,
+  type Party,
+  parseActAs,
+} from "./act-as.ts";
 export { type Account, authenticate, countAddress, type Principal } from "./authenticate.ts";
 export { hashKey, makeId, makeKey, shownPrefix } from "./keys.ts";
+export { type PartyKind, SCOPES, scopesOf } from "./levels.ts";
 export { addKey, openNamedAccount } from "./named-account.ts";
 export { installOperatorKey } from "./operator.ts";
+export { addMember, addParty } from "./parties.ts";
 export { countMachineKeys, forgetPullKeys, lendPullKey, returnPullKeysClause } from "./pull-key.ts";
 export { openAccount } from "./signup.ts";

@@ -12,6 +12,10 @@ export interface PlatformDeps {
   feed: JournalFeed;
   webhooks: Pick<Webhooks, "queue">;
   webhooksConfig: WebhooksConfig;
+  /** By what clients know us, in tokens and in addresses. */
+  issuer(): string;
+  /** Of accounts that are opened without saying one. */
+  jurisdiction: string;
   /** Where a host that joins meets control; null: nowhere but on this machine. */
   broker: { servers: string[]; tls: "on" | "off"; caPem: string | null } | null;
 }

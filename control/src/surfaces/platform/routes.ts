@@ -4,12 +4,14 @@ import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts
 import * as hostsContract from "#contract/platform/hosts.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
+import { createTenant } from "#contract/platform/tenants.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
 import { listIssuers as findIssuers } from "../../core/proofs/index.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
 import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
+import * as tenants from "./tenants.ts";
 import * as webhooks from "./webhooks.ts";
 
 const w = webhooksContract;
@@ -19,6 +21,7 @@ import * as hosts from "./hosts.ts";
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
+  route(createTenant, (call) => tenants.create(deps, call)),
   route(hostsContract.listHosts, (call) => hosts.list(deps, call)),
   route(hostsContract.inviteHost, (call) => hosts.invite(deps, call)),
   route(hostsContract.joinHost, (call) => hosts.join(deps, call)),
