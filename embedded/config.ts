@@ -122,7 +122,7 @@ export async function ingressPortsHere(): Promise<IngressPorts> {
   return { httpPort: httpPort!, httpsPort: httpsPort! };
 }
 
-/** Found now and taken a moment later: a port that somebody takes in between is told by the ingress. */
+/** Found now and taken a moment later: a host that comes too late ends, and is started again with others. */
 function freeOrAny(port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

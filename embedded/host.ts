@@ -14,6 +14,8 @@ import { keepRunning, type Part } from "./part.ts";
 import { withoutRoot } from "./without-root.ts";
 
 const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
+/** The host's exit code when another program has a port of the ingress. */
+const PORT_IN_USE = 98;
 /** Its machines are ended with a proof each. */
 export const HOST_GRACE_MS = 60_000;
 
@@ -22,11 +24,20 @@ export function startHost(
   user: UserConfig,
   config: string,
   warn: (line: string) => void,
+  /** Writes the configuration anew with ports that are free now. */
+  choosePorts: () => Promise<void>,
 ): Part {
   const log = openLogFile(layout.path("logs", "host.log"), user.logs);
+  let taken = false;
   return keepRunning({
     name: "host",
     log,
+    prepare: async () => {
+      // Somebody else took them after we had found them free: another casemate, begun at the same moment.
+      if (taken)
+        await choosePorts().catch((error: Error) => warn(`no ports for the ingress: ${error.message}`));
+      taken = false;
+    },
     spawn: () =>
       spawnPart({
         command: process.execPath,
@@ -37,6 +48,7 @@ export function startHost(
         stdio: ["pipe", "pipe", "pipe"],
       }),
     onDeath: (name, code, signal, lastLine) => {
+      taken = code === PORT_IN_USE;
       warn(`${name} died (${signal ?? code}), starting it again: ${lastLine}`);
       return true;
     },
@@ -78,12 +90,15 @@ export async function runHost(options: HostRun): Promise<void> {
         "bubblewrap is missing, and as root nothing starts unconfined: apt-get install -y bubblewrap",
       );
     if (!layout.root) for (const line of withoutRoot(process.getuid?.() ?? 0)) say(line);
-    const ports = address === null ? await ingressPortsHere() : { httpPort: 80, httpsPort: 443 };
     const path = layout.path("keys", "host.json");
-    const ingress = { host: address ?? "127.0.0.1", ...ports };
-    const config = hostConfig({ layout, meeting: { nats }, user, ingress, registriesInside: [] });
-    writeFileSync(path, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
-    const host = startHost(layout, user, path, say);
+    const writeConfig = async () => {
+      const ports = address === null ? await ingressPortsHere() : { httpPort: 80, httpsPort: 443 };
+      const ingress = { host: address ?? "127.0.0.1", ...ports };
+      const config = hostConfig({ layout, meeting: { nats }, user, ingress, registriesInside: [] });
+      writeFileSync(path, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
+    };
+    await writeConfig();
+    const host = startHost(layout, user, path, say, writeConfig);
     say(`casemate host runs (log: ${layout.path("logs", "host.log")})`);
     if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
     await host.stop(HOST_GRACE_MS);

@@ -21,6 +21,8 @@ export interface Part {
 export interface PartPlan {
   name: string;
   log: LogFile;
+  /** Awaited before each start. */
+  prepare?(): Promise<void>;
   spawn(): ChildProcess;
   /** Told when the part died by itself; it is started again unless the answer is false. */
   onDeath(name: string, code: number | null, signal: string | null, lastLine: string): boolean;
@@ -43,6 +45,8 @@ export function keepRunning(plan: PartPlan): Part {
   const life = (async () => {
     while (!stopping) {
       const begun = performance.now();
+      await plan.prepare?.();
+      if (stopping) return;
       child = plan.spawn();
       for (const stream of [child.stdout, child.stderr]) {
         stream?.on("data", (chunk: Buffer) => {

@@ -84,11 +84,9 @@ export async function up(
     if (database !== null) undo.push(() => database.stop());
     const address = addressOf(options.port, user, process.env);
     const databaseSocket = database?.host ?? null;
-    const ingressPorts = await ingressPortsHere();
-    const configs = writeConfigs({
-      ...{ layout, admin, address, databaseSocket, user, ingressPorts },
-      insecure: options.insecure,
-    });
+    const { insecure } = options;
+    const wiring = { layout, admin, address, databaseSocket, user, insecure };
+    let configs = writeConfigs({ ...wiring, ingressPorts: await ingressPortsHere() });
     let fault: string | null = null;
     const failed = () => fault;
     let control: ReturnType<typeof startControl> | null = null;
@@ -111,7 +109,9 @@ export async function up(
     );
     undo.push(() => control?.stop(CONTROL_GRACE_MS));
     undo.push(() => layout.clear());
-    const host = startHost(layout, user, configs.host, warn);
+    const host = startHost(layout, user, configs.host, warn, async () => {
+      configs = writeConfigs({ ...wiring, ingressPorts: await ingressPortsHere() });
+    });
     undo.push(() => host.stop(HOST_GRACE_MS));
     const url = await ready(layout, address, admin.instance, failed, options.signal);
     // Where the other commands find this installation; it holds no secret.

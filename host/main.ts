@@ -20,6 +20,9 @@ closeInherited();
 /** When the configuration names none: above the ranges that distributions hand out, and no other part's. */
 const INGRESS_UID = 63_014;
 
+/** Our exit code when another program has a port of the ingress. */
+const PORT_IN_USE = 98;
+
 const log: HostLog = (event, facts) => {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...facts })}\n`);
 };
@@ -78,6 +81,9 @@ const host = await startHost({
     }),
   ],
   log,
+}).catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  return process.exit(String(error).includes("EADDRINUSE") ? PORT_IN_USE : 1);
 });
 log("host.started", { hostId: host.hostId, engines: host.facts().engines });
 process.on("SIGUSR2", () => {

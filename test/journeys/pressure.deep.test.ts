@@ -15,11 +15,11 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { connect, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import type { Caller, Reply } from "#testing/installation.ts";
 import { findProcesses, statusOf } from "#testing/process-status.ts";
 import { bubblewrap, describeWith, root } from "#testing/requirements.ts";
@@ -80,13 +80,14 @@ describeWith([root, bubblewrap], "under pressure", () => {
     const live = await open(me);
     const acknowledged = [ended, live];
 
+    const create = async () => {
+      const reply = await me("POST", "/v1/sessions", {});
+      if (ok(reply)) acknowledged.push(reply.body.session_id);
+      return reply;
+    };
     const pressed = async () => {
       const refused = await until(
-        async () => {
-          const reply = await me("POST", "/v1/sessions", {});
-          if (ok(reply)) acknowledged.push(reply.body.session_id);
-          return reply;
-        },
+        create,
         ({ status, body }) => status === 503 && /no room/.test(body.message),
       );
       expect(refused.body).toMatchObject({ error: "ServiceUnavailable", status: 503 });
@@ -100,7 +101,9 @@ describeWith([root, bubblewrap], "under pressure", () => {
     await pressed();
     // Not for want of a byte at that moment, but by decision: there is some room now, for other things.
     while (existsSync(join(casemate.state, "reserve"))) await sleep(50);
-    await sleep(500);
+    const byDecision = ({ status, body }: Reply) =>
+      status === 503 && /Reading still works/.test(body.message);
+    await until(create, byDecision);
     for (let n = 0; n < 5; n++) {
       const refused = await me("POST", "/v1/sessions", {});
       expect([refused.status, refused.body.message]).toEqual([
@@ -143,6 +146,28 @@ describeWith([root, bubblewrap], "under pressure", () => {
     expect(controlOf(casemate)).toBe(control);
     expect(await casemate.end("SIGTERM")).toBe(0);
   }, 240_000);
+
+  it("a port of the ingress that is taken between finding and using it: another is used", async () => {
+    const state = mkdtempSync(join(tmpdir(), "casemate-ports-"));
+    undo.push(() => rmSync(state, { recursive: true, force: true }));
+    const starting = up(state);
+    const config = join(state, "keys/host.json");
+    const ingressOf = () => JSON.parse(readFileSync(config, "utf8")).kept.ingress as { httpPort: number };
+    const first = await vi.waitFor(ingressOf, { timeout: 60_000, interval: 2 });
+    const other = createServer();
+    const got = new Promise<boolean>((resolve) => {
+      other.once("error", () => resolve(false));
+      other.listen(first.httpPort, "127.0.0.1", () => resolve(true));
+    });
+    undo.push(() => other.close());
+    const casemate = await starting;
+    // On the day that the host is faster there is nothing to see.
+    if (!(await got)) return;
+    expect(casemate.output()).toContain("EADDRINUSE");
+    expect(ingressOf().httpPort).not.toBe(first.httpPort);
+    const me = await casemate.signUp();
+    expect((await me("DELETE", `/v1/sessions/${await open(me)}`)).status).toBe(200);
+  }, 180_000);
 
   it("no file descriptors: control stays up and answers again when there are some", async () => {
     const casemate = await up();
