@@ -12,7 +12,7 @@
  *  C. `reopen` keeps the longest prefix that chains; a line torn by a kill is not an event.
  *  D. `holds` reads the file as it is now: what is in memory proves nothing about what is kept.
  */
-import { closeSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { canonicalJson, digestText, GENESIS } from "#evidence/proofs/hash.ts";
 import { type Files, plainFiles } from "./blank-files.ts";
 
@@ -57,11 +57,12 @@ export class EventChain {
 
   static reopen(path: string, files = plainFiles): EventChain {
     const chain = new EventChain(path, files);
-    const { head, count, kept } = readChain(path);
+    const { head, count, kept, whole } = readChain(path);
     chain.head = head;
     chain.count = count;
-    chain.#open();
-    chain.#write(kept);
+    // What is whole is gone on with as it stands: a kill between an emptying and a writing again would lose it.
+    chain.#open(whole && count > 0);
+    if (!whole) chain.#write(kept);
     return chain;
   }
 
@@ -89,9 +90,9 @@ export class EventChain {
     this.#files.remove(this.#path);
   }
 
-  #open(): void {
+  #open(goOn = false): void {
     try {
-      this.#fd = this.#files.open(this.#path);
+      this.#fd = goOn ? openSync(this.#path, "a") : this.#files.open(this.#path);
     } catch {
       this.faulty = true;
     }
