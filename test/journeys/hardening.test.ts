@@ -15,10 +15,7 @@ import { startCasemate } from "#testing/running-casemate.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
-const gone = async (text: string) => {
-  for (let tries = 0; tries < 100 && findProcesses(text).length > 0; tries++) await sleep(50);
-  return findProcesses(text);
-};
+const gone = (text: string) => expect.poll(() => findProcesses(text)).toEqual([]);
 
 describeWith([bubblewrap], "a start that cannot succeed", () => {
   it("names the port that another program has, and leaves nothing running", async () => {
@@ -37,7 +34,7 @@ describeWith([bubblewrap], "a start that cannot succeed", () => {
       expect.stringContaining(`127.0.0.1:${port} is in use by another program`),
     ]);
     expect(output).not.toContain("casemate ready");
-    expect(await gone(state)).toEqual([]);
+    await gone(state);
     rmSync(state, { recursive: true, force: true });
   });
 
@@ -56,7 +53,7 @@ describeWith([bubblewrap], "a start that cannot succeed", () => {
       expect.stringContaining("plain HTTP on 0.0.0.0 would show every key"),
     ]);
     expect(output).not.toContain("starting it again");
-    expect(await gone(state)).toEqual([]);
+    await gone(state);
     rmSync(state, { recursive: true, force: true });
   });
 
@@ -69,7 +66,7 @@ describeWith([bubblewrap], "a start that cannot succeed", () => {
     while (findProcesses("postgres", state).length === 0) await sleep(10);
     up.kill("SIGTERM");
     await exited;
-    expect(await gone(state)).toEqual([]);
+    await gone(state);
     rmSync(state, { recursive: true, force: true });
   });
 });

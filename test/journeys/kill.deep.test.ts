@@ -108,6 +108,8 @@ describeWith([root, bubblewrap], "killed with -9", () => {
       expect(listed.map(({ session_id }) => session_id)).toContain(standing);
       for (const { session_id: id } of listed) {
         const ended = await answered(() => mine("DELETE", `/v1/sessions/${id}`));
+        // Its create was killed, nobody was told of it, and it turned out never to have run.
+        if (ended.status === 404 && id !== standing && stage === "creating") continue;
         expect([ended.status, ended.text.slice(0, 200)]).toEqual([200, expect.any(String)]);
         const verdict = (await answered(() => mine("POST", "/v1/verify", ended.text))).body;
         expect(verdict).toMatchObject({ valid: true, level: 2 });
@@ -118,8 +120,9 @@ describeWith([root, bubblewrap], "killed with -9", () => {
           expect(evidence[7].measured.recovered).not.toBeNull();
         }
       }
-      const used = (await answered(() => mine("GET", "/v1/customers/me"))).body.sessions_used;
-      expect(used).toBe(0);
+      // One that never ran is in no list, and gives its place back when its host has said so.
+      const used = async () => (await answered(() => mine("GET", "/v1/customers/me"))).body.sessions_used;
+      await expect.poll(used).toBe(0);
       // A host that died takes its spare sandboxes with it; what another left behind would stay.
       const old = part === "host" || part === "everything" ? before : [];
       await expect.poll(() => remains(casemate.state).filter((id) => old.includes(id))).toEqual([]);
@@ -129,7 +132,8 @@ describeWith([root, bubblewrap], "killed with -9", () => {
 
   it("and when it is stopped nothing of it is left at all", async () => {
     await casemate.end("SIGTERM");
-    expect(remains(casemate.state)).toEqual([]);
+    // The kernel may still be clearing up after the last of them.
+    await expect.poll(() => remains(casemate.state)).toEqual([]);
   });
 
   const again = async () => {
