@@ -24,13 +24,13 @@ export function requestKeptClause(ask: KeptRequest): RawBuilder<unknown> {
 
 /**
  * Up under a new incarnation, where `condition` holds. A machine that holds no compute must have taken
- * it in the same statement.
+ * it in the same statement, unless it is on no host: then it waits for a place.
  */
 export function startClause(id: RawBuilder<unknown>, condition: RawBuilder<unknown>): RawBuilder<unknown> {
   return sql`
     machine as (
       update machines set want = 'up', incarnation = incarnation + 1, generation = generation + 1,
-        holds_compute = true, fault = null
+        holds_compute = host_id is not null, fault = null
       where id = ${id} and want <> 'down' and state not in ('ended', 'failed') and ${condition}
       returning *
     )`;

@@ -128,7 +128,10 @@ async function tryReplace(
   return written.rows[0]!.done ? given : null;
 }
 
-/** A machine that is halted takes room and money again; one that runs has both. */
+/** It is wished for and waits for a place; what it is started as there is what it was last wished to be. */
+const WAITS = sql`(host_id is null and want = 'up')`;
+
+/** A machine that is halted takes room and money again; one that runs has both, and one that waits its money. */
 async function bringUp(
   deps: Needs,
   call: Call,
@@ -149,7 +152,7 @@ async function bringUp(
     ),
     ${retakeRoomClause(sql`before`)},
     ${startClause(
-      sql`(select id from before where holds_compute or exists (select from room))`,
+      sql`(select id from before where holds_compute or ${WAITS} or exists (select from room))`,
       sql`(select count(*) from room) >= 0`,
     )},
     ${admitClauses(
@@ -163,7 +166,7 @@ async function bringUp(
     ${eventClauses(kind, {})},
     ${appendClauses(about(workload, kind), sql`exists (select from subject) and (select count(*) from afford) >= 0`)}
     select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry),
-      case when exists (select from before where not holds_compute) and not exists (select from room)
+      case when exists (select from before where not holds_compute and not ${WAITS}) and not exists (select from room)
         then refuse('capacity') end`
     .execute(deps.db.run)
     .catch((error: unknown) => {

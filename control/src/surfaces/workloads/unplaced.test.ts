@@ -144,3 +144,44 @@ it("one that is stopped while it waits is stopped at once, for its owner and for
   await expect.poll(() => statusOf(id), { timeout: 5_000 }).toBe("running");
   await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
 });
+
+it("one that waits for a place can be updated and restarted, and starts there as it was last wished to be", async () => {
+  const id = await create();
+  await order("drain", { move: true });
+  await displaced(id);
+  const change = async (method: string, verb: string, body: object) =>
+    (await owner(method, `/api/v1/workloads/${verb}`, { workloadId: id, ...body })).status;
+  expect(await change("PUT", "update", { envVars: { A: "updated" } })).toBe(200);
+  expect(await change("POST", "restart", {})).toBe(200);
+  expect(await change("POST", "restart", { envVars: { A: "last" } })).toBe(200);
+  expect(await statusOf(id)).toBe("starting");
+  expect(await machineOf(id)).toMatchObject({ host_id: null, want: "up", meter: "admitted" });
+  await expectRoomAndMoney(casemate.control.db.run);
+  await order("resume", {});
+  await expect.poll(() => statusOf(id), { timeout: 10_000 }).toBe("running");
+  expect(driver.running.get((await machineOf(id)).id)?.payload.env).toMatchObject({ A: "last" });
+  await expectRoomAndMoney(casemate.control.db.run);
+  await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});
+
+it("one that was stopped while it waits is refused a start until it has a place, and keeps what it was given", async () => {
+  const id = await create();
+  await order("drain", { move: true });
+  await displaced(id);
+  await owner("POST", "/api/v1/workloads/stop", { workloadId: id });
+  const refused = await owner("POST", "/api/v1/workloads/start", { workloadId: id });
+  expect([refused.status, refused.headers.has("retry-after")]).toEqual([503, true]);
+  expect(
+    (await owner("PUT", "/api/v1/workloads/update", { workloadId: id, envVars: { A: "kept" } })).status,
+  ).toBe(200);
+  expect(await machineOf(id)).toMatchObject({ want: "halted", meter: "idle" });
+  await order("resume", {});
+  await expect
+    .poll(async () => (await owner("POST", "/api/v1/workloads/start", { workloadId: id })).status, {
+      timeout: 5_000,
+    })
+    .toBe(200);
+  await expect.poll(() => statusOf(id), { timeout: 10_000 }).toBe("running");
+  expect(driver.running.get((await machineOf(id)).id)?.payload.env).toMatchObject({ A: "kept" });
+  await owner("POST", "/api/v1/workloads/delete", { workloadId: id });
+});
