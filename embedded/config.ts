@@ -3,6 +3,7 @@
  * What the three processes are told, from one file of the user's: `{ "control": {…}, "host": {…} }`.
  * Each process checks its own part against its own schema and refuses unknown keys.
  */
+import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, chownSync, copyFileSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
@@ -171,7 +172,7 @@ export interface HostWiring {
   /** How it meets control: `linkPath` or `nats`. */
   meeting: Tree;
   user: UserConfig;
-  ingress: IngressPorts & { host: string; api?: { domain: string; port: number } };
+  ingress: IngressPorts & { host: string; api?: { domain: string; port: number; proofFile?: string } };
   /** Registries at addresses inside that clients may name. */
   registriesInside: string[];
 }
@@ -216,7 +217,14 @@ function registryOf({ control }: UserConfig, { host, port }: Address): string {
 
 const isEverywhere = (host: string) => host === "0.0.0.0" || host === "::" || host === "localhost";
 
-/** Writes both configs and returns their paths. They hold no secret, only hashes and places. */
+/** A new one with every start of `up`. Returns its SHA-256. */
+function makeProof(path: string): string {
+  const proof = randomBytes(32).toString("base64url");
+  writeFileSync(path, `${proof}\n`, { mode: 0o600 });
+  return createHash("sha256").update(proof).digest("hex");
+}
+
+/** Writes both configs and returns their paths. They hold no secret, only hashes and places; one is made beside them. */
 export function writeConfigs({
   layout,
   admin,
@@ -232,6 +240,7 @@ export function writeConfigs({
   secureUrl: string | null;
 } {
   const socket = layout.path("run", "link.sock");
+  const proofFile = layout.path("keys", "ingress.proof");
   const control = overlay(
     {
       database:
@@ -245,8 +254,8 @@ export function writeConfigs({
     },
     overlay(
       {
-        // The ingress on this machine, which says whom it speaks for.
-        http: { trustedProxies: layout.root ? ["127.0.0.1"] : [] },
+        // The ingress on this machine, which says whom it speaks for; nobody else who has its address is believed.
+        http: { ingressProofHash: layout.root ? makeProof(proofFile) : null },
       },
       overlay(handOver(user.control, layout), {
         http: { host: address.host, port: address.port, ...(insecure && { insecure }) },
@@ -262,7 +271,13 @@ export function writeConfigs({
       // Where control has TLS of its own, or is not at our loopback, this entry has nothing to add.
       ...(address.tls || !NEAR.test(address.host)
         ? {}
-        : { api: { domain: apiDomain(user, process.env), port: address.port } }),
+        : {
+            api: {
+              domain: apiDomain(user, process.env),
+              port: address.port,
+              ...(layout.root && { proofFile }),
+            },
+          }),
     },
     registriesInside: [registryOf(user, address)],
   });

@@ -69,8 +69,13 @@ const HostConfig = closed({
         httpsPort: Port,
         /** A directory (RFC 8555) that signs for the names of workloads; absent or null: our own authority does. */
         acme: Type.Optional(Type.Union([Acme, Type.Null()])),
-        /** Control's API under a name of its own, at a port of this machine. */
-        api: Type.Optional(Type.Union([closed({ domain: Type.String(), port: Port }), Type.Null()])),
+        /** Control's API under a name of its own, at a port of this machine, and what is shown to it there. */
+        api: Type.Optional(
+          Type.Union([
+            closed({ domain: Type.String(), port: Port, proofFile: Type.Optional(Type.String()) }),
+            Type.Null(),
+          ]),
+        ),
       }),
       /** Halts them when the host stops; they come up again with the next start. */
       haltOnStop: Type.Boolean(),

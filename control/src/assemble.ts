@@ -254,6 +254,7 @@ export async function startControl({
         return tierOf(tiers, tier).rpm;
       },
       trustedProxies: config.http.trustedProxies,
+      ingressProofHash: bytesOf(config.http.ingressProofHash),
       pages: (server) =>
         addPages(server, {
           documents: DOCUMENTS.map(({ path, ...document }) => ({
@@ -298,6 +299,8 @@ function startCollecting(deps: Parameters<typeof collect>[0], onError: (error: u
   };
   return every(COLLECT_MS, turn, onError);
 }
+
+const bytesOf = (hex: string | null) => (hex === null ? null : Buffer.from(hex, "hex"));
 
 function connectionOf({ database }: ControlConfig) {
   if (database.urlFile !== null) return { connectionString: readFileSync(database.urlFile, "utf8").trim() };

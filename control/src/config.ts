@@ -31,6 +31,8 @@ export const ControlConfig = closed({
     port: Type.Integer({ minimum: 0, maximum: 65535 }),
     /** Addresses whose X-Forwarded-For is believed; empty: the socket's address counts. */
     trustedProxies: Type.Array(Type.String()),
+    /** SHA-256 (hex) of what the ingress in front shows, whose X-Forwarded-For is believed then. */
+    ingressProofHash: nullable(Type.String({ pattern: "^[0-9a-f]{64}$" })),
     /** PEM files; replaced ones are taken over while it runs. Null: plain HTTP. */
     tls: nullable(closed({ certFile: Type.String(), keyFile: Type.String() })),
     /** Plain HTTP also where others could listen in. */

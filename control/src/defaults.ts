@@ -5,7 +5,15 @@ import type { ControlConfig } from "./config.ts";
 import { DEFAULT_TIERS } from "./surfaces/sessions/tiers.ts";
 
 export const DEFAULT_CONFIG: ControlConfig = {
-  http: { host: "127.0.0.1", port: 8787, trustedProxies: [], tls: null, insecure: false, drainMs: 0 },
+  http: {
+    host: "127.0.0.1",
+    port: 8787,
+    trustedProxies: [],
+    ingressProofHash: null,
+    tls: null,
+    insecure: false,
+    drainMs: 0,
+  },
   database: { socket: null, name: "casemate", user: "casemate", urlFile: null, poolMax: 10 },
   link: { socket: "link.sock", nats: NO_NATS, broker: null, hostServers: [] },
   instance: "",

@@ -90,7 +90,7 @@ class Exchange implements Asker {
   #attempt(kept: boolean): void {
     const { method } = this.#request;
     const { client, framing, route, url } = this.#ask;
-    const fields = requestFields(this.#request, framing, client);
+    const fields = requestFields(this.#request, framing, client, route.proof);
     fields.push("Connection", this.#mayRepeat() ? "keep-alive" : "close");
     const head = headOf(method!, url, fields);
     // A path or a field that the parser takes and nobody should write.

@@ -25,7 +25,7 @@ const CONNECTION_ONLY = new Set([
 ]);
 const NOT_REMOVABLE = new Set(["host", "content-length"]);
 /** `Proxy` becomes HTTP_PROXY in a CGI program's environment, and its calls go through the attacker. */
-const OURS_TO_SAY = /^(x-forwarded-.*|forwarded|x-real-ip|proxy)$/;
+const OURS_TO_SAY = /^(x-forwarded-.*|x-casemate-.*|forwarded|x-real-ip|proxy)$/;
 const NOT_IN_TRAILERS =
   /^(host|content-.*|trailer|authorization|proxy-.*|cookie|set-cookie|expect|range|if-.*|cache-control|location)$/;
 
@@ -51,8 +51,13 @@ export function countOf(name: string, raw: readonly string[]): number {
   return count;
 }
 
-/** The fields for the machine. */
-export function requestFields(request: IncomingMessage, framing: Framing, client: Client): string[] {
+/** The fields for the machine; `proof` is for control alone. */
+export function requestFields(
+  request: IncomingMessage,
+  framing: Framing,
+  client: Client,
+  proof?: string,
+): string[] {
   const { headers, rawHeaders, method } = request;
   const chunked = framing === "chunked";
   const kept = keep(rawHeaders, (name) => (name === "trailer" ? chunked : !isOursToSay(name)));
@@ -64,6 +69,7 @@ export function requestFields(request: IncomingMessage, framing: Framing, client
   kept.push("X-Forwarded-For", client.address);
   kept.push("X-Forwarded-Proto", client.proto);
   kept.push("X-Forwarded-Host", client.host);
+  if (proof !== undefined) kept.push("X-Casemate-Proof", proof);
   return kept;
 }
 

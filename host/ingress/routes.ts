@@ -16,6 +16,8 @@ export interface IngressRoute {
   target: Target | null;
   /** Nothing is served in clear: what is asked under this name holds keys. */
   secureOnly?: true;
+  /** Of control's own name: by this it knows that we say whose request it is. Never of a machine. */
+  proof?: string;
 }
 
 const DOMAIN_LENGTH_MAX = 253;

@@ -156,3 +156,24 @@ test("a name that holds keys is passed on over HTTPS only, and asked in clear it
   expect((await ask(gate, "http")).status).toBe(403);
   expect(asked).toBe(1);
 });
+
+test("what is shown to control is shown under its name alone, and a client's own is dropped", async () => {
+  const shown: Record<string, unknown>[] = [];
+  const listener = await machine((asked, response) => {
+    shown.push(asked.headers);
+    response.end();
+  });
+  const gate = await ingress();
+  const forged = {
+    "x-casemate-proof": "forged",
+    X_Casemate_Proof: "forged too",
+    "x-forwarded-for": "198.51.100.9",
+  };
+  for (const proof of [{}, { proof: "ours" }]) {
+    gate.setRoutes([route(listener, proof)]);
+    await ask(gate, "https", { headers: forged });
+  }
+  expect(shown.map((headers) => headers["x-casemate-proof"])).toEqual([undefined, "ours"]);
+  expect(JSON.stringify(shown)).not.toContain("forged");
+  expect(shown.map((headers) => headers["x-forwarded-for"])).toEqual(["127.0.0.1", "127.0.0.1"]);
+});

@@ -27,7 +27,7 @@ export function tunnel(
   ask: ForMachine,
 ) {
   const { limits } = deps;
-  const fields = requestFields(request, "none", ask.client);
+  const fields = requestFields(request, "none", ask.client, ask.route.proof);
   fields.push("Connection", "Upgrade", "Upgrade", ask.upgrade!);
   let outgoing: ClientRequest;
   try {

@@ -30,7 +30,7 @@ export interface KeptHostOptions {
       challenge: "http-01" | "dns-01";
     } | null;
     /** Control's API, when it is on this machine: TLS for it is ended here, as for workloads. */
-    api?: { domain: string; port: number } | null;
+    api?: { domain: string; port: number; proofFile?: string } | null;
   };
   /** The ingress process's own, when this one is root. */
   ingressUid: number;
@@ -65,6 +65,7 @@ export async function startKept(
         {
           ...{ domain: api.domain, machineId: "control", secureOnly: true },
           target: { host: "127.0.0.1", port: api.port },
+          ...(api.proofFile === undefined ? {} : { proof: readFileSync(api.proofFile, "utf8").trim() }),
         },
       ]
     : [];

@@ -18,6 +18,7 @@ import {
   parseActAs,
 } from "../core/identity/index.ts";
 import type { Database } from "../database/open.ts";
+import { clientAddress } from "./client-address.ts";
 
 export interface Caller {
   principal: Principal | null;
@@ -34,6 +35,7 @@ export interface RecogniseDeps {
   db: Database;
   /** Requests per minute of a key; null is unlimited. */
   rpmOf(surface: Surface, tier: string): number | null;
+  ingressProofHash: Buffer | null;
   /** Throws for what is no access token of ours. */
   readToken(given: string): Promise<Bearer>;
 }
@@ -69,14 +71,18 @@ async function recogniseBearer(
 }
 
 async function recogniseKey(
-  { db, rpmOf }: RecogniseDeps,
+  { db, rpmOf, ingressProofHash }: RecogniseDeps,
   operation: Operation,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Omit<Caller, "actor">> {
   if (operation.access === "public" || operation.access === "signed") {
     if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
-    const { used, windowStart, now } = await countAddress(db.quick, operation.id, request.ip);
+    const { used, windowStart, now } = await countAddress(
+      db.quick,
+      operation.id,
+      clientAddress(request, ingressProofHash),
+    );
     limit(reply, operation.perAddressRpm, used, windowStart, now);
     return { principal: null, account: null, now };
   }

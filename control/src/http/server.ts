@@ -22,6 +22,7 @@ import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
 import type { Call, Route } from "./call.ts";
+import { clientAddress } from "./client-address.ts";
 import { allowsOrigins, answerPreflight, exposeHeaders } from "./cors.ts";
 import { deepPaths } from "./deep-paths.ts";
 import { EVERY_TIME, once } from "./idempotency.ts";
@@ -39,6 +40,8 @@ export interface HttpOptions extends RecogniseDeps {
   /** False while the database's disk is (almost) full. */
   hasRoom(): boolean;
   trustedProxies: string[];
+  /** SHA-256 of what our ingress shows; null: there is none. */
+  ingressProofHash: Buffer | null;
   /** Null: plain HTTP. */
   tls: TlsMaterial | null;
   /** True while we stop: connections are not kept for a next request. */
@@ -146,7 +149,7 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
       return admit(options, operation, request as Recognised, reply);
     },
     handler: async (request, reply) => {
-      const call = callOf(operation, checks, request as Recognised, reply);
+      const call = callOf(options, operation, checks, request as Recognised, reply);
       const work = () => handle(call);
       const answer = operation.idempotent ? await once(options, call, operation.id, work) : await work();
       if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
@@ -186,7 +189,7 @@ function bindDeep(app: FastifyInstance, options: HttpOptions, routes: readonly R
       handler: async (request, reply) => {
         const { operation, handle } = (request as Recognised & { deep: Route }).deep;
         const its = checks.get(operation)!;
-        const call = callOf(operation, its, request as Recognised, reply);
+        const call = callOf(options, operation, its, request as Recognised, reply);
         if (operation.bodyKind === "raw") call.raw = await readWhole(call.stream, operation.bodyLimit);
         const answer = await handle(call);
         if (options.checkAnswers && "body" in answer) its.response(answer.status, answer.body);
@@ -236,7 +239,13 @@ type Recognised = FastifyRequest & {
   ahead?: Promise<unknown> | undefined;
 };
 
-function callOf(operation: Operation, checks: Checks, request: Recognised, reply: FastifyReply): Call {
+function callOf(
+  { ingressProofHash }: HttpOptions,
+  operation: Operation,
+  checks: Checks,
+  request: Recognised,
+  reply: FastifyReply,
+): Call {
   const { caller } = request;
   const query = { ...(request.query as object) };
   checks.params(request.params);
@@ -263,7 +272,7 @@ function callOf(operation: Operation, checks: Checks, request: Recognised, reply
     raw,
     stream: request.body instanceof Readable ? request.body : request.raw,
     headers: request.headers,
-    address: request.ip,
+    address: clientAddress(request, ingressProofHash),
     once: EVERY_TIME,
     now: caller.now,
     // Made for those who ask: most answers are out before anybody could go away.
