@@ -26,7 +26,14 @@ export interface NatsServerFiles {
 
 /** Answers whether a running server was told; when none runs, the file waits for its start. */
 export async function replaceNatsConfig(files: NatsServerFiles, config: string): Promise<boolean> {
-  const { configFile, pidFile, program = "nats-server" } = files;
+  await writeNatsConfig(files, config);
+  return tellNatsServer(files) !== null;
+}
+
+export async function writeNatsConfig(
+  { configFile, program = "nats-server" }: NatsServerFiles,
+  config: string,
+): Promise<void> {
   const next = `${configFile}.next`;
   rmSync(next, { force: true });
   writeFileSync(next, config, { mode: 0o600 });
@@ -37,18 +44,30 @@ export async function replaceNatsConfig(files: NatsServerFiles, config: string):
     throw new LinkFault("link.config-refused", "nats-server refuses the configuration", { cause: error });
   }
   renameSync(next, configFile);
-  const pid = findServer(pidFile, configFile);
-  if (pid === undefined) return false;
-  process.kill(pid, "SIGHUP");
-  return true;
 }
 
-function findServer(pidFile: string, configFile: string): number | undefined {
+/** Has the running server read its configuration, and answers which process that is; null: none runs. */
+export function tellNatsServer(files: NatsServerFiles): string | null {
+  const server = findNatsServer(files);
+  if (server === null) return null;
+  try {
+    process.kill(Number.parseInt(server, 10), "SIGHUP");
+    return server;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return null;
+    throw error;
+  }
+}
+
+/** Number and start of the running server's process; null: none runs. */
+export function findNatsServer({ configFile, pidFile }: NatsServerFiles): string | null {
   try {
     const pid = Number(readFileSync(pidFile, "utf8").trim());
-    const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-    return words.includes(configFile) ? pid : undefined;
+    if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(configFile)) return null;
+    // The 22nd field, told from behind the name, which may hold anything.
+    const started = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ")[19];
+    return `${pid} ${started}`;
   } catch {
-    return undefined;
+    return null;
   }
 }
