@@ -60,6 +60,18 @@ async function left(recording: RecordingControl, folder: string, id: string) {
   expect(readdirSync(join(folder, "host", "events"))).toEqual([]);
 }
 
+/** A host process with one machine that runs. */
+async function standing() {
+  const folder = scratch();
+  const recording = await control(folder);
+  const first = await hostProcess({ folder, stallAt: null });
+  const hostId = await recording.joined();
+  const wish = desire(newMachineId());
+  recording.link.sendDesired(hostId, [wish]);
+  await recording.sees(wish.machineId, "running");
+  return { folder, recording, first, hostId, wish };
+}
+
 test("killed while creating, before the record: nothing is left, and control's wish is carried out anew", async () => {
   const folder = scratch();
   const recording = await control(folder);
@@ -129,13 +141,7 @@ test.each(["recorded", "running", "executing", "stop"] as const)(
 );
 
 test("killed after measuring and before signing: the proof says what was measured, once", async () => {
-  const folder = scratch();
-  const recording = await control(folder);
-  const first = await hostProcess({ folder, stallAt: null });
-  const hostId = await recording.joined();
-  const wish = desire(newMachineId());
-  recording.link.sendDesired(hostId, [wish]);
-  await recording.sees(wish.machineId, "running");
+  const { folder, recording, first, wish, hostId } = await standing();
   const signers = processesIn(join(folder, "signer"));
   expect(signers).toHaveLength(1);
   process.kill(signers[0]!, "SIGSTOP");
@@ -159,13 +165,7 @@ test("killed after measuring and before signing: the proof says what was measure
 });
 
 test("a host killed while it recovers is recovered from in turn", async () => {
-  const folder = scratch();
-  const recording = await control(folder);
-  const first = await hostProcess({ folder, stallAt: null });
-  const hostId = await recording.joined();
-  const wish = desire(newMachineId());
-  recording.link.sendDesired(hostId, [wish]);
-  await recording.sees(wish.machineId, "running");
+  const { folder, recording, first, wish } = await standing();
   await first.kill();
   const second = await hostProcess({ folder, stallAt: "recover" });
   await second.says(recording, "stalled");
@@ -186,13 +186,7 @@ test("the signer of a killed host ends with it", async () => {
 });
 
 test("a machine whose record was damaged is ended, never begun anew, and said to be unknown", async () => {
-  const folder = scratch();
-  const recording = await control(folder);
-  const first = await hostProcess({ folder, stallAt: null });
-  const hostId = await recording.joined();
-  const wish = desire(newMachineId());
-  recording.link.sendDesired(hostId, [wish]);
-  await recording.sees(wish.machineId, "running");
+  const { folder, recording, first, wish } = await standing();
   await first.kill();
   writeFileSync(join(folder, "host", "machines", `${wish.machineId}.live`), "damaged");
   recording.complete = () => [wish];

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect } from "vitest";
 import type { Desired, Observation } from "#contract/link/machine.ts";
-import { FakeDriver, type FakeDriverOptions } from "#testing/fake-driver.ts";
+import type { FakeDriverOptions } from "#testing/fake-driver.ts";
+import { hostOptions } from "#testing/host-options.ts";
 import { desire, newMachineId, RecordingControl } from "#testing/recording-control.ts";
 import { type HostOptions, type RunningHost, startHost } from "./assemble.ts";
 
@@ -39,23 +40,7 @@ export async function host(
   changes: Partial<HostOptions> = {},
   driver: Partial<FakeDriverOptions> = {},
 ): Promise<RunningHost> {
-  const running = await startHost({
-    stateFolder: join(folder, "host"),
-    link: { path: join(folder, "link", "control.sock") },
-    drivers: [new FakeDriver({ folder: join(folder, "machines"), ...driver })],
-    ceiling: {
-      machines: 8,
-      memoryMiB: 1024,
-      cpuMillis: 2000,
-      pidsMax: 256,
-      memoryTotalMiB: 4096,
-      isolations: ["process"],
-    },
-    signer: { folder: join(folder, "signer"), kekPath: join(folder, "host", "issuer.kek"), uid: 61_000 },
-    backoff: { firstMs: 5, mostMs: 50 },
-    farewellMs: 500,
-    ...changes,
-  });
+  const running = await startHost({ ...hostOptions(folder, driver), farewellMs: 500, ...changes });
   undo.push(() => running.stop());
   return running;
 }

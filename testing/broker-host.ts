@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A host under a chosen id that meets control at a test's broker, with kept machines of a fake driver. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type RunningHost, startHost } from "#host/assemble.ts";
+import type { NatsAccess } from "#link/nats/access.ts";
 import { FakeDriver } from "./fake-driver.ts";
 import type { FakeKeptDriver } from "./fake-kept-driver.ts";
 import type { TestNats } from "./nats-server.ts";
@@ -22,12 +23,23 @@ export function startBrokerHost(
 ): Promise<RunningHost> {
   mkdirSync(join(folder, "host"), { recursive: true, mode: 0o700 });
   writeFileSync(join(folder, "host", "host.id"), `${hostId}\n`);
+  const access = { servers: [nats.url], credentials: { nkeySeed: nats.seedOf(hostId) } };
+  return startHostAt(access, { folder, driver }, ceiling);
+}
+
+/** With whatever its state folder holds of an earlier life or a joining. */
+export function startHostAt(
+  access: NatsAccess,
+  { folder, driver }: Omit<BrokerHost, "hostId">,
+  ceiling: typeof CEILING,
+): Promise<RunningHost> {
+  const hostId = readFileSync(join(folder, "host", "host.id"), "utf8");
   return startHost({
     stateFolder: join(folder, "host"),
-    link: { nats: { servers: [nats.url], credentials: { nkeySeed: nats.seedOf(hostId) } } },
+    link: { nats: access },
     drivers: [new FakeDriver({ folder: join(folder, "machines") })],
     ceiling: {
-      ...{ machines: 10, memoryMiB: 1024, cpuMillis: 1000, pidsMax: 100, memoryTotalMiB: 1024 },
+      ...{ machines: 10, memoryMiB: 4096, cpuMillis: 4000, pidsMax: 1000, memoryTotalMiB: 8192 },
       isolations: ["process"],
     },
     signer: { folder: join(folder, "signer"), kekPath: join(folder, "kek"), uid: 63_902 },

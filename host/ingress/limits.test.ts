@@ -123,6 +123,13 @@ test("many small fields are all passed on, none silently dropped", async () => {
   expect(Number((await ask(gate, "http", { headers })).body)).toBeGreaterThanOrEqual(1300);
 });
 
+/** 0: no answer. */
+const statusOf = (...asked: Parameters<typeof ask>): Promise<number> =>
+  ask(...asked).then(
+    ({ status }) => status,
+    () => 0,
+  );
+
 describe.each(["http", "https"] as const)("connections over %s", (scheme) => {
   test("one address has no more than its share; another still gets through", async () => {
     const gate = await ingress({ limits: { connectionsPerAddressMax: 3 } });
@@ -134,14 +141,7 @@ describe.each(["http", "https"] as const)("connections over %s", (scheme) => {
     elsewhere.write(`${GET}Connection: close\r\n\r\n`);
     expect(await textOf(elsewhere)).toMatch(/^HTTP\/1\.1 503 /);
     held[0]!.destroy();
-    await expect
-      .poll(() =>
-        ask(gate, scheme).then(
-          ({ status }) => status,
-          () => 0,
-        ),
-      )
-      .toBe(503);
+    await expect.poll(() => statusOf(gate, scheme)).toBe(503);
   });
 
   test("all addresses together have no more than there is", async () => {
@@ -151,14 +151,7 @@ describe.each(["http", "https"] as const)("connections over %s", (scheme) => {
     for (let count = 0; count < 3; count++) held.push(await dial(gate, scheme));
     await expect(ask(gate, scheme)).rejects.toThrow();
     held[0]!.destroy();
-    await expect
-      .poll(() =>
-        ask(gate, scheme).then(
-          ({ status }) => status,
-          () => 0,
-        ),
-      )
-      .toBe(503);
+    await expect.poll(() => statusOf(gate, scheme)).toBe(503);
   });
 });
 

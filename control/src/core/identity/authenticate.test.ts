@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomBytes } from "node:crypto";
 import { sql } from "kysely";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
-import { type Database, openDatabase } from "../../database/open.ts";
+import { expect, it } from "vitest";
+import { ownDatabase } from "#testing/own-database.ts";
 import { authenticate, openAccount } from "./index.ts";
 
-let cloned: ClonedDatabase;
-let db: Database;
-beforeAll(async () => {
-  cloned = await cloneDatabase();
-  db = await openDatabase({ connection: { ...cloned }, poolMax: 5, onError: () => {} });
-});
-afterAll(async () => {
-  await db.close();
-  await cloned[Symbol.asyncDispose]();
-});
+const { db } = await ownDatabase(5);
 
 const newKey = async () => {
   const email = `a${randomBytes(5).toString("hex")}@example.com`;

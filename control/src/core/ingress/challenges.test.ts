@@ -3,12 +3,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RawBuilder, sql } from "kysely";
-import { afterAll, beforeAll, expect, it, test } from "vitest";
+import { expect, it, test } from "vitest";
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import { bind, startBind } from "#testing/bind.ts";
-import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
+import { ownDatabase } from "#testing/own-database.ts";
 import { describeWith } from "#testing/requirements.ts";
-import { type Database, openDatabase } from "../../database/open.ts";
 import { openAccount } from "../identity/index.ts";
 import { openChallenges } from "./challenges.ts";
 import { openZoneRecords } from "./records.ts";
@@ -18,16 +17,7 @@ import { keepZone } from "./zone-keeper.ts";
 
 const zone = ZONE.origin;
 const ADDRESS = "192.0.2.7";
-let cloned: ClonedDatabase;
-let db: Database;
-beforeAll(async () => {
-  cloned = await cloneDatabase();
-  db = await openDatabase({ connection: { ...cloned }, poolMax: 10, onError: () => {} });
-});
-afterAll(async () => {
-  await db.close();
-  await cloned[Symbol.asyncDispose]();
-});
+const { db } = await ownDatabase(10);
 
 const run = (statement: RawBuilder<unknown>) => statement.execute(db.run);
 const newHost = () => `host_${randomBytes(16).toString("hex")}`;

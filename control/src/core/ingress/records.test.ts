@@ -3,9 +3,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RawBuilder, sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
-import { type Database, openDatabase } from "../../database/open.ts";
+import { describe, expect, it } from "vitest";
+import { ownDatabase } from "#testing/own-database.ts";
+import { openDatabase } from "../../database/open.ts";
 import { hostDomain } from "../../surfaces/workloads/view.ts";
 import { openAccount } from "../identity/index.ts";
 import { Batches } from "./batches.ts";
@@ -13,16 +13,7 @@ import { KEEP_MS, openZoneRecords } from "./records.ts";
 import { resolverOf, serve, ZONE } from "./testing.ts";
 
 const zone = ZONE.origin;
-let cloned: ClonedDatabase;
-let db: Database;
-beforeAll(async () => {
-  cloned = await cloneDatabase();
-  db = await openDatabase({ connection: { ...cloned }, poolMax: 10, onError: () => {} });
-});
-afterAll(async () => {
-  await db.close();
-  await cloned[Symbol.asyncDispose]();
-});
+const { cloned, db } = await ownDatabase(10);
 
 const run = (statement: RawBuilder<unknown>) => statement.execute(db.run);
 

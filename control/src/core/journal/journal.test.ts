@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from "node:crypto";
 import { sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
-import { type Database, openDatabase } from "../../database/open.ts";
+import { describe, expect, it } from "vitest";
+import { ownDatabase } from "#testing/own-database.ts";
 import { openAccount } from "../identity/index.ts";
 import { append, findCheckpoint, openFeed, pruneJournal, type Sealer } from "./index.ts";
 
-let cloned: ClonedDatabase;
-let db: Database;
-beforeAll(async () => {
-  cloned = await cloneDatabase();
-  db = await openDatabase({ connection: { ...cloned }, poolMax: 20, onError: () => {} });
-});
-afterAll(async () => {
-  await db.close();
-  await cloned[Symbol.asyncDispose]();
-});
+const { db } = await ownDatabase(20);
 
 const newAccount = async () =>
   (await openAccount(db.run, { email: `a${randomBytes(5).toString("hex")}@example.com`, jurisdiction: "US" }))

@@ -2,25 +2,15 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClonedDatabase, cloneDatabase } from "#testing/clone-database.ts";
-import { type Database, openDatabase } from "../../database/open.ts";
+import { afterAll, describe, expect, it } from "vitest";
+import { ownDatabase } from "#testing/own-database.ts";
 import { openKeyRing, openVault } from "./index.ts";
 
-let cloned: ClonedDatabase;
-let db: Database;
+const { db } = await ownDatabase(4);
 const folder = mkdtempSync(join(tmpdir(), "casemate-vault-"));
 let made = 0;
 const ringPath = () => join(folder, `kek-${++made}`);
-beforeAll(async () => {
-  cloned = await cloneDatabase();
-  db = await openDatabase({ connection: { ...cloned }, poolMax: 4, onError: () => {} });
-});
-afterAll(async () => {
-  await db.close();
-  await cloned[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const secret = Buffer.from("the salt of a session");
 

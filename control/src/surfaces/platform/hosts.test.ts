@@ -7,12 +7,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type RawBuilder, sql } from "kysely";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DriverFault } from "#drivers/driver.ts";
-import { type RunningHost, startHost } from "#host/assemble.ts";
+import type { RunningHost } from "#host/assemble.ts";
 import { joinControl } from "#host/join.ts";
 import { newNkey } from "#link/nats/access.ts";
 import { natsAccess } from "#link/nats/files.ts";
 import { signJoining } from "#link/nats/joining.ts";
-import { FakeDriver } from "#testing/fake-driver.ts";
+import { startHostAt } from "#testing/broker-host.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
@@ -50,26 +50,8 @@ async function joined(driver = new FakeKeptDriver()): Promise<Joined> {
   const stateFolder = join(own, "host");
   mkdirSync(stateFolder, { mode: 0o700 });
   const broker = await joinControl({ url: one.url, token: await invite(), stateFolder });
-  const host = await startHost({
-    stateFolder,
-    link: { nats: natsAccess(broker)! },
-    drivers: [new FakeDriver({ folder: join(own, "machines") })],
-    ceiling: {
-      ...{ machines: 10, memoryMiB: 4096, cpuMillis: 4000, pidsMax: 1000, memoryTotalMiB: 8192 },
-      isolations: ["process"],
-    },
-    signer: { folder: join(own, "signer"), kekPath: join(own, "kek"), uid: 63_903 },
-    farewellMs: 200,
-    heartbeatMs: 200,
-    backoff: { firstMs: 20, mostMs: 200 },
-    kept: {
-      drivers: [driver],
-      ceiling: { cpuMillis: 8_000, memoryMiB: 8_192, diskMiB: 102_400 },
-      ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0 },
-      ingressUid: 63_914,
-      haltOnStop: false,
-    },
-  });
+  const ceiling = { cpuMillis: 8_000, memoryMiB: 8_192, diskMiB: 102_400 };
+  const host = await startHostAt(natsAccess(broker)!, { folder: own, driver }, ceiling);
   hosts.push(host);
   return {
     ...{ host, driver, folder: own, hostId: host.hostId },
