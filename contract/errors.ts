@@ -50,6 +50,18 @@ export const ERRORS = {
   "identity.scope": kind(403, "never", "caller", "Acting for this party you lack the permission {scope}."),
   "organization.not-found": kind(404, "never", "caller", "There is no such organization."),
   "identity.email-taken": kind(409, "never", "caller", "This email address is already registered."),
+  "site.not-found": kind(404, "never", "caller", "There is no such site."),
+  "site.not-empty": kind(409, "never", "caller", "The site still has servers."),
+  "server.not-found": kind(404, "never", "caller", "There is no such server."),
+  "server.exists": kind(409, "never", "caller", "A server of this id is at a site already."),
+  "server.runtime": kind(422, "never", "caller", "The server has no runtime of that name."),
+  "device.not-found": kind(404, "never", "caller", "There is no such device."),
+  "device.exists": kind(409, "never", "caller", "The server has a device of this serial already."),
+  "device.too-many": kind(409, "never", "account", "The server has {limit} devices, and can have no more."),
+  "group.not-found": kind(404, "never", "caller", "There is no such group."),
+  // Of a word that is wrong, used up, too old or for another site: which one is not said.
+  "registration.refused": kind(403, "never", "caller", "This registration token lets nobody in here."),
+  "registration.not-found": kind(404, "never", "caller", "There is no such registration."),
   "limits.rate": kind(429, "later", "account", "Too many requests. Retry after {seconds} seconds."),
   "ledger.concurrent": kind(
     429,

@@ -18,7 +18,7 @@ export type Surface =
 /**
  * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
  * `admin` the operator's, `either` `key` or `admin`, `host` a host's own key, `hostOrAdmin` that or the
- * operator's, `bearer` an access token of ours, acting for whom its headers say, `public` anyone (limited by
+ * operator's, `server` an edge server's own key, `bearer` an access token of ours, acting for whom its headers say, `public` anyone (limited by
  * address).
  */
 export type Access =
@@ -29,6 +29,7 @@ export type Access =
   | "either"
   | "host"
   | "hostOrAdmin"
+  | "server"
   | "bearer"
   | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";

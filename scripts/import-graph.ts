@@ -76,6 +76,12 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/database",
     "control/src/http",
   ],
+  "control/src/surfaces/devices": [
+    "contract",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
   "control/src/surfaces/identity": [
     "contract",
     "control/src/core",

@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Sites, servers, devices, pipelines, rollouts. */
+/** Sites, servers, devices, groups. */
 import type { Operation } from "../operation.ts";
+import * as devices from "./devices.ts";
+import * as enrolment from "./enrolment.ts";
+import * as groups from "./groups.ts";
+import * as servers from "./servers.ts";
+import * as systems from "./systems.ts";
 
-export const DEVICES: readonly Operation[] = [];
+const { OTHER_SPELLINGS, ...ownSpelling } = devices;
+
+export const DEVICES: readonly Operation[] = [
+  ...Object.values(systems),
+  ...Object.values(enrolment),
+  ...Object.values(servers),
+  ...Object.values(ownSpelling),
+  ...Object.values(OTHER_SPELLINGS),
+  ...Object.values(groups),
+];

@@ -45,6 +45,7 @@ import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
 import { followTls, readTls, requireGuarded } from "./http/tls.ts";
 import { startNames } from "./names.ts";
+import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
 import { identityRoutes } from "./surfaces/identity/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
@@ -229,12 +230,13 @@ export async function startControl({
       cookieKey: cookieKey.toString("base64url"),
     });
     const identity = identityRoutes({ db, authorization });
+    const edge = devicesRoutes({ db, feed });
     const platform = platformRoutes({
       ...{ issuer, jurisdiction: workloads.jurisdiction },
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });
-    const routes = [...sessions, ...kept, ...platform, ...images, ...identity];
+    const routes = [...sessions, ...kept, ...platform, ...images, ...identity, ...edge];
     let room = true;
     const life = openLife();
     const { tls } = config.http;

@@ -30,6 +30,8 @@ export interface Caller {
 const WINDOW_S = 60;
 /** A host beats every few seconds and says what befalls its workloads; a stolen key is no way to keep us busy. */
 const HOST_RPM = 600;
+/** An edge server polls for half a minute at a time, and says what it does now and then. */
+const SERVER_RPM = 300;
 
 export interface RecogniseDeps {
   db: Database;
@@ -88,8 +90,14 @@ async function recogniseKey(
   }
   const presented = keyOf(operation, request);
   const found = presented === undefined ? null : await authenticate(db.quick, presented);
-  if (found === null) throw new Fault("identity.unauthorized");
+  const refused = operation.access === "server" ? "identity.token" : "identity.unauthorized";
+  if (found === null) throw new Fault(refused);
   const { principal, used, windowStart, now } = found;
+  if (operation.access === "server") {
+    if (principal.serverId === null) throw new Fault(refused);
+    limit(reply, SERVER_RPM, used, windowStart, now);
+    return { principal, account: null, now };
+  }
   const operator = principal.account === null && principal.scopes.includes("*");
   if (operation.access === "host" || operation.access === "hostOrAdmin") {
     if (principal.hostId === null && !(operator && operation.access === "hostOrAdmin"))

@@ -18,10 +18,12 @@ export interface Principal {
   keyPrefix: string;
   scopes: string[];
   surface: string;
-  /** null: the operator, or a host. */
+  /** null: the operator, a host, or an edge server. */
   account: Account | null;
   /** Set: the key is this host's own. */
   hostId: string | null;
+  /** Set: the key is this edge server's own. */
+  serverId: string | null;
 }
 
 export interface Account {
@@ -55,6 +57,7 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
       scopes: row.scopes,
       surface: row.surface,
       hostId: row.host_id,
+      serverId: row.server_id,
       account:
         row.account_id === null
           ? null
@@ -114,10 +117,10 @@ async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boole
     with asked as (
       select * from unnest(${hashes}::bytea[], ${[...calls.values()]}::int[]) as asked (asked_hash, calls)
     ), found as (
-      select id, account_id, host_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
+      select id, account_id, host_id, server_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
       where revoked_at is null and (expires_at is null or expires_at > now())
     ), counted as (${counts ? COUNTING : NOT_COUNTING})
-    select f.id as key_id, f.host_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+    select f.id as key_id, f.host_id, f.server_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
            a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
     from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`.execute(
     db,
@@ -128,6 +131,7 @@ async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boole
 interface Row {
   key_id: string;
   host_id: string | null;
+  server_id: string | null;
   surface: string;
   prefix: string;
   hash: Buffer;

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Devices: cameras and other inputs that a server has. */
+import { Type } from "typebox";
+import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
+import { operation } from "../operation.ts";
+import { Device, Name, OfItem, Reply, Status, spelled, Uuid, Word } from "./vocabulary.ts";
+
+const reads = { surface: "devices", access: "bearer", scope: "devices:health", tag: "Devices" } as const;
+const writes = { ...reads, scope: "devices:write" } as const;
+const found = [...TOKEN_ERRORS, "device.not-found"] as const;
+const Filters = {
+  ...Paging,
+  q: Type.Optional(Type.String({ maxLength: 200 })),
+  Server: Type.Optional(Uuid),
+  Group: Type.Optional(Uuid),
+  Tag: Type.Optional(Word),
+  Status: Type.Optional(Status),
+};
+const Tags = Type.Array(Word, { maxItems: 50 });
+
+export const listDevices = operation({
+  ...reads,
+  id: "devices.devices.list",
+  method: "GET",
+  path: "/dev/devices",
+  summary: "Devices of all sites",
+  query: Type.Object({ ...Filters, System: Type.Optional(Uuid) }),
+  responses: { 200: { description: "Devices", schema: Type.Array(Device) } },
+  errors: TOKEN_ERRORS,
+});
+
+export const listSystemDevices = operation({
+  ...reads,
+  id: "devices.systems.devices",
+  method: "GET",
+  path: "/dev/system/:id/devices",
+  summary: "Devices of a site",
+  params: OfItem,
+  query: Type.Object(Filters),
+  responses: { 200: { description: "Devices", schema: Type.Array(Device) } },
+  errors: [...TOKEN_ERRORS, "site.not-found"],
+});
+
+export const createDevice = operation({
+  ...writes,
+  id: "devices.devices.create",
+  method: "POST",
+  path: "/dev/devices",
+  summary: "Add a device to a server",
+  body: Type.Object(
+    {
+      Name,
+      Server: Uuid,
+      Serial: Type.Optional(Word),
+      Type: Type.Optional(Word),
+      Tags: Type.Optional(Tags),
+      Enabled: Type.Optional(Type.Boolean()),
+      Active: Type.Optional(Type.Boolean()),
+    },
+    { additionalProperties: false },
+  ),
+  responses: { 201: { description: "The device", schema: Device } },
+  errors: [...TOKEN_ERRORS, "server.not-found", "device.exists", "device.too-many"],
+  idempotent: true,
+});
+
+export const getDevice = operation({
+  ...reads,
+  id: "devices.devices.get",
+  method: "GET",
+  path: "/dev/device/:id",
+  summary: "One device",
+  params: OfItem,
+  responses: { 200: { description: "The device", schema: Device }, 304: { description: "As it was" } },
+  errors: found,
+});
+
+export const patchDevice = operation({
+  ...writes,
+  id: "devices.devices.change",
+  method: "PATCH",
+  path: "/dev/device/:id",
+  summary: "Rename a device, tag it, switch it on or off",
+  params: OfItem,
+  body: Type.Object(
+    {
+      Name: Type.Optional(Name),
+      Type: Type.Optional(Word),
+      Tags: Type.Optional(Tags),
+      Enabled: Type.Optional(Type.Boolean()),
+      Active: Type.Optional(Type.Boolean()),
+    },
+    { additionalProperties: false },
+  ),
+  responses: { 200: { description: "The device", schema: Device } },
+  errors: [...found, "request.precondition"],
+});
+
+export const deleteDevice = operation({
+  ...writes,
+  id: "devices.devices.delete",
+  method: "DELETE",
+  path: "/dev/device/:id",
+  summary: "Remove a device",
+  params: OfItem,
+  responses: { 200: { description: "It is gone", schema: Reply } },
+  errors: found,
+});
+
+export const statistics = operation({
+  ...reads,
+  id: "devices.devices.statistics",
+  method: "GET",
+  path: "/dev/devices/statistics",
+  summary: "How many devices there are, and on what",
+  responses: {
+    200: {
+      description: "Counts",
+      schema: Type.Object({
+        Total: Type.Integer(),
+        Online: Type.Integer(),
+        Active: Type.Integer(),
+        ByRuntime: Type.Record(Type.String(), Type.Integer()),
+      }),
+    },
+  },
+  errors: TOKEN_ERRORS,
+});
+
+export const OTHER_SPELLINGS = {
+  getDevice: spelled(getDevice, "/dev/devices/:id"),
+  patchDevice: spelled(patchDevice, "/dev/devices/:id"),
+  deleteDevice: spelled(deleteDevice, "/dev/devices/:id"),
+};

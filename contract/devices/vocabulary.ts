@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Words of the devices surface; its members are in PascalCase, as those of the API it follows. */
+import { type TObject, Type } from "typebox";
+import { Instant, Name, Uuid } from "../identity/vocabulary.ts";
+import type { Operation } from "../operation.ts";
+
+export { Instant, Name, Uuid };
+
+export const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Union([schema, Type.Null()]);
+/** What a machine says: bounded, and nothing that a terminal would obey. */
+export const Word = Type.String({ maxLength: 200, pattern: "^[^\\p{Cc}]*$" });
+const Words = Type.Array(Word, { maxItems: 100 });
+
+export const OfItem = Type.Object({ id: Uuid });
+export const Reference = Type.Object({ ID: Uuid, Name: Type.String() });
+export const Owner = Type.Object({ UUID: Uuid, Name: Type.String() });
+export const Status = Type.Enum(["online", "offline"]);
+export const Health = Type.Enum(["unknown", "ok", "degraded", "failed"]);
+/** The common reply of this API to what has nothing else to say. */
+export const Reply = Type.Object({ Message: Type.String(), UUID: Uuid });
+
+export const System = Type.Object({
+  ID: Uuid,
+  Name: Type.String(),
+  Organisation: Owner,
+  Status,
+  ServerCount: Type.Integer(),
+  DeviceCount: Type.Integer(),
+  LastSeen: nullable(Instant),
+  CreatedAt: Instant,
+  UpdatedAt: Instant,
+});
+
+/** A way to run models that a server has. */
+export const Runtime = Type.Object(
+  { Name: Word, Version: Word, Targets: Type.Array(Word, { maxItems: 100 }) },
+  { additionalProperties: false },
+);
+
+/** What a server says of itself. */
+export const Facts = {
+  Version: Type.Optional(Word),
+  AIPluginVersion: Type.Optional(Word),
+  Runtime: Type.Optional(Runtime),
+  AvailableRuntimes: Type.Optional(Type.Array(Runtime, { maxItems: 20 })),
+  Preprocessors: Type.Optional(Words),
+  Postprocessors: Type.Optional(Words),
+  Supports: Type.Optional(Type.Object({ Pipelines: Type.Boolean() }, { additionalProperties: false })),
+};
+
+export const Server = Type.Object({
+  ID: Uuid,
+  Name: Type.String(),
+  System: Reference,
+  Status,
+  Health,
+  Version: Type.String(),
+  AIPluginVersion: Type.String(),
+  Runtime: nullable(Runtime),
+  RuntimeWanted: nullable(Type.String()),
+  AvailableRuntimes: Type.Array(Runtime),
+  Preprocessors: Type.Array(Type.String()),
+  Postprocessors: Type.Array(Type.String()),
+  Supports: Type.Object({ Pipelines: Type.Boolean() }),
+  DesiredVersion: Type.Integer(),
+  ReportedVersion: Type.Integer(),
+  Errors: Type.Array(Type.String()),
+  LastSeen: nullable(Instant),
+  CreatedAt: Instant,
+  UpdatedAt: Instant,
+});
+
+export const Device = Type.Object({
+  UUID: Uuid,
+  NxID: Type.String({ description: "In braces" }),
+  Name: Type.String(),
+  Serial: Type.String(),
+  Type: Type.String(),
+  Tags: Type.Array(Type.String()),
+  Enabled: Type.Boolean(),
+  Active: Type.Boolean({ description: "Its pictures are looked at; off until it is switched on" }),
+  System: Reference,
+  Server: Type.Object({
+    ID: Uuid,
+    Name: Type.String(),
+    Status,
+    AIPluginVersion: Type.String(),
+    Supports: Type.Object({ Pipelines: Type.Boolean() }),
+  }),
+  Groups: Type.Array(Type.Object({ UUID: Uuid, Name: Type.String() })),
+  CreatedAt: Instant,
+  UpdatedAt: Instant,
+});
+
+export const Group = Type.Object({
+  UUID: Uuid,
+  Name: Type.String(),
+  DeviceCount: Type.Integer(),
+  CreatedAt: Instant,
+  UpdatedAt: Instant,
+});
+
+/** The same operation under another spelling that clients use. */
+export const spelled = <O extends Operation & { params?: TObject }>(one: O, path: string): O => ({
+  ...one,
+  id: `${one.id}.alias`,
+  path,
+  summary: `${one.summary} (other spelling)`,
+});

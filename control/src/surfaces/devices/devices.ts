@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Devices: added by their owner or by their server, switched on and off, removed. */
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import type * as contract from "#contract/devices/devices.ts";
+import type { putOwnDevice } from "#contract/devices/servers.ts";
+import { Fault } from "#contract/errors.ts";
+import { append } from "../../core/journal/index.ts";
+import type { Tx } from "../../database/open.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import { matchesEtag } from "../../http/etag.ts";
+import { paged, pageOf } from "../../http/paging.ts";
+import type { DevicesDeps } from "./deps.ts";
+import { requireUnchanged, tagged } from "./etag.ts";
+import {
+  listDeviceRows,
+  ONLINE,
+  requireDevice,
+  requireOwnServer,
+  requireServer,
+  requireSite,
+  type ServerRow,
+} from "./rows.ts";
+import { tellServers } from "./tell.ts";
+import { gone, viewDevice } from "./view.ts";
+
+type Needs = Pick<DevicesDeps, "db">;
+
+/** Of one server, whatever it says it has: what one program could look at, many times over. */
+const DEVICES_MAX = 1000;
+const ORDERS = { Name: "d.name", CreatedAt: "d.created_at", UpdatedAt: "d.updated_at" };
+const pageFor = (query: Parameters<typeof pageOf>[0]) => pageOf(query, ORDERS, "Name", "d.id");
+
+export async function list({ db }: Needs, call: Call<typeof contract.listDevices>): Promise<Answer> {
+  const { rows, records } = await listDeviceRows(
+    db.soft,
+    call.actor.party.id,
+    call.query,
+    pageFor(call.query),
+  );
+  return paged(rows.map(viewDevice), records);
+}
+
+export async function listOfSystem(
+  { db }: Needs,
+  call: Call<typeof contract.listSystemDevices>,
+): Promise<Answer> {
+  const site = await requireSite(db.soft, call.actor.party.id, call.params.id);
+  const asked = { ...call.query, System: site.id };
+  const { rows, records } = await listDeviceRows(db.soft, call.actor.party.id, asked, pageFor(call.query));
+  return paged(rows.map(viewDevice), records);
+}
+
+interface NewDevice {
+  name: string;
+  serial: string;
+  type: string;
+  tags: string[];
+  enabled: boolean;
+  active: boolean;
+}
+
+async function add(tx: Tx, party: string, server: ServerRow, device: NewDevice, by: string): Promise<string> {
+  await tellServers(tx, server.account_id, [server.id]);
+  const { rows } = await sql<{ n: number }>`
+    select count(*)::int as n from devices where server_id = ${server.id}`.execute(tx);
+  if (rows[0]!.n >= DEVICES_MAX) throw new Fault("device.too-many", { limit: DEVICES_MAX });
+  const id = randomUUID();
+  await sql`
+    insert into devices (id, nx_id, party_id, site_id, server_id, name, serial, type, tags, enabled, active)
+    values (${id}, ${randomUUID()}, ${party}, ${server.site_id}, ${server.id}, ${device.name}, ${device.serial},
+      ${device.type}, ${device.tags}::text[], ${device.enabled}, ${device.active})`
+    .execute(tx)
+    .catch((error) => {
+      if ((error as { code?: string }).code === "23505")
+        throw new Fault("device.exists", { field: "Serial" });
+      throw error;
+    });
+  const payload = { by, server: server.id };
+  await append(tx, { account: server.account_id, type: "device.added", subject: id, payload });
+  return id;
+}
+
+export async function create({ db }: Needs, call: Call<typeof contract.createDevice>): Promise<Answer> {
+  const { party, id: by } = call.actor;
+  const { Name: name, Server, Serial: serial = "", Type: type = "", Tags: tags = [] } = call.body;
+  const { Enabled: enabled = true, Active: active = false } = call.body;
+  const server = await requireServer(db.run, party.id, Server);
+  const device = { name, serial, type, tags, enabled, active };
+  const id = await db.write((tx) => add(tx, party.id, server, device, by));
+  const row = await requireDevice(db.run, party.id, id);
+  return {
+    status: 201,
+    body: viewDevice(row),
+    headers: { location: `/dev/device/${id}`, etag: tagged(row) },
+  };
+}
+
+/** Told again by the same serial it is the same device, with the name that its owner may have given it. */
+export async function putOwn({ db }: Needs, call: Call<typeof putOwnDevice>): Promise<Answer> {
+  const server = await requireOwnServer(db.run, call.principal?.serverId ?? null, call.params.id);
+  const { Name: name, Serial: serial, Type: type = "", Tags: tags = [] } = call.body;
+  const party = await sql<{
+    party_id: string;
+  }>`select party_id from sites where id = ${server.site_id}`.execute(db.run);
+  const owner = party.rows[0]!.party_id;
+  const [id, known] = await db.write(async (tx) => {
+    // Two tellings at once take turns here.
+    await sql`select from servers where id = ${server.id} for update`.execute(tx);
+    const { rows } = await sql<{ id: string }>`
+      select id from devices where server_id = ${server.id} and serial = ${serial} and serial <> ''`.execute(
+      tx,
+    );
+    if (rows.length > 0) return [rows[0]!.id, true] as const;
+    const device = { name, serial, type, tags, enabled: true, active: false };
+    return [await add(tx, owner, server, device, server.id), false] as const;
+  });
+  return { status: known ? 200 : 201, body: viewDevice(await requireDevice(db.run, owner, id)) };
+}
+
+export async function get({ db }: Needs, call: Call<typeof contract.getDevice>): Promise<Answer> {
+  const row = await requireDevice(db.soft, call.actor.party.id, call.params.id);
+  const headers = { etag: tagged(row) };
+  if (matchesEtag(call.headers["if-none-match"], headers.etag)) return { status: 304, headers };
+  return { status: 200, body: viewDevice(row), headers };
+}
+
+export async function change({ db }: Needs, call: Call<typeof contract.patchDevice>): Promise<Answer> {
+  const { party, id: by } = call.actor;
+  const { id, server_id: server } = await requireDevice(db.run, party.id, call.params.id);
+  const { Name = null, Type = null, Tags = null, Enabled = null, Active = null } = call.body;
+  await db.write(async (tx) => {
+    await tellServers(tx, call.account.id, [server]);
+    requireUnchanged(call.headers, await requireDevice(tx, party.id, id));
+    await sql`
+      update devices set name = coalesce(${Name}::text, name), type = coalesce(${Type}::text, type),
+        tags = coalesce(${Tags}::text[], tags), enabled = coalesce(${Enabled}::boolean, enabled),
+        active = coalesce(${Active}::boolean, active), version = version + 1,
+        updated_at = date_trunc('milliseconds', now())
+      where id = ${id}`.execute(tx);
+    const payload = { by, changed: Object.keys(call.body) };
+    await append(tx, { account: call.account.id, type: "device.changed", subject: id, payload });
+  });
+  const row = await requireDevice(db.run, party.id, id);
+  return { status: 200, body: viewDevice(row), headers: { etag: tagged(row) } };
+}
+
+export async function remove({ db }: Needs, call: Call<typeof contract.deleteDevice>): Promise<Answer> {
+  const { party, id: by } = call.actor;
+  const device = await requireDevice(db.run, party.id, call.params.id);
+  await db.write(async (tx) => {
+    await tellServers(tx, call.account.id, [device.server_id]);
+    await sql`delete from devices where id = ${device.id}`.execute(tx);
+    const payload = { by, server: device.server_id };
+    await append(tx, { account: call.account.id, type: "device.removed", subject: device.id, payload });
+  });
+  return gone(device.id);
+}
+
+export async function statistics({ db }: Needs, call: Call<typeof contract.statistics>): Promise<Answer> {
+  const { rows } = await sql<{ runtime: string | null; online: boolean; n: number; active: number }>`
+    select sv.facts->'Runtime'->>'Name' as runtime, ${ONLINE} as online,
+      count(*)::int as n, count(*) filter (where d.active)::int as active
+    from devices d join servers sv on sv.id = d.server_id where d.party_id = ${call.actor.party.id}
+    group by 1, 2`.execute(db.soft);
+  const total = (of: (row: (typeof rows)[0]) => number) => rows.reduce((sum, row) => sum + of(row), 0);
+  const byRuntime = new Map<string, number>();
+  for (const { runtime, n } of rows)
+    if (runtime !== null) byRuntime.set(runtime, (byRuntime.get(runtime) ?? 0) + n);
+  return {
+    status: 200,
+    body: {
+      Total: total(({ n }) => n),
+      Online: total(({ online, n }) => (online ? n : 0)),
+      Active: total(({ active }) => active),
+      ByRuntime: Object.fromEntries(byRuntime),
+    },
+  };
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Groups of devices, of any sites of one owner. */
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import type * as contract from "#contract/devices/groups.ts";
+import { Fault } from "#contract/errors.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import { paged, pageOf } from "../../http/paging.ts";
+import type { DevicesDeps } from "./deps.ts";
+import { listGroupRows, requireDevice, requireGroup } from "./rows.ts";
+import { gone, viewGroup } from "./view.ts";
+
+type Needs = Pick<DevicesDeps, "db">;
+const ORDERS = { Name: "name", CreatedAt: "created_at", UpdatedAt: "updated_at" };
+
+export async function list({ db }: Needs, call: Call<typeof contract.listGroups>): Promise<Answer> {
+  const page = pageOf(call.query, ORDERS, "Name", "id");
+  const { rows, records } = await listGroupRows(db.soft, call.actor.party.id, call.query.q, page);
+  return paged(rows.map(viewGroup), records);
+}
+
+export async function create({ db }: Needs, call: Call<typeof contract.createGroup>): Promise<Answer> {
+  const id = randomUUID();
+  const { party } = call.actor;
+  await sql`insert into device_groups (id, party_id, name) values (${id}, ${party.id}, ${call.body.Name})`.execute(
+    db.run,
+  );
+  const row = await requireGroup(db.run, party.id, id);
+  return { status: 201, body: viewGroup(row), headers: { location: `/dev/group/${id}` } };
+}
+
+export async function change({ db }: Needs, call: Call<typeof contract.patchGroup>): Promise<Answer> {
+  const { party } = call.actor;
+  const { id } = await requireGroup(db.run, party.id, call.params.id);
+  await sql`
+    update device_groups set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
+    where id = ${id}`.execute(db.run);
+  return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
+}
+
+export async function remove({ db }: Needs, call: Call<typeof contract.deleteGroup>): Promise<Answer> {
+  const { id } = await requireGroup(db.run, call.actor.party.id, call.params.id);
+  await sql`delete from device_groups where id = ${id}`.execute(db.run);
+  return gone(id);
+}
+
+/** All of them or none: one that is not the caller's own names itself as missing. */
+export async function addDevices({ db }: Needs, call: Call<typeof contract.addToGroup>): Promise<Answer> {
+  const { party } = call.actor;
+  const { id } = await requireGroup(db.run, party.id, call.params.id);
+  const asked = [...new Set(call.body.Devices.map((uuid) => uuid.toLowerCase()))];
+  await db.write(async (tx) => {
+    const { rows } = await sql<{ id: string }>`
+      select id from devices where party_id = ${party.id} and id = any(${asked}::uuid[]) order by id for key share`.execute(
+      tx,
+    );
+    const found = new Set(rows.map((row) => row.id));
+    const missing = asked.find((uuid) => !found.has(uuid));
+    if (missing !== undefined) throw new Fault("device.not-found", { uuid: missing });
+    await sql`
+      insert into device_group_members (group_id, device_id) select ${id}, unnest(${asked}::uuid[])
+      on conflict do nothing`.execute(tx);
+  });
+  return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
+}
+
+export async function removeDevice(
+  { db }: Needs,
+  call: Call<typeof contract.removeFromGroup>,
+): Promise<Answer> {
+  const { party } = call.actor;
+  const device = await requireDevice(db.run, party.id, call.params.id);
+  const group = await requireGroup(db.run, party.id, call.params.group);
+  await sql`
+    delete from device_group_members where group_id = ${group.id} and device_id = ${device.id}`.execute(
+    db.run,
+  );
+  return gone(device.id);
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import * as devicesContract from "#contract/devices/devices.ts";
+import * as enrolmentContract from "#contract/devices/enrolment.ts";
+import * as groupsContract from "#contract/devices/groups.ts";
+import * as serversContract from "#contract/devices/servers.ts";
+import * as systemsContract from "#contract/devices/systems.ts";
+import { type Route, route } from "../../http/call.ts";
+import type { DevicesDeps } from "./deps.ts";
+import * as devices from "./devices.ts";
+import * as enrolment from "./enrolment.ts";
+import * as groups from "./groups.ts";
+import * as servers from "./servers.ts";
+import * as state from "./state.ts";
+import * as systems from "./systems.ts";
+
+const { OTHER_SPELLINGS: other } = devicesContract;
+
+export const devicesRoutes = (deps: DevicesDeps): Route[] => [
+  route(systemsContract.listSystems, (call) => systems.list(deps, call)),
+  route(systemsContract.createSystem, (call) => systems.create(deps, call)),
+  route(systemsContract.getSystem, (call) => systems.get(deps, call)),
+  route(systemsContract.patchSystem, (call) => systems.change(deps, call)),
+  route(systemsContract.deleteSystem, (call) => systems.remove(deps, call)),
+  route(enrolmentContract.createToken, (call) => enrolment.createToken(deps, call)),
+  route(enrolmentContract.listTokens, (call) => enrolment.listTokens(deps, call)),
+  route(enrolmentContract.deleteToken, (call) => enrolment.deleteToken(deps, call)),
+  route(enrolmentContract.register, (call) => enrolment.register(deps, call)),
+  route(enrolmentContract.pollClaim, (call) => enrolment.poll(deps, call)),
+  route(enrolmentContract.listClaims, (call) => enrolment.listClaims(deps, call)),
+  route(enrolmentContract.approveClaim, (call) => enrolment.approve(deps, call)),
+  route(serversContract.listServers, (call) => servers.list(deps, call)),
+  route(serversContract.getServer, (call) => servers.get(deps, call)),
+  route(serversContract.patchServer, (call) => servers.change(deps, call)),
+  route(serversContract.deleteServer, (call) => servers.remove(deps, call)),
+  route(serversContract.selectRuntime, (call) => servers.selectRuntime(deps, call)),
+  route(serversContract.getState, (call) => state.getState(deps, call)),
+  route(serversContract.putReported, (call) => state.putReported(deps, call)),
+  route(serversContract.putOwnDevice, (call) => devices.putOwn(deps, call)),
+  route(devicesContract.listDevices, (call) => devices.list(deps, call)),
+  route(devicesContract.listSystemDevices, (call) => devices.listOfSystem(deps, call)),
+  route(devicesContract.createDevice, (call) => devices.create(deps, call)),
+  route(devicesContract.statistics, (call) => devices.statistics(deps, call)),
+  ...[devicesContract.getDevice, other.getDevice].map((one) => route(one, (call) => devices.get(deps, call))),
+  ...[devicesContract.patchDevice, other.patchDevice].map((one) =>
+    route(one, (call) => devices.change(deps, call)),
+  ),
+  ...[devicesContract.deleteDevice, other.deleteDevice].map((one) =>
+    route(one, (call) => devices.remove(deps, call)),
+  ),
+  route(groupsContract.listGroups, (call) => groups.list(deps, call)),
+  route(groupsContract.createGroup, (call) => groups.create(deps, call)),
+  route(groupsContract.patchGroup, (call) => groups.change(deps, call)),
+  route(groupsContract.deleteGroup, (call) => groups.remove(deps, call)),
+  route(groupsContract.addToGroup, (call) => groups.addDevices(deps, call)),
+  route(groupsContract.removeFromGroup, (call) => groups.removeDevice(deps, call)),
+];

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Telling a server that it is to do something else: its wish gets the next number in the transaction
+ * that changes it, and whoever waits for it is woken.
+ *
+ *  A. The row of a server is locked before those of its devices, always; several servers in the order of
+ *     their ids. Whoever changes a device begins here.
+ */
+import { sql } from "kysely";
+import { JOURNAL_CHANNEL } from "../../core/journal/index.ts";
+import type { Tx } from "../../database/open.ts";
+
+export async function tellServers(tx: Tx, account: string, servers: readonly string[]): Promise<void> {
+  const ids = [...new Set(servers)];
+  await sql`
+    with locked as (select id from servers where id = any(${ids}::uuid[]) order by id for update),
+    told as (
+      update servers sv set desired_version = desired_version + 1 from locked where sv.id = locked.id returning sv.id
+    )
+    select pg_notify(${JOURNAL_CHANNEL}, ${account} || ' ' || id) from told`.execute(tx);
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Sites, servers, devices and groups as the wire shows them. */
+import type { Static } from "typebox";
+import type { Device, Group, Server, System } from "#contract/devices/vocabulary.ts";
+import type { DeviceRow, GroupRow, ServerRow, SiteRow } from "./rows.ts";
+
+const statusOf = (online: boolean) => (online ? ("online" as const) : ("offline" as const));
+const instants = ({ created_at, updated_at }: { created_at: Date; updated_at: Date }) => ({
+  CreatedAt: created_at.toISOString(),
+  UpdatedAt: updated_at.toISOString(),
+});
+
+export const viewSystem = (row: SiteRow): Static<typeof System> => ({
+  ID: row.id,
+  Name: row.name,
+  Organisation: { UUID: row.party_id, Name: row.party },
+  Status: statusOf(row.online),
+  ServerCount: row.servers,
+  DeviceCount: row.devices,
+  LastSeen: row.last_seen?.toISOString() ?? null,
+  ...instants(row),
+});
+
+export const viewServer = (row: ServerRow): Static<typeof Server> => ({
+  ID: row.id,
+  Name: row.name,
+  System: { ID: row.site_id, Name: row.site },
+  Status: statusOf(row.online),
+  Health: row.health,
+  Version: row.facts.Version ?? "",
+  AIPluginVersion: row.facts.AIPluginVersion ?? "",
+  Runtime: row.facts.Runtime ?? null,
+  RuntimeWanted: row.runtime_wanted,
+  AvailableRuntimes: row.facts.AvailableRuntimes ?? [],
+  Preprocessors: row.facts.Preprocessors ?? [],
+  Postprocessors: row.facts.Postprocessors ?? [],
+  Supports: row.facts.Supports ?? { Pipelines: false },
+  DesiredVersion: row.desired_version,
+  ReportedVersion: row.reported_version,
+  Errors: row.errors,
+  LastSeen: row.last_seen?.toISOString() ?? null,
+  ...instants(row),
+});
+
+export const viewDevice = (row: DeviceRow): Static<typeof Device> => ({
+  UUID: row.id,
+  NxID: `{${row.nx_id}}`,
+  Name: row.name,
+  Serial: row.serial,
+  Type: row.type,
+  Tags: row.tags,
+  Enabled: row.enabled,
+  Active: row.active,
+  System: { ID: row.site_id, Name: row.site },
+  Server: {
+    ID: row.server_id,
+    Name: row.server,
+    Status: statusOf(row.online),
+    AIPluginVersion: row.server_facts.AIPluginVersion ?? "",
+    Supports: row.server_facts.Supports ?? { Pipelines: false },
+  },
+  Groups: row.groups ?? [],
+  ...instants(row),
+});
+
+export const viewGroup = (row: GroupRow): Static<typeof Group> => ({
+  UUID: row.id,
+  Name: row.name,
+  DeviceCount: row.devices,
+  ...instants(row),
+});
+
+export const gone = (id: string) => ({ status: 200, body: { Message: "It is gone.", UUID: id } });
