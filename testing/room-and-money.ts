@@ -18,6 +18,11 @@ export async function expectRoomAndMoney(db: Db): Promise<void> {
         where t.state <> 'idle' and not m.holds_compute and not (m.host_id is null and m.want = 'up')) as metered_without_room,
       (select count(*)::int from machines m join workloads w on w.machine_id = m.id
         where w.deleted_at is null and m.state in ('ended', 'failed')) as lost,
+      -- Stopped ones included, until they are deleted.
+      (select count(*)::int from (
+        select w.account_id, sum(w.disk_gb) as held from workloads w where w.deleted_at is null group by 1
+      ) h full join (select account_id, used from quota_counters where quota = 'disk_gb') q using (account_id)
+        where coalesce(h.held, 0) <> coalesce(q.used, 0)) as disk_miscounted,
       (select count(*)::int from balances b where b.rate_micros_per_min <>
         (select coalesce(sum(t.rate_micros_per_min), 0) from meters t where t.account_id = b.account_id and t.state <> 'idle')) as misrated,
       (select count(*)::int from balances b where b.balance_micros <>
@@ -30,6 +35,7 @@ export async function expectRoomAndMoney(db: Db): Promise<void> {
     hoarders: 0,
     metered_without_room: 0,
     lost: 0,
+    disk_miscounted: 0,
     misrated: 0,
     unbalanced: 0,
   });

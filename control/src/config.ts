@@ -92,6 +92,8 @@ export const ControlConfig = closed({
     /** Micro-units of USD a credit is, a power of ten. */
     microsPerCredit: Type.Integer({ minimum: 1 }),
     requestsPerMinute: limit,
+    /** What the workloads of an account may have of disks together, stopped ones included. */
+    diskGbPerAccount: limit,
     jurisdiction: Type.String(),
     meterEveryMs: Type.Integer({ minimum: 100 }),
     lowMs: Type.Integer({ minimum: 0 }),

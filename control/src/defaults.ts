@@ -24,6 +24,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     zone: "workloads.localhost",
     microsPerCredit: 10_000,
     requestsPerMinute: 600,
+    diskGbPerAccount: 1000,
     jurisdiction: "OTHER",
     meterEveryMs: 10_000,
     lowMs: 3_600_000,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 export { balanceOf, burnRateOf } from "./balance.ts";
 export { type Credit, type CreditRow, credit, creditClauses, listCredits } from "./credit.ts";
+export { AFTER_DISK, diskHeldGb, returnDiskClause, takeDiskClause, takeEachDiskClause } from "./disk.ts";
 export {
   type Admission,
   AFTER_METER,

@@ -108,7 +108,7 @@ export async function me(deps: Needs & Pick<Deps, "fleet">, call: Call<typeof ge
       coalesce(sum(w.gpus) filter (where m.holds_compute), 0)::int as gpus
     from workloads w join machines m on m.id = w.machine_id
     where w.account_id = ${call.account.id} and w.deleted_at is null`.execute(deps.db.soft);
-  // No limit of an account's own is set: it can have what the hosts have, and its money covers.
+  // But for the disk no limit of an account's own is set: it can have what the hosts have, and its money covers.
   const room = deps.fleet.facts().flatMap(({ kept }) => (kept === undefined ? [] : [kept]));
   const sum = (of: (one: (typeof room)[number]) => number) => room.reduce((total, one) => total + of(one), 0);
   return {
@@ -120,7 +120,10 @@ export async function me(deps: Needs & Pick<Deps, "fleet">, call: Call<typeof ge
         workloads: Math.floor(sum(({ cpuMillis }) => cpuMillis) / 1000),
         cpus: Math.floor(sum(({ cpuMillis }) => cpuMillis) / 1000),
         memoryMb: sum(({ memoryMiB }) => memoryMiB),
-        diskGb: Math.floor(sum(({ diskMiB }) => diskMiB) / 1024),
+        diskGb: Math.min(
+          Math.floor(sum(({ diskMiB }) => diskMiB) / 1024),
+          deps.workloads.diskGbPerAccount ?? Number.MAX_SAFE_INTEGER,
+        ),
         gpus: 0,
         requestsPerMinute: deps.workloads.requestsPerMinute,
       },

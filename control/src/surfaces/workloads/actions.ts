@@ -15,7 +15,14 @@ import type {
 } from "#contract/workloads/workloads.ts";
 import { knownUntil, retakeRoomClause } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { AFTER_METER, admitClauses, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
+import {
+  AFTER_DISK,
+  AFTER_METER,
+  admitClauses,
+  NOW,
+  returnDiskClause,
+  stopMeterClauses,
+} from "../../core/ledger/index.ts";
 import { endClause, haltClause, type MachineRow, startClause, UNPLACED } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
@@ -200,11 +207,12 @@ export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Pr
     ),
     gone as (
       update workloads set deleted_at = now(), payload_sealed = '', compose_sealed = ''
-      from locked where machine_id = locked.id and deleted_at is null returning machine_id
+      from locked where machine_id = locked.id and deleted_at is null returning machine_id, account_id, disk_gb
     ),
     ${endClause(sql`(select machine_id from gone)`, "api")},
+    ${returnDiskClause()},
     -- From here on it costs nothing, also when its host is away and cannot be told.
-    ${stopMeterClauses({ until: knownUntil("machine", NOW) })},
+    ${stopMeterClauses({ when: AFTER_DISK, until: knownUntil("machine", NOW) })},
     ${appendClauses(about(workload, "deleted"), sql`exists (select from gone) and ${AFTER_METER}`)}
     select exists (select from gone) as gone, (select to_jsonb(machine) from machine) as machine,
       (select count(*) from entry)`.execute(deps.db.run);

@@ -4,12 +4,12 @@ import { randomUUID } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { createWorkload } from "#contract/workloads/workloads.ts";
 import { makeId } from "../../core/identity/index.ts";
-import { MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
+import { diskHeldGb, MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { domainIssue, requireDomain } from "./domain.ts";
 import { pinImages } from "./images.ts";
-import { insertWorkload } from "./insert.ts";
+import { DISK_LIMIT, insertWorkload } from "./insert.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
@@ -50,6 +50,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const inserted = await insertWorkload(deps, {
     ...{ id, machineId, account: account.id, name: body.name, artifactsVersion: body.artifactsVersion },
     ...{ given, tier, spec, domain, custom, sealed, resolved, by: call.principal!.keyId },
+    diskGbMax: deps.workloads.diskGbPerAccount,
   });
   const { machine, created_at, updated_at } = inserted;
   deps.converger.send(machine, call.now);
@@ -108,6 +109,13 @@ async function dryRun(deps: Deps, account: string, body: Body, given: Given): Pr
     if (!(error instanceof Fault)) throw error;
     return { known: false, tier: null };
   });
+  const diskMaxGb = deps.workloads.diskGbPerAccount;
+  if (
+    tier !== null &&
+    diskMaxGb !== null &&
+    (await diskHeldGb(deps.db.soft, account)) + tier.disk_gb > diskMaxGb
+  )
+    issues.push({ path: "disk", message: DISK_LIMIT });
   if (tier === null) issues.push({ path: "cpus", message: "No tier has this size." });
   const { domain } = body;
   const wrong =

@@ -15,6 +15,8 @@ export interface WorkloadsConfig {
   microsPerCredit: number;
   /** null is unlimited. */
   requestsPerMinute: number | null;
+  /** What the workloads of an account may have of disks together, stopped ones included; null is unlimited. */
+  diskGbPerAccount: number | null;
   /** Jurisdiction of accounts that the operator opens. */
   jurisdiction: string;
 }

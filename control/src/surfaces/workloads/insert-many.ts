@@ -8,7 +8,7 @@
 import { sql } from "kysely";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendEachClauses, saltPayload } from "../../core/journal/index.ts";
-import { admitEachClauses } from "../../core/ledger/index.ts";
+import { admitEachClauses, takeEachDiskClause } from "../../core/ledger/index.ts";
 import type { Db } from "../../database/open.ts";
 import type { Inserted, NewWorkload } from "./insert.ts";
 
@@ -55,7 +55,8 @@ export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<In
       insert into machines (id, account_id, host_id, surface, spec, created_at, holds_compute, holds_disk)
       select machine_id, account_id, room.id, 'workloads', spec, now(), true, true from item, room returning *
     ),
-    ${admitEachClauses(sql`exists (select from machine)`)},
+    ${takeEachDiskClause(all[0]!.diskGbMax, sql`exists (select from machine)`)},
+    ${admitEachClauses(sql`(select count(*) from disk) = ${all.length}::int`)},
     workload as (
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
         cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,

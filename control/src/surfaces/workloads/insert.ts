@@ -10,7 +10,7 @@ import { Fault } from "#contract/errors.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
-import { admitClauses } from "../../core/ledger/index.ts";
+import { admitClauses, takeDiskClause } from "../../core/ledger/index.ts";
 import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
 import { gatherFor } from "../../database/gather.ts";
 import { type Database, type Db, refusalOf } from "../../database/open.ts";
@@ -36,6 +36,8 @@ export interface NewWorkload {
   resolved: readonly Resolution[];
   /** The key that asked. */
   by: string;
+  /** What all of the account's may have of disks. */
+  diskGbMax: number | null;
 }
 
 export interface Inserted {
@@ -117,7 +119,8 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
   const { rows } = await sql<Inserted>`
     with ${takeRoomClauses(w.spec, hosts)},
     ${requestKeptClause({ id: w.machineId, account: w.account, surface: "workloads", spec: w.spec })},
-    ${admitClauses(admission, sql`exists (select from machine)`)},
+    ${takeDiskClause({ account: w.account, diskGb: tier.disk_gb, maxGb: w.diskGbMax }, sql`exists (select from machine)`)},
+    ${admitClauses(admission, sql`exists (select from disk)`)},
     workload as (
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
         cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
@@ -126,7 +129,7 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
         ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
         ${w.domain}, ${w.sealed.payload}::bytea, ${w.sealed.compose}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
         ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint, ${w.custom}
-      from machine returning id, created_at, updated_at
+      from machine, disk returning id, created_at, updated_at
     ),
     event as (
       insert into workload_events (workload_id, kind, details)
@@ -134,7 +137,7 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
       union all ${resolutionEvents(sql`workload`, w.resolved, w.by)}
     ),
     ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
-    select case when not exists (select from room) then refuse('capacity') else (select count(*) = 1 from entry) end,
+    select case when not exists (select from room) then refuse('capacity') when not exists (select from disk) then refuse('disk') else (select count(*) = 1 from entry) end,
       (select to_jsonb(machine) from machine) as machine,
       (select created_at from workload) as created_at, (select updated_at from workload) as updated_at`.execute(
     db,
@@ -142,10 +145,14 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
   return rows[0]!;
 }
 
+export const DISK_LIMIT =
+  "An account's workloads have a limit of disk together, stopped ones included: `limits.diskGb` of GET /api/v1/accounts/me. Delete one, or ask for more.";
+
 /** What a statement that takes room and money says when it could not. */
 export function asFault(error: unknown): unknown {
   const refused = refusalOf(error);
   if (refused === "capacity") return new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
+  if (refused === "disk") return new Fault("workload.limit", { detail: DISK_LIMIT });
   if (refused === "balance") return new Fault("ledger.not-enough");
   if (isTaken(error)) return new Fault("workload.domain-exists");
   return error;
