@@ -20,6 +20,7 @@ import { NO_NATS } from "#link/nats/files.ts";
 import { type Caller, callerOf } from "./caller.ts";
 import { cloneDatabase } from "./clone-database.ts";
 import { FakeDriver } from "./fake-driver.ts";
+import { type Person, type Program, person } from "./people.ts";
 
 /** What replicas share: the database and the key ring. */
 export interface Connection {
@@ -41,6 +42,8 @@ export interface Installation extends AsyncDisposable {
   account(change?: { jurisdiction?: string }): Promise<Caller & { accountId: string }>;
   /** A tenant as the operator makes it: a caller with an access token that acts for its organization. */
   tenant(name?: string): Promise<Caller & Tenant>;
+  /** Somebody who signed in at the page: a caller with an access token of theirs. */
+  person(program?: Program): Promise<Caller & Person>;
   /** A caller without a key. */
   anyone: Caller;
   /** The database, for a second installation on it. */
@@ -169,6 +172,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
         ...{ organizationId: body.organization_id, accountId: body.account_id, clientId, clientSecret },
       });
     },
+    person: (program) => person(control.url, adminKey, program),
     restartHost: async () => {
       await host!.stop();
       host = await begin();

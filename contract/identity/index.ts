@@ -1,12 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Who is who: signing in, tokens, organizations. */
 import type { Operation } from "../operation.ts";
+import * as device from "./device.ts";
 import * as oauth from "./oauth.ts";
 import * as organizations from "./organizations.ts";
+import * as signIn from "./sign-in.ts";
+import * as users from "./users.ts";
 
-export const OAUTH: readonly Operation[] = [oauth.token, oauth.jwks, oauth.discovery, oauth.serverMetadata];
+export const OAUTH: readonly Operation[] = [
+  oauth.token,
+  oauth.jwks,
+  oauth.discovery,
+  oauth.serverMetadata,
+  device.deviceAuthorization,
+  device.revoke,
+  device.introspect,
+  device.showDevice,
+  device.takeDevice,
+  device.resumeDevice,
+  signIn.authorize,
+  signIn.resume,
+  signIn.showSignIn,
+  signIn.signIn,
+];
 
 export const IDENTITY: readonly Operation[] = [
   organizations.listOrganizations,
   organizations.createOrganization,
+  users.signUp,
+  users.getMe,
+  users.changePassword,
+  users.signOut,
 ];

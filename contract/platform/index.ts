@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What Casemate adds beside the four surfaces. */
 import type { Operation } from "../operation.ts";
+import * as clients from "./clients.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
 import { listIssuers } from "./issuers.ts";
@@ -18,6 +19,10 @@ export const PLATFORM: readonly Operation[] = [
   listIssuers,
   rotateKeys,
   createTenant,
+  clients.createClient,
+  clients.revokeClient,
+  clients.createUser,
+  clients.deleteUser,
   listEvents,
   streamEvents,
   getEvent,

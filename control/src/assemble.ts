@@ -24,7 +24,7 @@ import {
   openFleet,
   rememberHost,
 } from "./core/fleet/index.ts";
-import { installOperatorKey } from "./core/identity/index.ts";
+import { installOperatorKey, openPasswords } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import {
@@ -47,6 +47,7 @@ import { followTls, readTls, requireGuarded } from "./http/tls.ts";
 import { startNames } from "./names.ts";
 import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
+import { devicePages, messagePage } from "./surfaces/identity/pages.ts";
 import { identityRoutes } from "./surfaces/identity/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -227,12 +228,15 @@ export async function startControl({
     const cookieKey = await sharedSecret(db, vault, "cookies", randomBytes(32));
     const authorization = openAuthorizationServer({
       ...{ db, vault, keys, issuer, onError, accessTokenS: config.identity.accessTokenSeconds },
+      pages: { ...devicePages, error: (message) => messagePage("It cannot go on", message) },
       cookieKey: cookieKey.toString("base64url"),
     });
-    const identity = identityRoutes({ db, authorization });
+    const passwords = openPasswords();
+    const people = { authorization, passwords, issuer, jurisdiction: workloads.jurisdiction };
+    const identity = identityRoutes({ db, ...people, signUp: config.identity.signUp });
     const edge = devicesRoutes({ db, feed });
     const platform = platformRoutes({
-      ...{ issuer, jurisdiction: workloads.jurisdiction },
+      ...people,
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });

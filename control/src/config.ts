@@ -104,6 +104,8 @@ export const ControlConfig = closed({
     /** How clients reach this API from outside, `https://api.example.com`; the issuer of tokens. Null: what is listened on. */
     publicUrl: nullable(Type.String({ pattern: "^https?://[^/?#\\s]+$" })),
     accessTokenSeconds: Type.Integer({ minimum: 60, maximum: 86_400 }),
+    /** Who may become a user: whoever comes, or only who was invited (or made by the operator). */
+    signUp: Type.Enum(["open", "invited"]),
     /** Of one person or client. */
     requestsPerMinute: limit,
   }),

@@ -2,7 +2,7 @@
 /** What grows is bounded: old windows, used idempotency keys, journal payloads past their time. */
 import { sql } from "kysely";
 import type { ControlConfig } from "./config.ts";
-import { forgetPullKeys } from "./core/identity/index.ts";
+import { forgetGuesses, forgetPullKeys } from "./core/identity/index.ts";
 import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
 import { forgetRecords } from "./core/oauth/index.ts";
@@ -26,6 +26,7 @@ export async function startHousekeeping(
       await sql`delete from rate_windows where window_start < now() - interval '5 minutes'`.execute(db.soft);
       await forgetPullKeys(db.soft);
       await forgetRecords(db);
+      await forgetGuesses(db.soft);
       await sql`delete from idempotency where expires_at < now()`.execute(db.soft);
       // Payload and salt go together: a salt without its payload would only help a guesser.
       await sql`

@@ -13,7 +13,15 @@ export async function send(reply: FastifyReply, answer: Answer, log: Logger) {
     reply.hijack();
     for (const [name, value] of Object.entries(reply.getHeaders()))
       if (value !== undefined) reply.raw.setHeader(name, value);
-    return answer.writes(reply.request.raw, reply.raw);
+    try {
+      await answer.writes(reply.request.raw, reply.raw);
+    } catch (error) {
+      log.error({ err: error }, "an answer could not be written");
+      if (reply.raw.headersSent) reply.raw.destroy();
+      else
+        reply.raw.writeHead(500, { "content-type": "text/plain" }).end("Something went wrong on our side.\n");
+    }
+    return reply;
   }
   if ("events" in answer && answer.events !== undefined) return sendEvents(reply, answer.events, log);
   if ("download" in answer && answer.download !== undefined) {

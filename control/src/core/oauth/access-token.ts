@@ -20,11 +20,15 @@ const HEADER_TYPE = "at+jwt";
 const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
 /** Throws 401 when it is none. */
-export async function readAccessToken(
+export async function readAccessToken(...given: Parameters<typeof verifyAccessToken>): Promise<Bearer> {
+  return bearerOf(await verifyAccessToken(...given));
+}
+
+export async function verifyAccessToken(
   keys: Pick<SigningKeys, "find">,
   issuer: string,
   given: string,
-): Promise<Bearer> {
+): Promise<JWTPayload> {
   const token = given.startsWith(PREFIX) ? given.slice(PREFIX.length) : given;
   const kid = kidOf(token);
   // Outside of what becomes a 401: a database that is away does not make a token wrong.
@@ -35,7 +39,8 @@ export async function readAccessToken(
       ...{ algorithms: ["RS256"], issuer, audience: issuer, typ: HEADER_TYPE },
       requiredClaims: ["exp", "iat", "jti", "sub", "client_id", "typ"],
     });
-    return bearerOf(payload);
+    if (payload.typ !== ACCESS_TYPE) throw new Error("not an access token");
+    return payload;
   } catch (cause) {
     throw new Fault("identity.token", {}, { cause });
   }
@@ -50,13 +55,12 @@ function kidOf(token: string): string | null {
   }
 }
 
-function bearerOf(payload: JWTPayload): Bearer {
-  if (payload.typ !== ACCESS_TYPE) throw new Error("not an access token");
+export function bearerOf(payload: JWTPayload): Bearer {
   const shared = { jti: payload.jti!, scopes: text(payload.scope)?.split(" ") ?? null };
   const [user, client, sid] = [text(payload.uid), text(payload.client_id), text(payload.sid)];
   if (user !== null && sid !== null && typeof payload.pwdTime === "number")
     return { ...shared, kind: "user", id: user, sid, passwordAt: payload.pwdTime };
   if (user === null && client !== null && client === payload.sub)
     return { ...shared, kind: "client", id: client, sid: null, passwordAt: null };
-  throw new Error("neither a user's nor a client's token");
+  throw new Fault("identity.token");
 }

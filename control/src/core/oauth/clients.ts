@@ -26,24 +26,43 @@ export interface ClientAsk {
   confidential: boolean;
   /** Public clients that can keep it should be. */
   requirePkce: boolean;
+  /** An app: loopback addresses and schemes of its own. */
+  native?: boolean;
 }
 
 export async function addClient(db: Db, ask: ClientAsk): Promise<NewClient> {
   const clientId = makeId("oc");
   const clientSecret = ask.confidential ? makeKey(SECRET_PREFIX) : null;
-  const metadata = {
-    client_name: ask.name,
-    grant_types: ask.grantTypes,
-    redirect_uris: ask.redirectUris,
-    response_types: ask.redirectUris.length === 0 ? [] : ["code"],
-    token_endpoint_auth_method: ask.confidential ? "client_secret_basic" : "none",
-    require_pkce: ask.requirePkce,
-  };
   await sql`
     insert into oauth_clients (client_id, party_id, secret_hash, metadata)
     values (${clientId}, ${ask.party}, ${clientSecret === null ? null : hashKey(clientSecret)}::bytea,
-      ${JSON.stringify(metadata)})`.execute(db);
+      ${JSON.stringify(clientMetadata(ask))})`.execute(db);
   return { clientId, clientSecret };
+}
+
+export const clientMetadata = (ask: ClientAsk) => ({
+  client_name: ask.name,
+  application_type: ask.native === true ? "native" : "web",
+  grant_types: ask.grantTypes,
+  redirect_uris: ask.redirectUris,
+  response_types: ask.redirectUris.length === 0 ? [] : ["code"],
+  token_endpoint_auth_method: ask.confidential ? "client_secret_basic" : "none",
+  require_pkce: ask.requirePkce,
+});
+
+/** False: there was none. Its tokens end by its row, the sign-ins of people at it with theirs. */
+export async function revokeClient(db: Db, clientId: string): Promise<boolean> {
+  const { rows } = await sql`
+    with gone as (
+      update oauth_clients set revoked_at = now() where client_id = ${clientId} and revoked_at is null
+      returning client_id
+    ), ended as (
+      delete from sign_ins s using gone where s.client_id = gone.client_id returning s.sid
+    ), records as (
+      delete from oauth_records r using ended where r.grant_id = ended.sid
+    )
+    select client_id from gone`.execute(db);
+  return rows.length > 0;
 }
 
 export const secretAsKept = (secret: string): string => hashKey(secret).toString("hex");

@@ -13,18 +13,30 @@ import { timingSafeEqual } from "node:crypto";
 import { IncomingMessage, type ServerResponse } from "node:http";
 import Provider, { type Configuration, errors, type KoaContextWithOIDC } from "oidc-provider";
 import type { Database } from "../../database/open.ts";
-import { SCOPES } from "../identity/index.ts";
+import { findUser, SCOPES } from "../identity/index.ts";
 import type { Vault } from "../vault/index.ts";
-import { ACCESS_TYPE } from "./access-token.ts";
 import { secretAsKept } from "./clients.ts";
+import { type DevicePages, deviceFlow, type ShownPage } from "./device-pages.ts";
+import { answerQuestion, type Question, readQuestion, refuseQuestion } from "./interactions.ts";
 import type { SigningKeys } from "./keys.ts";
 import { Records } from "./records.ts";
+import { answerForStructured } from "./structured-tokens.ts";
+import { claim } from "./token-claims.ts";
 
-export const PATHS = {
+const PATHS = {
   authorization: "/authorize",
   token: "/cdb/oauth2/token",
   jwks: "/cdb/oauth2/jwks",
+  revocation: "/cdb/oauth2/revoke",
+  introspection: "/cdb/oauth2/introspect",
+  device_authorization: "/cdb/oauth2/device",
+  code_verification: "/device",
 } as const;
+/** How long a browser is known, and how long a sign-in may be renewed. */
+const SESSION_S = 14 * 86_400;
+const GRANT_S = 30 * 86_400;
+
+type Exchange = [request: IncomingMessage, reply: ServerResponse];
 
 export interface AuthorizationServerDeps {
   db: Database;
@@ -35,26 +47,51 @@ export interface AuthorizationServerDeps {
   issuer(): string;
   accessTokenS: number;
   onError(error: unknown): void;
+  /** What a person is shown when a request cannot be answered to its client. */
+  pages: DevicePages & { error(message: string): ShownPage };
 }
 
 export interface AuthorizationServer {
   /** Writes the whole answer to `reply`; `body` is what the client sent, already read. */
   answer(request: IncomingMessage, body: Buffer, reply: ServerResponse): Promise<void>;
+  /** What this browser is asked; null: nothing. */
+  question(...exchange: Exchange): Promise<Question | null>;
+  /** Writes the way on, as the user who was found to be there. */
+  proceed(...exchange: [...Exchange, userId: string]): Promise<void>;
+  refuse(...exchange: Exchange): Promise<void>;
+  /** Throws when these are no metadata of a client. */
+  checkClient(metadata: Record<string, unknown>): Promise<void>;
 }
 
 export function openAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
-  let made: { for: object; issuer: string; handle: ReturnType<Provider["callback"]> } | null = null;
+  let made: { of: string; issuer: string; provider: Provider } | null = null;
   const current = () => {
-    const set = deps.keys.current();
+    // The one that signs comes first, so that another order is another set.
+    const of = deps.keys
+      .current()
+      .secret.map(({ kid }) => kid)
+      .join(" ");
     const issuer = deps.issuer();
-    if (made?.for !== set || made.issuer !== issuer)
-      made = { for: set, issuer, handle: makeProvider(deps, issuer).callback() };
+    if (made?.of !== of || made.issuer !== issuer)
+      made = { of, issuer, provider: makeProvider(deps, issuer) };
     return made;
   };
+  const none = Buffer.alloc(0);
+  const ours = (request: IncomingMessage) => asTheIssuers(request, none, new URL(current().issuer));
   return {
     async answer(request, body, reply) {
-      const { handle, issuer } = current();
-      await handle(asTheIssuers(request, body, new URL(issuer)), reply);
+      const { provider, issuer } = current();
+      await provider.callback()(asTheIssuers(request, body, new URL(issuer)), reply);
+    },
+    question: (request, reply) => readQuestion(current().provider, ours(request), reply),
+    proceed: (request, reply, userId) => {
+      const { provider, issuer } = current();
+      return answerQuestion({ provider, issuer, db: deps.db, grantS: GRANT_S }, ours(request), reply, userId);
+    },
+    refuse: (request, reply) => refuseQuestion(current().provider, ours(request), reply),
+    checkClient: async (metadata) => {
+      const { Client } = current().provider;
+      await (Client as unknown as { validate(metadata: object): Promise<void> }).validate(metadata);
     },
   };
 }
@@ -93,13 +130,15 @@ function makeProvider(deps: AuthorizationServerDeps, issuer: string): Provider {
   };
   provider.on("server_error", (_context, error) => deps.onError(error));
   provider.use(asDocumented);
+  provider.use(async (context, next) => {
+    await next();
+    await answerForStructured(deps, issuer, context as KoaContextWithOIDC);
+  });
   return provider;
 }
 
-function configuration(
-  { db, vault, keys, cookieKey, accessTokenS }: AuthorizationServerDeps,
-  issuer: string,
-) {
+function configuration(deps: AuthorizationServerDeps, issuer: string) {
+  const { db, vault, keys, cookieKey, accessTokenS, pages } = deps;
   const set = keys.current();
   return {
     adapter: (model: string) => new Records(model, db, vault),
@@ -108,46 +147,62 @@ function configuration(
     routes: { ...PATHS },
     clientAuthMethods: ["client_secret_basic", "client_secret_post", "none"],
     extraClientMetadata: { properties: ["require_pkce"] },
+    pkce: { required: (_context, client) => client.require_pkce === true },
     responseTypes: ["code"],
-    scopes: ["openid", "offline_access"],
+    scopes: ["openid", "offline_access", "email"],
+    claims: { openid: ["sub"], email: ["email"] },
     enabledJWA: { idTokenSigningAlgValues: ["RS256"] },
-    ttl: { ClientCredentials: accessTokenS },
+    ttl: {
+      ...{ ClientCredentials: accessTokenS, AccessToken: accessTokenS, IdToken: accessTokenS },
+      ...{ AuthorizationCode: 60, Interaction: 900, Session: SESSION_S, Grant: GRANT_S },
+      ...{ RefreshToken: GRANT_S, DeviceCode: 600 },
+    },
+    interactions: { url: (_context, interaction) => `/sign-in/${interaction.uid}` },
+    findAccount: async (_context, id) => {
+      const user = await findUser(db.run, id);
+      return user && { accountId: user.id, claims: () => ({ sub: user.id, email: user.email }) };
+    },
+    // The original gives one with every sign-in; ours rotates, and ends with its sign-in.
+    issueRefreshToken: (_context, client) => client.grantTypeAllowed("refresh_token"),
+    rotateRefreshToken: true,
+    expiresWithSession: () => false,
+    renderError: (context, { error, error_description: detail }) => {
+      const { html, headers } = pages.error(detail ?? error);
+      context.set(headers);
+      context.type = "html";
+      context.body = html;
+    },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      deviceFlow: deviceFlow(pages),
+      revocation: { enabled: true, allowedPolicy: isOwn },
+      introspection: { enabled: true, allowedPolicy: isOwn },
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => issuer,
-        // A client may name the API as it likes to; there is one, and it is this.
-        getResourceServerInfo: () => ({
-          scope: SCOPES.join(" "),
-          audience: issuer,
-          accessTokenTTL: accessTokenS,
-          accessTokenFormat: "jwt",
-          jwt: { sign: { alg: "RS256", kid: set.signing } },
-        }),
+        getResourceServerInfo: (_context, resource) => {
+          if (resource !== issuer) throw new errors.InvalidTarget();
+          return {
+            ...{ scope: SCOPES.join(" "), audience: issuer, accessTokenTTL: accessTokenS },
+            accessTokenFormat: "jwt",
+            jwt: { sign: { alg: "RS256", kid: set.signing } },
+          };
+        },
         useGrantedResource: () => true,
       },
     },
-    formats: { customizers: { jwt: (context, _token, parts) => claim(context, parts) } },
+    formats: { customizers: { jwt: (context, token, parts) => claim(db, context, token, parts) } },
   } satisfies Configuration;
 }
 
-/** The claims that are documented of the original, and `uid`, by which we know a user. */
-function claim({ oidc }: KoaContextWithOIDC, { payload }: { payload: Record<string, unknown> }): void {
-  refuseMisspelt(String(oidc.params?.scope ?? ""));
-  payload.typ = ACCESS_TYPE;
-}
-
-/** A narrowing that we do not know must not become a token that was not narrowed. */
-function refuseMisspelt(asked: string): void {
-  const wrong = asked.split(" ").find((scope) => /^[a-z_]+:[a-z_]+$/.test(scope) && !isScope(scope));
-  if (wrong !== undefined) throw new errors.InvalidScope("there is no such permission", wrong);
-}
-
-const isScope = (text: string): boolean => (SCOPES as readonly string[]).includes(text);
+const isOwn = (
+  _context: KoaContextWithOIDC,
+  client: { clientId: string },
+  token: { clientId?: string | undefined },
+): boolean => token.clientId === client.clientId;
 
 /** `expires_in` is a string of seconds there, and `expires_at` is said too, in milliseconds. */
 async function asDocumented(context: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {

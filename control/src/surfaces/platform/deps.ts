@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
+
+import type { Passwords } from "../../core/identity/index.ts";
 import type { JournalFeed } from "../../core/journal/index.ts";
+import type { AuthorizationServer } from "../../core/oauth/index.ts";
 import type { KeyRing, Vault } from "../../core/vault/index.ts";
 import type { Webhooks, WebhooksConfig } from "../../core/webhooks/index.ts";
 import type { Database } from "../../database/open.ts";
@@ -12,6 +15,8 @@ export interface PlatformDeps {
   feed: JournalFeed;
   webhooks: Pick<Webhooks, "queue">;
   webhooksConfig: WebhooksConfig;
+  authorization: Pick<AuthorizationServer, "checkClient">;
+  passwords: Passwords;
   /** By what clients know us, in tokens and in addresses. */
   issuer(): string;
   /** Of accounts that are opened without saying one. */

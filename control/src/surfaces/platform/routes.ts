@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The operator's own operations, and what concerns an account as a whole. */
+import * as clientsContract from "#contract/platform/clients.ts";
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
@@ -11,6 +12,7 @@ import { type Answer, type Route, route } from "../../http/call.ts";
 import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
+import * as people from "./people.ts";
 import * as tenants from "./tenants.ts";
 import * as webhooks from "./webhooks.ts";
 
@@ -22,6 +24,10 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
   route(createTenant, (call) => tenants.create(deps, call)),
+  route(clientsContract.createClient, (call) => people.createClient(deps, call)),
+  route(clientsContract.revokeClient, (call) => people.removeClient(deps, call)),
+  route(clientsContract.createUser, (call) => people.createUser(deps, call)),
+  route(clientsContract.deleteUser, (call) => people.removeUser(deps, call)),
   route(hostsContract.listHosts, (call) => hosts.list(deps, call)),
   route(hostsContract.inviteHost, (call) => hosts.invite(deps, call)),
   route(hostsContract.joinHost, (call) => hosts.join(deps, call)),
