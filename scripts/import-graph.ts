@@ -30,7 +30,16 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/core/journal": ["contract", "control/src/core/random.ts", "control/src/database"],
   "control/src/core/events": ["contract", "control/src/database", "control/src/core/journal"],
   "control/src/core/jobs": ["control/src/database"],
-  "control/src/core/models": ["confine", "contract", "models"],
+  "control/src/core/models": [
+    "confine",
+    "contract",
+    "models",
+    "control/src/blobs",
+    "control/src/core/jobs",
+    "control/src/core/journal",
+    "control/src/core/vault",
+    "control/src/database",
+  ],
   "control/src/core/webhooks": [
     "contract",
     "control/src/database",
@@ -65,6 +74,14 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src/surfaces/workloads": [
     "contract",
     "link",
+    "control/src/core",
+    "control/src/database",
+    "control/src/http",
+  ],
+  "control/src/surfaces/models": [
+    "contract",
+    "models/job.ts",
+    "control/src/blobs",
     "control/src/core",
     "control/src/database",
     "control/src/http",

@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** AI models: the catalogue, versions, validation, conversion. */
 import type { Operation } from "../operation.ts";
+import * as catalogues from "./catalogues.ts";
+import * as conversions from "./conversions.ts";
+import * as functions from "./functions.ts";
+import * as use from "./use.ts";
 
-export const MODELS: readonly Operation[] = [];
+const { OTHER_SPELLINGS, ...ofFunctions } = functions;
+
+export const MODELS: readonly Operation[] = [
+  ...Object.values(ofFunctions),
+  ...Object.values(OTHER_SPELLINGS),
+  ...Object.values(conversions),
+  ...Object.values(catalogues),
+  ...Object.values(use),
+];

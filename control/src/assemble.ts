@@ -27,6 +27,7 @@ import {
 import { installOperatorKey, openPasswords } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
+import { openArtifactKeys, startWork } from "./core/models/index.ts";
 import {
   openAuthorizationServer,
   openSigningKeys,
@@ -49,6 +50,7 @@ import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
 import { devicePages, messagePage } from "./surfaces/identity/pages.ts";
 import { identityRoutes } from "./surfaces/identity/routes.ts";
+import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
 import { dressError as dressRegistryError } from "./surfaces/registry/errors.ts";
@@ -235,12 +237,22 @@ export async function startControl({
     const people = { authorization, passwords, issuer, jurisdiction: workloads.jurisdiction };
     const identity = identityRoutes({ db, ...people, signUp: config.identity.signUp });
     const edge = devicesRoutes({ db, feed });
+    const artifactKeys = await openArtifactKeys(db, vault);
+    const work = await startWork({
+      ...{ db, store, keys: artifactKeys, config: config.models, replica, onError },
+      folder: `${config.folder}/work`,
+    });
+    undo.push(() => work.stop());
+    const models = modelRoutes({
+      ...{ db, store, feed, keys: artifactKeys, work, config: config.models, log },
+      folder: `${config.folder}/work`,
+    });
     const platform = platformRoutes({
       ...people,
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });
-    const routes = [...sessions, ...kept, ...platform, ...images, ...identity, ...edge];
+    const routes = [...sessions, ...kept, ...platform, ...images, ...identity, ...edge, ...models];
     let room = true;
     const life = openLife();
     const { tls } = config.http;

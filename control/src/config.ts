@@ -124,6 +124,23 @@ export const ControlConfig = closed({
       secretAccessKeyFile: nullable(Type.String()),
     }),
   }),
+  models: closed({
+    /** Of one file, at most 2 GiB. */
+    uploadBytesMax: Type.Integer({ minimum: 1, maximum: 2 * 1024 ** 3 }),
+    /** Models with newer operators, or of a newer form, do not conform. */
+    opsetMax: Type.Integer({ minimum: 1, maximum: 24 }),
+    irVersionMax: Type.Integer({ minimum: 3, maximum: 12 }),
+    /** Processes at once that read models for conversions, and as many for those who wait for an answer. */
+    children: Type.Integer({ minimum: 1, maximum: 64 }),
+    threads: Type.Integer({ minimum: 1, maximum: 64 }),
+    /** Of one such process. */
+    memoryMiB: Type.Integer({ minimum: 256 }),
+    timeoutMs: Type.Integer({ minimum: 1000 }),
+    /** Media types that workers outside make. */
+    externalTargets: Type.Array(Type.String({ pattern: "^[a-z0-9+./; =_-]{1,200}$" })),
+    /** How long a worker may take for one. */
+    leaseMs: Type.Integer({ minimum: 1000 }),
+  }),
   /** The registry of images below `/v2/`. */
   registry: closed({
     /** The name by which images say that they are here, `host` or `host:port`; null: the address that is listened on. */

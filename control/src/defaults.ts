@@ -38,6 +38,16 @@ export const DEFAULT_CONFIG: ControlConfig = {
       ...{ accessKeyId: null, secretAccessKeyFile: null },
     },
   },
+  models: {
+    ...{ uploadBytesMax: 2 * 1024 ** 3, opsetMax: 17, irVersionMax: 9 },
+    ...{ children: 1, threads: 2, memoryMiB: 2048, timeoutMs: 600_000, leaseMs: 3_600_000 },
+    externalTargets: [
+      "application/x-onnx; device=hailo",
+      "application/zip; device=mxa",
+      "application/x-tensorrt",
+      "application/x-openvino",
+    ],
+  },
   registry: {
     host: null,
     bytesPerAccount: 20 * 1024 ** 3,

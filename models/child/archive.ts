@@ -46,6 +46,8 @@ export async function takeModelOut(archive: string, target: string): Promise<str
     return target;
   } catch (error) {
     if (error instanceof Refusal) throw error;
+    if ((error as { code?: string }).code === "EFBIG")
+      return refuse("archive.bomb", "The model in the archive unpacks to more than may be written.");
     const words = error instanceof Error ? error.message : "";
     throw new Refusal([
       rule("error", "archive.unreadable", `The archive cannot be read: ${words.slice(0, 200)}`),

@@ -15,7 +15,15 @@ import { digestBytes, digestOf } from "./digest.ts";
 import type { Stored } from "./port.ts";
 
 /** A table with a column `digest` that points at blobs. */
-export type Holder = "registry_blobs" | "registry_manifests";
+export type Holder = "registry_blobs" | "registry_manifests" | "function_versions" | "function_artifacts";
+
+/** Every one there is: what one surface does not need may be another's. */
+export const HOLDERS: readonly Holder[] = [
+  "registry_blobs",
+  "registry_manifests",
+  "function_versions",
+  "function_artifacts",
+];
 
 const BATCH = 500;
 const ABANDONED = sql`interval '10 minutes'`;

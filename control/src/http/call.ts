@@ -23,6 +23,8 @@ export interface Call<O extends Operation = Operation> {
   raw: Buffer;
   /** The body as it arrives, for `bytes` operations. */
   stream: Readable;
+  /** The same as the parts of a form; throws when it is none. A file must be read before the next part comes. */
+  parts(): AsyncIterable<FormPart>;
   headers: IncomingHttpHeaders;
   address: string;
   /**
@@ -37,6 +39,10 @@ export interface Call<O extends Operation = Operation> {
   /** What the route's `ahead` was answered. */
   ahead?: Promise<unknown>;
 }
+
+export type FormPart =
+  | { type: "field"; fieldname: string; value: unknown }
+  | { type: "file"; fieldname: string; filename: string; file: Readable };
 
 export type Answer = { status: number; headers?: Record<string, string> } & (
   | { body?: unknown; bytes?: undefined; events?: undefined; download?: undefined; writes?: undefined }

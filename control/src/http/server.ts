@@ -12,6 +12,7 @@ import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { TLSSocket } from "node:tls";
+import multipart from "@fastify/multipart";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
@@ -21,7 +22,7 @@ import { type Database, unavailable } from "../database/open.ts";
 import { send } from "./answer.ts";
 import { type Checks, compileChecks, parseJson } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
-import type { Call, Route } from "./call.ts";
+import type { Call, FormPart, Route } from "./call.ts";
 import { clientAddress } from "./client-address.ts";
 import { allowsOrigins, answerPreflight, exposeHeaders } from "./cors.ts";
 import { deepPaths } from "./deep-paths.ts";
@@ -67,6 +68,12 @@ const CONNECTIONS_CHECKED_MS = 1_000;
 const NO_ROOM_RETRY_S = 5;
 /** Two of the largest body there is (16 MiB of input, every byte of it escaped). */
 const BODIES_MAX = 200 * 1024 * 1024;
+
+/** Files are counted by whoever reads them; of the rest no form of ours has much. */
+const FORM_LIMITS = {
+  ...{ fileSize: Number.POSITIVE_INFINITY, files: 2, fields: 16, parts: 16, headerPairs: 32 },
+  ...{ fieldNameSize: 100, fieldSize: 1024 * 1024 },
+};
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] as const;
 
@@ -123,6 +130,7 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   app.register(async (inner) => {
     inner.removeAllContentTypeParsers();
     inner.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+    await inner.register(multipart, { limits: FORM_LIMITS, throwFileSizeLimit: false });
     for (const each of streams) bind(inner, options, each);
     bindDeep(inner, options, deep);
   });
@@ -271,6 +279,7 @@ function callOf(
     body: body as never,
     raw,
     stream: request.body instanceof Readable ? request.body : request.raw,
+    parts: () => request.parts() as AsyncIterable<FormPart>,
     headers: request.headers,
     address: clientAddress(request, ingressProofHash),
     once: EVERY_TIME,
@@ -360,6 +369,8 @@ function faultOf(error: unknown, bodyLimit?: number): Fault {
   if (error instanceof Fault) return error;
   const { code = "", statusCode } = error as { code?: string; statusCode?: number };
   if (code === "FST_ERR_CTP_BODY_TOO_LARGE") return new Fault("request.too-large", { limit: bodyLimit ?? 0 });
+  if (code === "FST_INVALID_MULTIPART_CONTENT_TYPE")
+    return new Fault("request.media-type", { expected: "multipart/form-data" });
   if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE")
     return new Fault("request.media-type", { expected: "application/json" });
   if (code === "ENOSPC" || code === "EDQUOT") return new Fault("platform.no-space", {}, { cause: error });

@@ -12,8 +12,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import type { Database } from "../../database/open.ts";
 import type { Job } from "../jobs/index.ts";
+import { Bell } from "../jobs/index.ts";
 import { type AttemptDeps, attempt } from "./attempt.ts";
-import { Bell } from "./bell.ts";
 import { type DeliveryJob, jobOf } from "./deliveries.ts";
 
 const SLOTS = 64;

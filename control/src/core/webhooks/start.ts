@@ -6,10 +6,9 @@
 import { sql } from "kysely";
 import type { Database } from "../../database/open.ts";
 import { openGuard } from "../ingress/index.ts";
-import { type Jobs, openJobs } from "../jobs/index.ts";
+import { Bell, type Jobs, openJobs } from "../jobs/index.ts";
 import { JOURNAL_CHANNEL } from "../journal/index.ts";
 import type { Vault } from "../vault/index.ts";
-import { Bell } from "./bell.ts";
 import { DELIVERIES_CHANNEL, type DeliveryJob, type DeliveryQueue } from "./deliveries.ts";
 import { type Dispatcher, startDispatch } from "./dispatch.ts";
 import { ENDPOINTS_CHANNEL } from "./endpoints.ts";

@@ -25,7 +25,10 @@ beforeAll(async () => {
 });
 afterAll(() => casemate[Symbol.asyncDispose]());
 
-const OURS = [...IDENTITY, ...MODELS, ...DEVICES].filter(({ access }) => access === "bearer");
+// What HEAD is answered has no body to be held to the form.
+const OURS = [...IDENTITY, ...MODELS, ...DEVICES].filter(
+  ({ access, method }) => access === "bearer" && method !== "HEAD",
+);
 const named = (operations: readonly Operation[]) =>
   operations.map((operation) => [operation.id, operation] as const);
 const pathOf = ({ path }: Operation) => path.replaceAll(/:\w+/g, () => randomUUID());

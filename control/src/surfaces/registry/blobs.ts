@@ -3,8 +3,9 @@
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { deleteBlob, getBlob, headBlob } from "#contract/registry/blobs.ts";
+import { byteRangeOf } from "../../blobs/byte-range.ts";
 import { digestBytes } from "../../blobs/digest.ts";
-import type { ByteRange, Digest } from "../../blobs/port.ts";
+import type { Digest } from "../../blobs/port.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { requireDigest, requireRepository } from "./repositories.ts";
@@ -42,7 +43,7 @@ export async function get(deps: Deps, call: Call<typeof getBlob>): Promise<Answe
     where repository_id = ${repository.id} and digest = ${digestBytes(digest)}`.execute(db.soft);
   if (rows[0] === undefined) throw new Fault("registry.blob-unknown");
   const size = rows[0].size_bytes;
-  const range = rangeOf(call.headers.range, size);
+  const range = byteRangeOf(call.headers.range, size);
   const download = await store.get(digest, range ?? undefined);
   if (download === null) {
     log.error({ digest }, "the bytes of a blob are lost");
@@ -90,14 +91,3 @@ const headersOf = (digest: Digest, size: number) => ({
   "accept-ranges": "bytes",
   etag: `"${digest}"`,
 });
-
-/** Null: all of it, also of what is no single range (RFC 9110 lets a server ignore those). */
-function rangeOf(header: string | undefined, size: number): ByteRange | null {
-  const [, from, to] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header ?? "") ?? [];
-  if (from === undefined || to === undefined || (from === "" && to === "")) return null;
-  const first = from === "" ? Math.max(0, size - Number(to)) : Number(from);
-  const last = from === "" || to === "" ? size - 1 : Math.min(Number(to), size - 1);
-  if (from !== "" && to !== "" && Number(to) < Number(from)) return null;
-  if (first >= size || last < first) throw new Fault("blob.range", { detail: `The blob has ${size} bytes.` });
-  return { first, last };
-}

@@ -7,7 +7,7 @@
  * comes at the same moment either holds it or finds it gone and says so.
  */
 import { sql } from "kysely";
-import { collectBlobs } from "../../blobs/collect.ts";
+import { collectBlobs, HOLDERS } from "../../blobs/collect.ts";
 import type { Deps } from "./deps.ts";
 import { chargeOf } from "./room.ts";
 import { endUpload } from "./upload-rows.ts";
@@ -27,7 +27,7 @@ export async function collect(deps: Pick<Deps, "db" | "store" | "registry">): Pr
       and not exists (select from registry_uploads u where u.repository_id = r.id)`
     .execute(deps.db.run)
     .catch(inUse);
-  await collectBlobs(deps, ["registry_blobs", "registry_manifests"], deps.registry.collectAfterMs);
+  await collectBlobs(deps, HOLDERS, deps.registry.collectAfterMs);
   await deps.store.sweep(Math.max(STALE_MS, 2 * deps.registry.uploadMs));
 }
 

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+export { type ArtifactKeys, openArtifactKeys } from "./keys.ts";
+export { runJob } from "./run-job.ts";
+export {
+  addJob as requeue,
+  enqueue,
+  finish,
+  type Held,
+  settled,
+  settleFunction,
+  type TaskOptions,
+  tell,
+} from "./tasks.ts";
+export {
+  addArtifact,
+  isBuiltIn,
+  keepFile,
+  type ModelsConfig,
+  startWork,
+  type Work,
+} from "./work.ts";

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Artefacts: listed, and read by whoever sees their model. They never change, so a tag of theirs is their digest. */
+import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type * as contract from "#contract/models/conversions.ts";
+import { byteRangeOf } from "../../blobs/byte-range.ts";
+import { digestOf } from "../../blobs/digest.ts";
+import type { Actor } from "../../core/identity/index.ts";
+import type { Answer, Call } from "../../http/call.ts";
+import { matchesEtag } from "../../http/etag.ts";
+import type { ModelsDeps } from "./deps.ts";
+import { type ArtifactRow, artifactJson, artifactView, requireFunction } from "./rows.ts";
+import { functionSeen } from "./visibility.ts";
+
+export async function list({ db }: ModelsDeps, call: Call<typeof contract.listArtifacts>): Promise<Answer> {
+  const row = await requireFunction(db.run, call.actor, call.params.uuid);
+  const { rows } = await sql<{ artifact: ArtifactRow }>`
+    select ${artifactJson} as artifact from function_artifacts a
+    where a.function_id = ${row.id} and a.number = ${call.query.Version ?? row.latest}
+    order by a.created_at, a.id`.execute(db.run);
+  return { status: 200, body: rows.map(({ artifact }) => artifactView(artifact)) };
+}
+
+interface Found {
+  media_type: string;
+  digest: Buffer;
+  size_bytes: number;
+  signature: Buffer;
+  key_id: string;
+}
+
+async function requireArtifact({ db }: ModelsDeps, actor: Actor, id: string): Promise<Found> {
+  const { rows } = await sql<Found>`
+    select a.media_type, a.digest, a.size_bytes, a.signature, a.key_id
+    from function_artifacts a join functions f on f.id = a.function_id
+    where a.id = ${id} and ${functionSeen(actor)}`.execute(db.run);
+  if (rows[0] === undefined) throw new Fault("function.artifact-not-found", { uuid: id });
+  return rows[0];
+}
+
+const headersOf = ({ digest, size_bytes, signature, key_id, media_type }: Found) => ({
+  etag: `"${digestOf(digest)}"`,
+  "content-length": String(size_bytes),
+  "accept-ranges": "bytes",
+  "x-artifact-media-type": media_type,
+  "x-artifact-signature": signature.toString("base64"),
+  "x-artifact-key": key_id,
+});
+
+export async function head(deps: ModelsDeps, call: Call<typeof contract.headArtifact>): Promise<Answer> {
+  const found = await requireArtifact(deps, call.actor, call.params.uuid);
+  return {
+    status: 200,
+    headers: headersOf(found),
+    bytes: new Uint8Array(),
+    mediaType: "application/octet-stream",
+  };
+}
+
+export async function content(deps: ModelsDeps, call: Call<typeof contract.getArtifact>): Promise<Answer> {
+  const found = await requireArtifact(deps, call.actor, call.params.uuid);
+  const headers = headersOf(found);
+  if (matchesEtag(call.headers["if-none-match"], headers.etag)) throw new Fault("request.not-modified");
+  // A range of what was begun of another artefact would be put together with this one's.
+  const wanted = call.headers["if-range"];
+  const range =
+    wanted === undefined || wanted === headers.etag
+      ? byteRangeOf(call.headers.range, found.size_bytes)
+      : null;
+  const download = await deps.store.get(digestOf(found.digest), range ?? undefined);
+  if (download === null) {
+    deps.log.error({ digest: digestOf(found.digest) }, "the bytes of an artefact are lost");
+    throw new Fault("function.artifact-not-found", { uuid: call.params.uuid });
+  }
+  const mediaType = "application/octet-stream";
+  if (range === null) return { status: 200, headers, download, mediaType };
+  const { first, last } = range;
+  return {
+    status: 206,
+    headers: {
+      ...headers,
+      "content-length": String(last - first + 1),
+      "content-range": `bytes ${first}-${last}/${found.size_bytes}`,
+    },
+    ...{ download, mediaType },
+  };
+}
+
+export async function keys({ keys: signing }: ModelsDeps): Promise<Answer> {
+  return { status: 200, body: { keys: await signing.list() } };
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Who sees which models and catalogues, as conditions of SQL: every look-up has one, so that what belongs to
+ * another tenant is not there.
+ *
+ *  A. A party sees its own. A person in their own name sees those of their organizations too.
+ *  B. A catalogue shows its models to everybody (`public`), or to the parties it names (`organization`).
+ *  C. Only the owner changes anything, acting as the owner.
+ */
+import { type RawBuilder, sql } from "kysely";
+import type { Actor } from "../../core/identity/index.ts";
+
+/** A: `column` is one of the caller's own parties. */
+export function isOurs({ kind, id, party }: Actor, column: string): RawBuilder<boolean> {
+  const own = sql<boolean>`${sql.ref(column)} = ${party.id}`;
+  if (kind !== "user" || party.kind !== "user") return own;
+  return sql<boolean>`(${own} or ${sql.ref(column)} in (
+    select m.party_id from members m join parties o on o.id = m.party_id and o.kind = 'organization' and o.deleted_at is null
+    where m.user_id = ${id}))`;
+}
+
+/** B, of catalogue `c`. */
+export const catalogueSeen = (
+  actor: Actor,
+): RawBuilder<boolean> => sql<boolean>`(${isOurs(actor, "c.party_id")}
+  or c.visibility = 'public'
+  or (c.visibility = 'organization' and exists (
+    select from catalogue_guests g where g.catalogue_id = c.id and ${isOurs(actor, "g.party_id")})))`;
+
+/** Of function `f`. */
+export const functionSeen = (
+  actor: Actor,
+): RawBuilder<boolean> => sql<boolean>`(${isOurs(actor, "f.party_id")}
+  or exists (
+    select from catalogue_functions cf join catalogues c on c.id = cf.catalogue_id
+    where cf.function_id = f.id and ${catalogueSeen(actor)}))`;
