@@ -68,6 +68,10 @@ export const ERRORS = {
   "device.not-found": kind(404, "never", "caller", "There is no such device."),
   "device.exists": kind(409, "never", "caller", "The server has a device of this serial already."),
   "device.too-many": kind(409, "never", "account", "The server has {limit} devices, and can have no more."),
+  "device.none-applicable": kind(422, "never", "caller", "No devices applicable: {detail}"),
+  "site.offline": kind(409, "later", "caller", "The site is offline."),
+  "pipeline.refused": kind(422, "never", "caller", "{detail}"),
+  "pipeline.not-found": kind(404, "never", "caller", "There is no such pipeline, or revision."),
   "group.not-found": kind(404, "never", "caller", "There is no such group."),
   // Of a word that is wrong, used up, too old or for another site: which one is not said.
   "registration.refused": kind(403, "never", "caller", "This registration token lets nobody in here."),
@@ -239,6 +243,7 @@ export const ERRORS = {
   "function.not-found": kind(404, "never", "caller", "There is no such model."),
   "function.not-read": kind(409, "later", "caller", "The model has not been looked at yet."),
   "function.not-ready": kind(409, "never", "caller", "The model has nothing that can be run: {detail}"),
+  "function.deployed": kind(409, "never", "caller", "Devices still run the model."),
   "function.artifact-not-found": kind(404, "never", "caller", "There is no such artefact."),
   "catalogue.not-found": kind(404, "never", "caller", "There is no such catalogue."),
   "catalogue.not-empty": kind(409, "never", "caller", "The catalogue has models; take them out first."),

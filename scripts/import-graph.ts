@@ -35,6 +35,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "contract",
     "models",
     "control/src/blobs",
+    "control/src/core/identity",
     "control/src/core/jobs",
     "control/src/core/journal",
     "control/src/core/vault",
@@ -95,6 +96,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   ],
   "control/src/surfaces/devices": [
     "contract",
+    "models/io-name.ts",
+    "models/job.ts",
+    "control/src/blobs",
     "control/src/core",
     "control/src/database",
     "control/src/http",

@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Sites, servers, devices, groups. */
+/** Sites, servers, devices, groups, pipelines. */
 import type { Operation } from "../operation.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
 import * as groups from "./groups.ts";
+import {
+  addFunctions,
+  addPipelines,
+  assignPipelines,
+  clonePipelines,
+  getPipelines,
+  listHistory,
+  putPipelines,
+  removePipeline,
+  rollBack,
+} from "./pipelines.ts";
 import * as servers from "./servers.ts";
 import * as systems from "./systems.ts";
 
@@ -16,4 +27,6 @@ export const DEVICES: readonly Operation[] = [
   ...Object.values(ownSpelling),
   ...Object.values(OTHER_SPELLINGS),
   ...Object.values(groups),
+  ...[getPipelines, putPipelines, addPipelines, removePipeline, addFunctions],
+  ...[clonePipelines, assignPipelines, listHistory, rollBack],
 ];

@@ -3,6 +3,7 @@
 import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
 import { operation } from "../operation.ts";
+import { Pipeline } from "./pipelines.ts";
 import { Device, Facts, Health, Name, nullable, OfItem, Reply, Server, Uuid, Word } from "./vocabulary.ts";
 
 const reads = { surface: "devices", access: "bearer", scope: "devices:health", tag: "Servers" } as const;
@@ -75,6 +76,24 @@ const DesiredDevice = Type.Object({
   Name: Type.String(),
   Enabled: Type.Boolean(),
   Active: Type.Boolean(),
+  PipelinesVersion: Type.Integer(),
+  Pipelines: Type.Array(Pipeline),
+});
+
+/** What has to be there to run it, with where it is got and how it is checked. */
+const ManifestArtifact = Type.Object({
+  UUID: Uuid,
+  Function: Uuid,
+  Version: Type.Integer(),
+  Name: Type.String(),
+  InputDriverDetails: Type.Record(Type.String(), Type.Unknown()),
+  OutputDriverDetails: Type.Record(Type.String(), Type.Unknown()),
+  MediaType: Type.String(),
+  URL: Type.String(),
+  SHA256: Type.String(),
+  Size: Type.Integer(),
+  Signature: Type.String({ description: "Ed25519, base64; over what GET /cpt/keys says" }),
+  KeyID: Type.String(),
 });
 
 export const getState = operation({
@@ -93,11 +112,28 @@ export const getState = operation({
       schema: Type.Object({
         Version: Type.Integer(),
         Desired: Type.Object({ Runtime: nullable(Type.String()), Devices: Type.Array(DesiredDevice) }),
+        Manifest: Type.Object({ Artefacts: Type.Array(ManifestArtifact) }),
       }),
     },
     304: { description: "Nothing else is wanted" },
   },
   errors: ownFound,
+});
+
+export const getOwnArtifact = operation({
+  ...own,
+  id: "devices.own.artifact",
+  method: "GET",
+  path: "/dev/server/:id/artifact/:artifact/content",
+  summary: "The bytes of an artefact that a server is to run",
+  description: "With Range and If-Range, so that who was cut off goes on where they were.",
+  params: Type.Object({ id: Uuid, artifact: Uuid }),
+  responses: {
+    200: { description: "All of it", mediaType: "application/octet-stream" },
+    206: { description: "A part of it", mediaType: "application/octet-stream" },
+    304: { description: "It is the same" },
+  },
+  errors: [...ownFound, "function.artifact-not-found", "blob.range"],
 });
 
 export const putReported = operation({

@@ -89,6 +89,8 @@ export const Device = Type.Object({
     Supports: Type.Object({ Pipelines: Type.Boolean() }),
   }),
   Groups: Type.Array(Type.Object({ UUID: Uuid, Name: Type.String() })),
+  nxAI: Type.Object({ pipelines: Type.Array(Type.Unknown({ description: "As GET …/pipelines has them" })) }),
+  PipelinesVersion: Type.Integer(),
   CreatedAt: Instant,
   UpdatedAt: Instant,
 });

@@ -99,7 +99,7 @@ export const deleteFunction = operation({
   summary: "Delete a model with all its versions",
   params: OfItem,
   responses: { 200: { description: "It is gone", schema: Reply } },
-  errors: changes,
+  errors: [...changes, "function.deployed"],
 });
 
 export const functionStatistics = operation({

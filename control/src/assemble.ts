@@ -236,7 +236,7 @@ export async function startControl({
     const passwords = openPasswords();
     const people = { authorization, passwords, issuer, jurisdiction: workloads.jurisdiction };
     const identity = identityRoutes({ db, ...people, signUp: config.identity.signUp });
-    const edge = devicesRoutes({ db, feed });
+    const edge = devicesRoutes({ db, feed, store, log });
     const artifactKeys = await openArtifactKeys(db, vault);
     const work = await startWork({
       ...{ db, store, keys: artifactKeys, config: config.models, replica, onError },

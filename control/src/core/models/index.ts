@@ -11,6 +11,7 @@ export {
   type TaskOptions,
   tell,
 } from "./tasks.ts";
+export { catalogueSeen, functionSeen, type Viewer, viewerOf } from "./visibility.ts";
 export {
   addArtifact,
   isBuiltIn,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** All that this surface may be given. */
+import type { Logger } from "pino";
+import type { BlobStore } from "../../blobs/port.ts";
 import type { JournalFeed } from "../../core/journal/index.ts";
 import type { Database } from "../../database/open.ts";
 
@@ -7,4 +9,6 @@ export interface DevicesDeps {
   db: Database;
   /** Hears what servers are told; a hint. */
   feed: JournalFeed;
+  store: BlobStore;
+  log: Logger;
 }

@@ -160,7 +160,15 @@ describe("servers and what they are told", () => {
     const told = await waiting;
     expect([told.status, told.body.Version]).toEqual([200, now.body.Version + 1]);
     expect(told.body.Desired.Devices).toEqual([
-      { UUID: made.body.UUID, NxID: made.body.NxID, Name: "Gate", Enabled: true, Active: false },
+      {
+        UUID: made.body.UUID,
+        NxID: made.body.NxID,
+        Name: "Gate",
+        Enabled: true,
+        Active: false,
+        PipelinesVersion: 0,
+        Pipelines: [],
+      },
     ]);
     expect((await others).status).toBe(304);
   });
@@ -209,7 +217,10 @@ describe("what is no request of theirs", () => {
     "%s answers 4xx in this API's form",
     async (_id, one) => {
       const edge = await enrol();
-      const path = one.path.replace(":id", edge.id).replace(":secret", "x".repeat(32));
+      const path = one.path
+        .replace(":id", edge.id)
+        .replace(":secret", "x".repeat(32))
+        .replace(":artifact", randomUUID());
       const type = { "content-type": "application/json" };
       for (const body of [
         "{",

@@ -2,6 +2,7 @@
 import * as devicesContract from "#contract/devices/devices.ts";
 import * as enrolmentContract from "#contract/devices/enrolment.ts";
 import * as groupsContract from "#contract/devices/groups.ts";
+import * as pipelinesContract from "#contract/devices/pipelines.ts";
 import * as serversContract from "#contract/devices/servers.ts";
 import * as systemsContract from "#contract/devices/systems.ts";
 import { type Route, route } from "../../http/call.ts";
@@ -9,6 +10,7 @@ import type { DevicesDeps } from "./deps.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
 import * as groups from "./groups.ts";
+import * as pipelines from "./pipelines.ts";
 import * as servers from "./servers.ts";
 import * as state from "./state.ts";
 import * as systems from "./systems.ts";
@@ -47,6 +49,16 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   ...[devicesContract.deleteDevice, other.deleteDevice].map((one) =>
     route(one, (call) => devices.remove(deps, call)),
   ),
+  route(pipelinesContract.getPipelines, (call) => pipelines.get(deps, call)),
+  route(pipelinesContract.putPipelines, (call) => pipelines.put(deps, call)),
+  route(pipelinesContract.addPipelines, (call) => pipelines.add(deps, call)),
+  route(pipelinesContract.removePipeline, (call) => pipelines.remove(deps, call)),
+  route(pipelinesContract.addFunctions, (call) => pipelines.addFunctions(deps, call)),
+  route(pipelinesContract.clonePipelines, (call) => pipelines.clone(deps, call)),
+  route(pipelinesContract.assignPipelines, (call) => pipelines.assign(deps, call)),
+  route(pipelinesContract.listHistory, (call) => pipelines.history(deps, call)),
+  route(pipelinesContract.rollBack, (call) => pipelines.rollBack(deps, call)),
+  route(serversContract.getOwnArtifact, (call) => state.getArtifact(deps, call)),
   route(groupsContract.listGroups, (call) => groups.list(deps, call)),
   route(groupsContract.createGroup, (call) => groups.create(deps, call)),
   route(groupsContract.patchGroup, (call) => groups.change(deps, call)),

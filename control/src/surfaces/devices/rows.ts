@@ -8,6 +8,8 @@ import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
 import type { Page } from "../../http/paging.ts";
 
+import type { KeptPipeline } from "./checks.ts";
+
 /** A server that was not heard of for this long is offline; it asks for its state every half minute. */
 const ONLINE_S = 75;
 
@@ -80,6 +82,8 @@ export interface DeviceRow {
   server_facts: ServerFacts;
   online: boolean;
   groups: { UUID: string; Name: string }[] | null;
+  pipelines: KeptPipeline[];
+  pipelines_version: number;
   version: number;
   created_at: Date;
   updated_at: Date;

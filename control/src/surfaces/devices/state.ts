@@ -5,9 +5,14 @@
  */
 import { sql } from "kysely";
 import type * as contract from "#contract/devices/servers.ts";
+import { Fault } from "#contract/errors.ts";
+import { digestOf } from "../../blobs/digest.ts";
+import { serveBlob } from "../../blobs/serve.ts";
+import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import type { DevicesDeps } from "./deps.ts";
+import { runtimeOf } from "./models.ts";
 import { devicesOfServer, requireOwnServer, type ServerRow } from "./rows.ts";
 
 /** Nobody needs to know to the second when a server was last heard of. */
@@ -50,9 +55,76 @@ async function wishOf({ db }: Pick<DevicesDeps, "db">, server: ServerRow) {
         Name: device.name,
         Enabled: device.enabled,
         Active: device.active,
+        PipelinesVersion: device.pipelines_version,
+        Pipelines: device.pipelines,
       })),
     },
+    Manifest: { Artefacts: (await artifactsOf(db.soft, server)).map((row) => viewArtifact(row, server)) },
   };
+}
+
+interface ArtifactRow {
+  id: string;
+  function_id: string;
+  number: number;
+  name: string;
+  described: { InputDriverDetails?: Record<string, unknown>; OutputDriverDetails?: Record<string, unknown> };
+  media_type: string;
+  digest: Buffer;
+  size_bytes: number;
+  signature: Buffer;
+  key_id: string;
+}
+
+/**
+ * Of each model that a device of the server runs, what its runtime takes best. That the device's owner may
+ * see the model was looked at when it was saved; what runs is not taken away when a catalogue is closed.
+ */
+async function artifactsOf(db: Db, { id, facts, runtime_wanted }: ServerRow): Promise<ArtifactRow[]> {
+  const targets = runtimeOf(facts, runtime_wanted)?.Targets ?? [];
+  const { rows } = await sql<ArtifactRow>`
+    select distinct on (a.function_id, a.number) a.id, a.function_id, a.number, f.name, f.described,
+      a.media_type, a.digest, a.size_bytes, a.signature, a.key_id
+    from devices d join device_models m on m.device_id = d.id
+    join functions f on f.id = m.function_id
+    join function_artifacts a on a.function_id = m.function_id and a.number = m.number
+    where d.server_id = ${id} and a.media_type = any(${targets}::text[])
+    order by a.function_id, a.number, array_position(${targets}::text[], a.media_type), a.created_at desc, a.id`.execute(
+    db,
+  );
+  return rows;
+}
+
+const viewArtifact = (row: ArtifactRow, server: ServerRow) => ({
+  UUID: row.id,
+  Function: row.function_id,
+  Version: row.number,
+  Name: row.name,
+  InputDriverDetails: row.described.InputDriverDetails ?? {},
+  OutputDriverDetails: row.described.OutputDriverDetails ?? {},
+  MediaType: row.media_type,
+  URL: `/dev/server/${server.id}/artifact/${row.id}/content`,
+  SHA256: row.digest.toString("hex"),
+  Size: row.size_bytes,
+  Signature: row.signature.toString("base64"),
+  KeyID: row.key_id,
+});
+
+/** Only what the server is to run: its key opens no catalogue. */
+export async function getArtifact(
+  { db, store, log }: Pick<DevicesDeps, "db" | "store" | "log">,
+  call: Call<typeof contract.getOwnArtifact>,
+): Promise<Answer> {
+  const server = await requireOwnServer(db.soft, call.principal?.serverId ?? null, call.params.id);
+  const wanted = call.params.artifact.toLowerCase();
+  const row = (await artifactsOf(db.soft, server)).find(({ id }) => id === wanted);
+  const blob =
+    row === undefined ? null : { digest: digestOf(row.digest), sizeBytes: row.size_bytes, headers: {} };
+  const served = blob === null ? null : await serveBlob(store, blob, call.headers);
+  if (served?.status === 304) return { status: 304, headers: served.headers };
+  if (served !== null) return served;
+  if (blob !== null) log.error({ digest: blob.digest }, "the bytes of an artefact are lost");
+  throw new Fault("function.artifact-not-found", { uuid: call.params.artifact });
 }
 
 export async function putReported(

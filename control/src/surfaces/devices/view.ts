@@ -60,6 +60,8 @@ export const viewDevice = (row: DeviceRow): Static<typeof Device> => ({
     Supports: row.server_facts.Supports ?? { Pipelines: false },
   },
   Groups: row.groups ?? [],
+  nxAI: { pipelines: row.pipelines },
+  PipelinesVersion: row.pipelines_version,
   ...instants(row),
 });
 

@@ -3,14 +3,13 @@
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/conversions.ts";
-import { byteRangeOf } from "../../blobs/byte-range.ts";
 import { digestOf } from "../../blobs/digest.ts";
+import { serveBlob } from "../../blobs/serve.ts";
 import type { Actor } from "../../core/identity/index.ts";
+import { functionSeen } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type ArtifactRow, artifactJson, artifactView, requireFunction } from "./rows.ts";
-import { functionSeen } from "./visibility.ts";
 
 export async function list({ db }: ModelsDeps, call: Call<typeof contract.listArtifacts>): Promise<Answer> {
   const row = await requireFunction(db.run, call.actor, call.params.uuid);
@@ -59,31 +58,13 @@ export async function head(deps: ModelsDeps, call: Call<typeof contract.headArti
 
 export async function content(deps: ModelsDeps, call: Call<typeof contract.getArtifact>): Promise<Answer> {
   const found = await requireArtifact(deps, call.actor, call.params.uuid);
-  const headers = headersOf(found);
-  if (matchesEtag(call.headers["if-none-match"], headers.etag)) throw new Fault("request.not-modified");
-  // A range of what was begun of another artefact would be put together with this one's.
-  const wanted = call.headers["if-range"];
-  const range =
-    wanted === undefined || wanted === headers.etag
-      ? byteRangeOf(call.headers.range, found.size_bytes)
-      : null;
-  const download = await deps.store.get(digestOf(found.digest), range ?? undefined);
-  if (download === null) {
-    deps.log.error({ digest: digestOf(found.digest) }, "the bytes of an artefact are lost");
-    throw new Fault("function.artifact-not-found", { uuid: call.params.uuid });
-  }
-  const mediaType = "application/octet-stream";
-  if (range === null) return { status: 200, headers, download, mediaType };
-  const { first, last } = range;
-  return {
-    status: 206,
-    headers: {
-      ...headers,
-      "content-length": String(last - first + 1),
-      "content-range": `bytes ${first}-${last}/${found.size_bytes}`,
-    },
-    ...{ download, mediaType },
-  };
+  const digest = digestOf(found.digest);
+  const blob = { digest, sizeBytes: found.size_bytes, headers: headersOf(found) };
+  const served = await serveBlob(deps.store, blob, call.headers);
+  if (served?.status === 304) throw new Fault("request.not-modified");
+  if (served !== null) return served;
+  deps.log.error({ digest }, "the bytes of an artefact are lost");
+  throw new Fault("function.artifact-not-found", { uuid: call.params.uuid });
 }
 
 export async function keys({ keys: signing }: ModelsDeps): Promise<Answer> {

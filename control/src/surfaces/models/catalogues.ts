@@ -5,12 +5,12 @@ import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/catalogues.ts";
 import type { Actor } from "../../core/identity/index.ts";
+import { catalogueSeen } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { requireOwn as requireOwnFunction } from "./rows.ts";
-import { catalogueSeen } from "./visibility.ts";
 
 type Needs = Pick<ModelsDeps, "db">;
 

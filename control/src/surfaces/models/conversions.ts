@@ -7,6 +7,7 @@ import type { Rule } from "#models/job.ts";
 import type { Actor } from "../../core/identity/index.ts";
 import {
   enqueue,
+  functionSeen,
   isBuiltIn,
   requeue,
   settleFunction,
@@ -20,7 +21,6 @@ import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type ArtifactRow, artifactJson, artifactView, requireFunction, requireOwn } from "./rows.ts";
 import { requireTargets } from "./upload.ts";
-import { functionSeen } from "./visibility.ts";
 
 export interface ConversionRow {
   id: string;

@@ -5,13 +5,13 @@ import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/functions.ts";
 import type { Report } from "#models/job.ts";
 import { append } from "../../core/journal/index.ts";
+import { functionSeen } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { findFunctions, functionView, requireFunction, requireOwn } from "./rows.ts";
 import { answerOf } from "./upload.ts";
-import { functionSeen } from "./visibility.ts";
 
 type Needs = Pick<ModelsDeps, "db">;
 
@@ -62,7 +62,12 @@ export async function remove({ db }: Needs, call: Call<typeof contract.deleteFun
   const { uuid } = call.params;
   await requireOwn(db.run, call.actor, uuid);
   await db.write(async (tx) => {
-    await sql`delete from functions where id = ${uuid} and party_id = ${call.actor.party.id}`.execute(tx);
+    await sql`delete from functions where id = ${uuid} and party_id = ${call.actor.party.id}`
+      .execute(tx)
+      .catch((error) => {
+        if (isReferenced(error, "device_models")) throw new Fault("function.deployed", { uuid });
+        throw error;
+      });
     await append(tx, {
       ...{ account: call.account.id, type: "model.deleted", subject: uuid },
       payload: { by: call.actor.id },
@@ -180,3 +185,9 @@ export async function deleteAlias({ db }: Needs, call: Call<typeof contract.dele
 async function aliases(db: ModelsDeps["db"], { actor }: Call, id: string): Promise<Answer> {
   return { status: 200, body: (await requireFunction(db.run, actor, id)).aliases ?? {} };
 }
+
+/** PostgreSQL's foreign_key_violation: rows of that table still name it. */
+const isReferenced = (error: unknown, table: string): boolean => {
+  const { code, table: of } = error as { code?: string; table?: string };
+  return code === "23503" && of === table;
+};

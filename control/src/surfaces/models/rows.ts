@@ -4,8 +4,8 @@ import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Report } from "#models/job.ts";
 import type { Actor } from "../../core/identity/index.ts";
+import { catalogueSeen, functionSeen } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
-import { catalogueSeen, functionSeen } from "./visibility.ts";
 
 export interface Described {
   InputDriver: string;

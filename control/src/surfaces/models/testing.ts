@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A client of models for tests: uploads as forms, and waits for what becomes of them. */
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import type { Caller, Reply } from "#testing/installation.ts";
 
 export interface UploadedFile {
@@ -51,15 +51,13 @@ export async function upload(
 /** Until it is what it will be. */
 export async function settledFunction(caller: Caller, id: string): Promise<Reply["body"]> {
   let last: Reply["body"] = null;
-  await expect
-    .poll(
-      async () => {
-        last = (await caller("GET", `/cpt/function/${id}`)).body;
-        return last.Status;
-      },
-      { timeout: 60_000, interval: 200 },
-    )
-    .toMatch(/^(ok|error)$/);
+  await vi.waitUntil(
+    async () => {
+      last = (await caller("GET", `/cpt/function/${id}`)).body;
+      return /^(ok|error)$/.test(last.Status);
+    },
+    { timeout: 60_000, interval: 200 },
+  );
   return last;
 }
 

@@ -8,10 +8,20 @@
  *  C. Only the owner changes anything, acting as the owner.
  */
 import { type RawBuilder, sql } from "kysely";
-import type { Actor } from "../../core/identity/index.ts";
+import type { Actor } from "../identity/index.ts";
+
+export interface Viewer extends Pick<Actor, "kind" | "id"> {
+  party: Pick<Actor["party"], "kind" | "id">;
+}
+
+/** Who looks with the eyes of one organization, such as whoever gives its devices their models. */
+export const viewerOf = (party: string): Viewer => ({
+  ...{ kind: "client", id: "" },
+  party: { kind: "organization", id: party },
+});
 
 /** A: `column` is one of the caller's own parties. */
-export function isOurs({ kind, id, party }: Actor, column: string): RawBuilder<boolean> {
+export function isOurs({ kind, id, party }: Viewer, column: string): RawBuilder<boolean> {
   const own = sql<boolean>`${sql.ref(column)} = ${party.id}`;
   if (kind !== "user" || party.kind !== "user") return own;
   return sql<boolean>`(${own} or ${sql.ref(column)} in (
@@ -21,7 +31,7 @@ export function isOurs({ kind, id, party }: Actor, column: string): RawBuilder<b
 
 /** B, of catalogue `c`. */
 export const catalogueSeen = (
-  actor: Actor,
+  actor: Viewer,
 ): RawBuilder<boolean> => sql<boolean>`(${isOurs(actor, "c.party_id")}
   or c.visibility = 'public'
   or (c.visibility = 'organization' and exists (
@@ -29,7 +39,7 @@ export const catalogueSeen = (
 
 /** Of function `f`. */
 export const functionSeen = (
-  actor: Actor,
+  actor: Viewer,
 ): RawBuilder<boolean> => sql<boolean>`(${isOurs(actor, "f.party_id")}
   or exists (
     select from catalogue_functions cf join catalogues c on c.id = cf.catalogue_id
