@@ -13,7 +13,11 @@ export interface Target {
 
 export async function rotateKeysCommand(target: Target): Promise<number> {
   const reply = await callAdmin(target, "POST", "/platform/v1/keys/rotate");
-  print(target, reply, `new key-encryption key ${reply.key_id}; ${reply.rewrapped} data keys wrapped again`);
+  print(
+    target,
+    reply,
+    `new key-encryption key ${reply.key_id}; ${reply.rewrapped} data keys wrapped again; access tokens are signed by ${reply.signing_key_id} in five minutes`,
+  );
   return 0;
 }
 

@@ -2,8 +2,11 @@
 /** Who is who: signing in, tokens, organizations. */
 import type { Operation } from "../operation.ts";
 import * as device from "./device.ts";
+import * as members from "./members.ts";
 import * as oauth from "./oauth.ts";
 import * as organizations from "./organizations.ts";
+import * as partners from "./partners.ts";
+import * as serviceTokens from "./service-tokens.ts";
 import * as signIn from "./sign-in.ts";
 import * as users from "./users.ts";
 
@@ -27,6 +30,18 @@ export const OAUTH: readonly Operation[] = [
 export const IDENTITY: readonly Operation[] = [
   organizations.listOrganizations,
   organizations.createOrganization,
+  organizations.getOrganization,
+  organizations.updateOrganization,
+  ...Object.values(members.organizationMembers),
+  ...Object.values(members.partnerMembers),
+  members.acceptInvitation,
+  partners.listPartners,
+  partners.listAccess,
+  partners.grantAccess,
+  partners.revokeAccess,
+  serviceTokens.createToken,
+  serviceTokens.listTokens,
+  serviceTokens.revokeToken,
   users.signUp,
   users.getMe,
   users.changePassword,

@@ -43,3 +43,30 @@ export const createOrganization = operation({
   idempotent: true,
   example: { body: { Name: "Acme" } },
 });
+
+const one = { ...base, params: Type.Object({ uuid: Uuid }) } as const;
+
+export const getOrganization = operation({
+  ...one,
+  id: "identity.organizations.get",
+  method: "GET",
+  path: "/cdb/organizations/:uuid",
+  scope: "organization:read",
+  summary: "An organization",
+  responses: { 200: { description: "The organization", schema: Organization } },
+  errors: [...TOKEN_ERRORS, "organization.not-found"],
+});
+
+export const updateOrganization = operation({
+  ...one,
+  id: "identity.organizations.update",
+  method: "PATCH",
+  path: "/cdb/organizations/:uuid",
+  scope: "organization:write",
+  summary: "Rename an organization",
+  description: "With `If-Match` only the version that it names.",
+  body: Type.Object({ Name }, { additionalProperties: false }),
+  responses: { 200: { description: "The organization", schema: Organization } },
+  errors: [...TOKEN_ERRORS, "organization.not-found", "request.precondition"],
+  example: { body: { Name: "Acme Ltd" } },
+});

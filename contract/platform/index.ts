@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What Casemate adds beside the four surfaces. */
 import type { Operation } from "../operation.ts";
+import { createPartner } from "./channel-partners.ts";
 import * as clients from "./clients.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
@@ -19,6 +20,7 @@ export const PLATFORM: readonly Operation[] = [
   listIssuers,
   rotateKeys,
   createTenant,
+  createPartner,
   clients.createClient,
   clients.revokeClient,
   clients.createUser,

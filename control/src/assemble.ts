@@ -24,7 +24,7 @@ import {
   openFleet,
   rememberHost,
 } from "./core/fleet/index.ts";
-import { installOperatorKey, openPasswords } from "./core/identity/index.ts";
+import { installOperatorKey, openPasswords, readServiceToken } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { openArtifactKeys, startWork } from "./core/models/index.ts";
@@ -248,7 +248,7 @@ export async function startControl({
       folder: `${config.folder}/work`,
     });
     const platform = platformRoutes({
-      ...people,
+      ...{ ...people, signingKeys: keys },
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });
@@ -265,7 +265,7 @@ export async function startControl({
         ...{ registry: dressRegistryError, oauth: dressOAuthError },
         ...{ identity: dressNxError, models: dressNxError, devices: dressNxError },
       },
-      readToken: (given) => readAccessToken(keys, issuer(), given),
+      readToken: async (given) => readServiceToken(given) ?? readAccessToken(keys, issuer(), given),
       rpmOf: (surface, tier) => {
         if (surface === "workloads" || surface === "registry") return workloads.requestsPerMinute;
         if (TOKEN_SURFACES.has(surface)) return config.identity.requestsPerMinute;

@@ -13,18 +13,20 @@ import type { Db } from "../../database/open.ts";
 import type { Account } from "./authenticate.ts";
 import { type PartyKind, type Scope, scopesOf } from "./levels.ts";
 
-/** What a token that was verified says of its bearer. */
-export interface Bearer {
-  kind: "user" | "client";
-  /** The user's UUID, or the client's id. */
-  id: string;
-  jti: string;
-  /** Of users: the sign-in it belongs to, and the instant of the password, in seconds. */
-  sid: string | null;
-  passwordAt: number | null;
-  /** Null: not narrowed. */
-  scopes: readonly string[] | null;
-}
+/** What a token that was verified says of its bearer; of a service token, which says nothing, its hash. */
+export type Bearer =
+  | {
+      kind: "user" | "client";
+      /** The user's UUID, or the client's id. */
+      id: string;
+      jti: string;
+      /** Of users: the sign-in it belongs to, and the instant of the password, in seconds. */
+      sid: string | null;
+      passwordAt: number | null;
+      /** Null: not narrowed. */
+      scopes: readonly string[] | null;
+    }
+  | { kind: "service"; hash: Buffer };
 
 export interface ActAs {
   kind: PartyKind;
@@ -47,6 +49,8 @@ export interface Actor {
   party: Party;
   /** What the actor may do in the party's name. */
   scopes: readonly Scope[];
+  /** True: by a service token, which makes no other and changes nothing of its maker's. */
+  service: boolean;
 }
 
 export interface Acting {
@@ -75,8 +79,10 @@ export function parseActAs(kind: unknown, id: unknown): ActAs | null {
 }
 
 interface Row {
-  known: boolean;
+  actor_kind: "user" | "client";
+  actor_id: string;
   name: string | null;
+  narrowed: string[] | null;
   used: number;
   window_start: Date;
   now: Date;
@@ -96,19 +102,21 @@ interface Row {
 /** Null: the token counts no more. Throws when the caller is nobody to the party asked for. */
 export async function act(db: Db, bearer: Bearer, as: ActAs | null): Promise<Acting | null> {
   const row = await ask(db, bearer, as);
-  if (row === undefined || !row.known) return null;
+  if (row === undefined) return null;
   const scopes =
     row.party_id === null
       ? []
       : scopesOf({ kind: row.party_kind, self: row.self, role: row.role, through: row.through ?? [] });
   if (scopes.length === 0) throw new Fault("identity.not-a-member");
+  const { narrowed } = row;
   return {
     actor: {
-      kind: bearer.kind,
-      id: bearer.id,
-      name: row.name ?? bearer.id,
+      kind: row.actor_kind,
+      id: row.actor_id,
+      name: row.name ?? row.actor_id,
       party: { kind: row.party_kind, id: row.party_id!, name: row.party_name },
-      scopes: bearer.scopes === null ? scopes : scopes.filter((scope) => bearer.scopes!.includes(scope)),
+      scopes: narrowed === null ? scopes : scopes.filter((scope) => narrowed.includes(scope)),
+      service: bearer.kind === "service",
     },
     account: {
       id: row.account_id,
@@ -121,32 +129,47 @@ export async function act(db: Db, bearer: Bearer, as: ActAs | null): Promise<Act
   };
 }
 
-/** `bearer`: one row of whoever counts still, with the party that is theirs. */
-const bearerClause = ({ kind, id, sid, passwordAt }: Bearer) =>
-  kind === "user"
+/** One row of whoever counts still: who it is, the party that is theirs, and of a service token the one it is bound to. */
+function bearerClause(bearer: Bearer) {
+  if (bearer.kind === "service")
+    return sql`
+      select u.id as user_id, coalesce(u.id, c.party_id) as own_id, coalesce(u.email, c.client_id) as name,
+        case when u.id is null then 'client' else 'user' end as actor_kind,
+        coalesce(u.id::text, c.client_id) as actor_id, t.party_id as bound_id, t.scopes as narrowed
+      from service_tokens t
+      left join users u on u.id = case when t.created_by like 'user:%' then substr(t.created_by, 6)::uuid end
+      left join oauth_clients c on t.created_by = 'client:' || c.client_id and c.revoked_at is null
+      join parties p on p.id = coalesce(u.id, c.party_id) and p.deleted_at is null
+      where t.hash = ${bearer.hash} and t.revoked_at is null and t.expires_at > now()`;
+  const { kind, id, sid, passwordAt, jti, scopes } = bearer;
+  const shown = sql`${kind}::text as actor_kind, ${id}::text as actor_id, null::uuid as bound_id,
+    ${scopes}::text[] as narrowed`;
+  const stands = sql`not exists (select from revoked_tokens where jti = ${jti})`;
+  return kind === "user"
     ? sql`
-      select u.id as user_id, u.id as own_id, u.email as name from users u join parties p on p.id = u.id
-      where u.id = ${id} and p.deleted_at is null
+      select u.id as user_id, u.id as own_id, u.email as name, ${shown} from users u join parties p on p.id = u.id
+      where u.id = ${id} and p.deleted_at is null and ${stands}
         and extract(epoch from u.password_changed_at)::bigint = ${passwordAt ?? -1}
         and exists (select from sign_ins s where s.sid = ${sid} and s.user_id = u.id and s.expires_at > now())`
     : sql`
-      select null::uuid as user_id, c.party_id as own_id, c.client_id as name
+      select null::uuid as user_id, c.party_id as own_id, c.client_id as name, ${shown}
       from oauth_clients c join parties p on p.id = c.party_id
-      where c.client_id = ${id} and c.revoked_at is null and p.deleted_at is null`;
+      where c.client_id = ${id} and c.revoked_at is null and p.deleted_at is null and ${stands}`;
+}
 
 async function ask(db: Db, bearer: Bearer, as: ActAs | null): Promise<Row | undefined> {
-  const wanted = as === null ? sql`p.id = b.own_id` : sql`p.id = ${as.id} and p.kind = ${as.kind}`;
+  const wanted =
+    as === null
+      ? sql`p.id = coalesce(b.bound_id, b.own_id)`
+      : sql`p.id = ${as.id} and p.kind = ${as.kind} and p.id = coalesce(b.bound_id, p.id)`;
   const { rows } = await sql<Row>`
-    with bearer as (
-      select * from (${bearerClause(bearer)}) found
-      where not exists (select from revoked_tokens where jti = ${bearer.jti})
-    ), counted as (
+    with bearer as (${bearerClause(bearer)}), counted as (
       insert into rate_windows (subject, window_start, used)
-      select ${`${bearer.kind}:${bearer.id}`}, date_trunc('minute', now()), 1 from bearer
+      select actor_kind || ':' || actor_id, date_trunc('minute', now()), 1 from bearer
       on conflict (subject, window_start) do update set used = rate_windows.used + 1
       returning used, window_start
     )
-    select true as known, b.name, c.used, c.window_start, now() as now,
+    select b.actor_kind, b.actor_id, b.name, b.narrowed, c.used, c.window_start, now() as now,
       p.id as party_id, p.kind as party_kind, p.name as party_name, p.id = b.own_id as self,
       (select role from members m where m.party_id = p.id and m.user_id = b.user_id) as role,
       (select json_agg(json_build_object('level', g.level, 'role', coalesce(m.role, 'administrator')))

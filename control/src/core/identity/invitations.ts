@@ -3,10 +3,37 @@
  * Invitations: a word that makes whoever shows it a member, once. We send no mail, so who invites hands it
  * over; the address it is meant for is for people who read the list, and proves nothing.
  */
+import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
-import { hashKey } from "./keys.ts";
+import { hashKey, makeKey } from "./keys.ts";
+
+const PREFIX = "cm_inv_";
+const LIFETIME_S = 7 * 86_400;
+
+export interface InvitationAsk {
+  party: string;
+  email: string;
+  role: string;
+}
+
+export interface NewInvitation {
+  id: string;
+  /** Shown once. */
+  token: string;
+  expiresAt: Date;
+}
+
+export async function inviteMember(db: Db, { party, email, role }: InvitationAsk): Promise<NewInvitation> {
+  const token = makeKey(PREFIX);
+  const id = randomUUID();
+  const { rows } = await sql<{ expires_at: Date }>`
+    insert into member_invitations (id, party_id, email, role, token_hash, expires_at)
+    values (${id}, ${party}, ${email}, ${role}, ${hashKey(token)}, now() + make_interval(secs => ${LIFETIME_S}))
+    returning expires_at`.execute(db);
+  return { id, token, expiresAt: rows[0]!.expires_at };
+}
 
 /** Makes the user a member; throws when the word is used, too old, or its party is gone. Never takes a role away. */
 export async function acceptInvitation(db: Db, token: string, user: string): Promise<{ party: string }> {

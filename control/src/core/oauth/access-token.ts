@@ -55,7 +55,7 @@ function kidOf(token: string): string | null {
   }
 }
 
-export function bearerOf(payload: JWTPayload): Bearer {
+export function bearerOf(payload: JWTPayload): Exclude<Bearer, { kind: "service" }> {
   const shared = { jti: payload.jti!, scopes: text(payload.scope)?.split(" ") ?? null };
   const [user, client, sid] = [text(payload.uid), text(payload.client_id), text(payload.sid)];
   if (user !== null && sid !== null && typeof payload.pwdTime === "number")

@@ -77,7 +77,7 @@ export async function signOut(
   return { status: 204 };
 }
 
-function personOf({ kind, id }: Actor): string {
-  if (kind !== "user") throw new Fault("identity.scope", { scope: "of a person" });
+function personOf({ kind, id, service }: Actor): string {
+  if (kind !== "user" || service) throw new Fault("identity.scope", { scope: "of a person" });
   return id;
 }

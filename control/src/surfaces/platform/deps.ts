@@ -3,7 +3,7 @@
 
 import type { Passwords } from "../../core/identity/index.ts";
 import type { JournalFeed } from "../../core/journal/index.ts";
-import type { AuthorizationServer } from "../../core/oauth/index.ts";
+import type { AuthorizationServer, SigningKeys } from "../../core/oauth/index.ts";
 import type { KeyRing, Vault } from "../../core/vault/index.ts";
 import type { Webhooks, WebhooksConfig } from "../../core/webhooks/index.ts";
 import type { Database } from "../../database/open.ts";
@@ -15,6 +15,8 @@ export interface PlatformDeps {
   feed: JournalFeed;
   webhooks: Pick<Webhooks, "queue">;
   webhooksConfig: WebhooksConfig;
+  /** Of access tokens. */
+  signingKeys: Pick<SigningKeys, "rotate">;
   authorization: Pick<AuthorizationServer, "checkClient">;
   passwords: Passwords;
   /** By what clients know us, in tokens and in addresses. */

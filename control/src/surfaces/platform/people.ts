@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Programs that people sign in to, and people, for the operator. */
 import { Fault } from "#contract/errors.ts";
+import type { createPartner as createPartnerOperation } from "#contract/platform/channel-partners.ts";
 import type * as contract from "#contract/platform/clients.ts";
-import { addUser, deleteUser, requireEmail, requirePassword } from "../../core/identity/index.ts";
+import {
+  addParty,
+  addUser,
+  deleteUser,
+  inviteMember,
+  requireEmail,
+  requirePassword,
+} from "../../core/identity/index.ts";
 import { append } from "../../core/journal/index.ts";
 import { addClient, clientMetadata, revokeClient } from "../../core/oauth/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
@@ -63,4 +71,21 @@ export async function removeUser(
   const gone = await db.write((tx) => deleteUser(tx, call.params.user_id));
   if (!gone) throw new Fault("account.not-found");
   return { status: 204 };
+}
+
+export async function createPartner(
+  { db, jurisdiction }: Pick<PlatformDeps, "db" | "jurisdiction">,
+  call: Call<typeof createPartnerOperation>,
+): Promise<Answer> {
+  const email = requireEmail(call.body.administrator_email);
+  const { id, token } = await db.write(async (tx) => {
+    const made = await addParty(tx, { kind: "channel_partner", name: call.body.name, jurisdiction });
+    const invitation = await inviteMember(tx, { party: made.id, email, role: "administrator" });
+    await append(tx, {
+      ...{ account: made.accountId, type: "partner.created", subject: made.id },
+      payload: { by: "operator", name: call.body.name },
+    });
+    return { id: made.id, token: invitation.token };
+  });
+  return { status: 201, body: { channel_partner_id: id, invitation: token } };
 }

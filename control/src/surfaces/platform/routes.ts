@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The operator's own operations, and what concerns an account as a whole. */
+import { createPartner } from "#contract/platform/channel-partners.ts";
 import * as clientsContract from "#contract/platform/clients.ts";
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
@@ -24,6 +25,7 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
   route(createTenant, (call) => tenants.create(deps, call)),
+  route(createPartner, (call) => people.createPartner(deps, call)),
   route(clientsContract.createClient, (call) => people.createClient(deps, call)),
   route(clientsContract.revokeClient, (call) => people.removeClient(deps, call)),
   route(clientsContract.createUser, (call) => people.createUser(deps, call)),
@@ -53,8 +55,13 @@ async function issuers({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
 }
 
 /** The new key is on disk before anything is wrapped under it; a crash in between leaves both usable. */
-async function rotate({ vault, ring }: Pick<PlatformDeps, "vault" | "ring">): Promise<Answer> {
+async function rotate({
+  vault,
+  ring,
+  signingKeys,
+}: Pick<PlatformDeps, "vault" | "ring" | "signingKeys">): Promise<Answer> {
   await ring.add();
   const rewrapped = await vault.rewrap();
-  return { status: 200, body: { key_id: ring.newest().id, rewrapped } };
+  const signing = await signingKeys.rotate();
+  return { status: 200, body: { key_id: ring.newest().id, rewrapped, signing_key_id: signing } };
 }
