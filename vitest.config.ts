@@ -8,8 +8,9 @@ export default defineConfig({
   test: {
     include: ["**/*.test.ts"],
     exclude: ["node_modules/**", ".casemate/**", ...(deep ? [] : ["**/*.deep.test.ts"])],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Nothing is claimed by these: they only end what hangs. All tests at once keep two slow cores busy for long.
+    testTimeout: deep ? 180_000 : 60_000,
+    hookTimeout: deep ? 240_000 : 120_000,
     // Waiting for something to become so is no measurement: a machine with much to do takes its time.
     expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,

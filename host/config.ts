@@ -61,6 +61,8 @@ const HostConfig = closed({
         folder: Path,
         /** Registries at addresses inside that clients may name, `host:port`. */
         registriesInside: Type.Optional(Type.Array(Type.String({ pattern: "^[a-z0-9.-]+(:[0-9]{1,5})?$" }))),
+        /** The cgroup (v2) of the engine's process, which is then kept from addresses inside. */
+        engineCgroup: Type.Optional(Type.Union([Type.String({ maxLength: 1024 }), Type.Null()])),
       }),
       ceiling: closed({ cpuMillis: AtLeastOne, memoryMiB: AtLeastOne, diskMiB: AtLeastOne }),
       ingress: closed({

@@ -128,5 +128,5 @@ describeWith([root, bubblewrap], "a host with real sandboxes", () => {
     last.child.stdin!.end();
     await new Promise((resolve) => last.child.once("exit", resolve));
     expect(readdirSync(join(folder, "host", "machines"))).toEqual([]);
-  }, 240_000);
+  }, 480_000);
 });

@@ -126,3 +126,26 @@ export function modelOf(parts: Parts, change: (model: ModelProto) => void = () =
 }
 
 export const detector = (change?: (model: ModelProto) => void): Buffer => modelOf(detectorParts(), change);
+
+const INT64 = 7;
+const BOOL = 9;
+
+/** A detector that conforms, and first counts as far as it is told, one step after another. */
+export function counting(steps: bigint): Buffer {
+  const parts = detectorParts();
+  const body = create(GraphProtoSchema, {
+    name: "body",
+    input: [value("i", [], INT64), value("go", [], BOOL), value("x", [1, 3, SIDE, SIDE])],
+    output: [value("went", [], BOOL), value("y", [1, 3, SIDE, SIDE])],
+    node: [node("Identity", ["go"], ["went"]), node("Identity", ["x"], ["y"])],
+  });
+  const loop = node("Loop", ["count", "yes", "image-"], ["looped"]);
+  loop.attribute = [carried("body", { g: body })];
+  parts.node[0]!.input[0] = "looped";
+  parts.node.unshift(loop);
+  parts.initializer.push(
+    create(TensorProtoSchema, { name: "count", dataType: INT64, int64Data: [steps] }),
+    create(TensorProtoSchema, { name: "yes", dataType: BOOL, int32Data: [1] }),
+  );
+  return modelOf(parts);
+}

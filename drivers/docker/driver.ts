@@ -44,6 +44,7 @@ import { Disk, measureDisk } from "./disk.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { findTraces, haltMachine, type Place, removeMachine } from "./end.ts";
 import { findEndpoint, listContainers, listStrangers } from "./engine.ts";
+import { EngineEgress } from "./engine-egress.ts";
 import { containerFacts, machineStats } from "./facts.ts";
 import { filePlaces, hasFiles } from "./files.ts";
 import { Firewall } from "./firewall.ts";
@@ -67,6 +68,8 @@ export interface DockerOptions {
   composeCommand?: string[];
   /** Registries (`host:port`) in private ranges that clients may pull from. */
   registriesInside?: string[];
+  /** The cgroup (v2) of the engine's process, as `system.slice/docker.service`: it is kept from addresses inside. */
+  engineCgroup?: string | null;
   /** Between two looks at the disks of what runs. */
   diskEveryMs?: number;
 }
@@ -77,6 +80,7 @@ export class DockerDriver implements KeptDriver {
   readonly #engine: Docker;
   readonly #notes: Notes;
   readonly #firewall: Firewall;
+  readonly #egress: EngineEgress | null;
   readonly #images: Images;
   readonly #changes: Changes;
   readonly #disk: Disk;
@@ -98,7 +102,11 @@ export class DockerDriver implements KeptDriver {
     this.#notes = new Notes(folder);
     this.#firewall = new Firewall(owner);
     const registriesInside = new Set(options.registriesInside);
-    this.#images = new Images({ engine: this.#engine, folder, registriesInside });
+    const { engineCgroup = null } = options;
+    this.#egress =
+      engineCgroup === null ? null : new EngineEgress(this.#firewall, engineCgroup, [...registriesInside]);
+    const beforePull = async () => this.#egress?.hold();
+    this.#images = new Images({ engine: this.#engine, folder, registriesInside, beforePull });
     this.#changes = new Changes(this.#engine, owner, this.#notes);
     this.#disk = new Disk((machineId) => measureDisk(this.#engine, owner, machineId));
     this.#disks = new DiskWatch(this.#disk, this.#changes, this.#notes, options.diskEveryMs);
@@ -264,6 +272,8 @@ export class DockerDriver implements KeptDriver {
     await this.#disks.close();
     await this.#changes.close();
     await Promise.allSettled(this.#turns.values());
+    // Nothing is pulled for clients any more; what could not be removed holds the engine a while longer.
+    await this.#egress?.release().catch(() => {});
   }
 
   /** What the engine is made of is asked once; an engine that was away is asked again. */

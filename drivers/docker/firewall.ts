@@ -19,15 +19,19 @@
  */
 import { readFileSync } from "node:fs";
 import { isIPv4 } from "node:net";
-import { BRIDGE_PREFIX, chainOf, commentOf } from "./marks.ts";
+import type { EngineRules } from "./engine-egress.ts";
+import { BRIDGE_PREFIX, chainOf, commentOf, MACHINE_ID } from "./marks.ts";
 import { mustRun } from "./program.ts";
 
 const TIMEOUT_MS = 30_000;
 /** Another program may hold the lock of the tables. */
 const WAIT = ["-w", "20"];
 
+/** In the place of a machine's id. */
+const ENGINE = "engine";
+
 /** Not the world: this network, private, shared, loopback, link-local, multicast and reserved addresses. */
-const NOT_THE_WORLD = [
+export const NOT_THE_WORLD = [
   ...["0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"],
   // Where clouds answer with what a machine may know of itself, its keys among it.
   ...["168.63.129.16/32", "192.0.0.0/24"],
@@ -74,8 +78,28 @@ export class Firewall {
       [...saved.matchAll(/casemate:[a-z0-9.:_-]+/g)]
         .map(([text]) => text)
         .filter((text) => text.startsWith(marks))
-        .map((text) => text.slice(marks.length)),
+        .map((text) => text.slice(marks.length))
+        .filter((id) => MACHINE_ID.test(id)),
     );
+  }
+
+  /** What the engine's own process may reach (engine-egress.ts); null: no rule is left of it. */
+  async holdEngine(rules: EngineRules | null): Promise<void> {
+    await this.#inTurn(async () => {
+      const comment = commentOf(this.#owner, ENGINE);
+      const chain = chainOf(this.#owner, ENGINE);
+      const of = (kept: readonly string[] | undefined): Rule[] | null =>
+        rules === null
+          ? null
+          : [
+              ...kept!.map((rule): Rule => [chain, rule]),
+              ["OUTPUT", `-m cgroup --path ${rules.cgroup} -j ${chain}`],
+            ];
+      await both(
+        replaceRules("iptables", comment, chain, of(rules?.v4)),
+        replaceRules("ip6tables", comment, chain, of(rules?.v6)),
+      );
+    });
   }
 
   /** Rules are read, then replaced: two at once would undo each other. */

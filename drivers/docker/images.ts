@@ -10,7 +10,8 @@
  *  C. The engine speaks to registries from the host. A client who could name any host there would
  *     reach the host's own services and the operator's network, so only names that lead outside are
  *     taken, and those the operator listed. Between our look at a name and the engine's own, whoever
- *     runs the name's zone can change the answer: this keeps out clients, not such a one.
+ *     runs the name's zone can change the answer, and a registry can send the engine on: this keeps out
+ *     clients, and engine-egress.ts, where the operator asks for it, those.
  */
 import { lookup } from "node:dns/promises";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -38,6 +39,8 @@ export interface ImagesOptions {
   folder: string;
   /** Registries inside that clients may name, as `host:port`. */
   registriesInside: ReadonlySet<string>;
+  /** Makes sure that the engine reaches nothing inside. */
+  beforePull(): Promise<void>;
 }
 
 export class Images {
@@ -125,6 +128,7 @@ export class Images {
     signal: AbortSignal,
   ): Promise<void> {
     await this.#mustLeadOutside(image);
+    await this.#options.beforePull();
     const silent = new AbortController();
     const abortSignal = AbortSignal.any([signal, silent.signal]);
     let late = setTimeout(() => silent.abort(), SILENCE_MS);

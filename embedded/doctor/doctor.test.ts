@@ -95,7 +95,7 @@ it("does not wait for a program that hangs, and leaves nothing of it", async () 
   const [bubblewrap, swtpm] = await Promise.all([ask("bubblewrap", {}, 300), ask("swtpm", {}, 300)]);
   expect(bubblewrap).toEqual({ state: "missing", says: "no answer within 0.3 s" });
   expect(swtpm).toEqual({ state: "missing", says: "no answer within 0.3 s" });
-  expect(performance.now() - begun).toBeLessThan(3_000);
+  expect(performance.now() - begun).toBeLessThan(9_000);
   await expect.poll(() => [...findProcesses(root), ...findProcesses("sleep", "1001")]).toEqual([]);
 });
 

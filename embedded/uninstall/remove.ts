@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { findProgram } from "#confine/spawn.ts";
 import { DockerDriver } from "#drivers/docker/driver.ts";
 import { Firewall } from "#drivers/docker/firewall.ts";
+import { MACHINE_ID } from "#drivers/docker/marks.ts";
 import { mustRun } from "#drivers/docker/program.ts";
 import { removeFolders } from "#drivers/sandbox/start.ts";
 import type { Installation } from "./installation.ts";
@@ -67,6 +68,7 @@ export async function removeMachines(
     for (const comment of found.rules) await firewall.release(comment.split(":").at(-1)!);
     return;
   }
+  await new Firewall(owner).holdEngine(null);
   const driver = new DockerDriver({ ...docker, owner });
   try {
     if (!keepData) {
@@ -76,7 +78,7 @@ export async function removeMachines(
     const ids = [
       ...found.machines,
       ...found.containers.map(({ machineId }) => machineId),
-      ...found.rules.map((comment) => comment.split(":").at(-1)!),
+      ...found.rules.map((comment) => comment.split(":").at(-1)!).filter((id) => MACHINE_ID.test(id)),
     ];
     for (const id of new Set(ids)) await driver.halt(id, null);
   } finally {

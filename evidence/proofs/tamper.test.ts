@@ -2,6 +2,7 @@
 /** Everything that can be changed about a genuine proof, changed: none of it may hold at level 2. */
 import { array, assert, json, jsonValue, nat, property, tuple, uint8Array } from "fast-check";
 import { describe, expect, test } from "vitest";
+import { cpuMs } from "#testing/cpu-time.ts";
 import { PinnedIssuer } from "./certificate.ts";
 import { makeSpecimen } from "./specimen.ts";
 import { FAILURES, type ProofVerdict, WARNINGS } from "./verdict.ts";
@@ -241,8 +242,7 @@ describe("every input gets a verdict and none an exception", () => {
 
   test("a large document of junk is refused quickly", () => {
     const junk = JSON.stringify({ ...specimen.cdp, chain: Array.from({ length: 20_000 }, () => ({ a: 1 })) });
-    const start = performance.now();
-    expect(verifyProof(junk, options).valid).toBe(false);
-    expect(performance.now() - start).toBeLessThan(2000);
+    const cost = cpuMs(() => expect(verifyProof(junk, options).valid).toBe(false));
+    expect(cost).toBeLessThan(2000);
   });
 });

@@ -3,6 +3,7 @@
 import { type IncomingMessage, request } from "node:http";
 import { Duplex } from "node:stream";
 import { describe, expect, test } from "vitest";
+import { cpuMs } from "#testing/cpu-time.ts";
 import { AnswerFault, type AnswerHead, AnswerParser } from "./answer.ts";
 
 interface Read {
@@ -161,10 +162,11 @@ test("the answer to HEAD has no body, whatever it says", () => {
 
 test("blanks around a value go, those within stay, and a long run of them costs nothing", () => {
   expect(read(text(`${OK}X-A: \t a  b\xa0\t \r\n\r\n`))?.head?.fields).toEqual(["X-A", "a  b\xa0"]);
-  const began = performance.now();
-  for (const ends of ["x", "\0"])
-    read(text(`${OK}Connection: ${" ".repeat(60_000)}${ends}${" ,".repeat(999)}\r\n\r\n`));
-  expect(performance.now() - began).toBeLessThan(500);
+  const cost = cpuMs(() => {
+    for (const ends of ["x", "\0"])
+      read(text(`${OK}Connection: ${" ".repeat(60_000)}${ends}${" ,".repeat(999)}\r\n\r\n`));
+  });
+  expect(cost).toBeLessThan(500);
 });
 
 /** What Node's client makes of the same bytes; null when it refuses, or when they are not whole. */

@@ -108,7 +108,7 @@ test("a request that its machine does not take goes to where the route leads by 
   gate.setRoutes([route(deaf)]);
   const began = performance.now();
   expect((await ask(gate, "http")).status).toBe(502);
-  expect(performance.now() - began).toBeLessThan(2_000);
+  expect(performance.now() - began).toBeLessThan(9_000);
 });
 
 test("an idle connection to a machine is let go with its route, and never serves another machine", async () => {

@@ -26,7 +26,7 @@ describe.each(["http", "https"] as const)("over %s", (scheme) => {
     socket.write(half);
     const began = performance.now();
     expect(await textOf(socket)).toMatch(/^(HTTP\/1\.1 408 [\s\S]*)?$/);
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(9_000);
   });
 
   test("a client that dribbles its head is dropped all the same", async () => {
@@ -38,7 +38,7 @@ describe.each(["http", "https"] as const)("over %s", (scheme) => {
     const began = performance.now();
     await textOf(socket);
     clearInterval(dribble);
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(9_000);
   });
 
   test("a client that owes its body is dropped, and the machine with it", async () => {
@@ -99,7 +99,7 @@ test("a client that never agrees on TLS is dropped", async () => {
   const socket = await dial({ ...gate, httpPort: gate.httpsPort }, "http");
   const began = performance.now();
   expect(await textOf(socket)).toBe("");
-  expect(performance.now() - began).toBeLessThan(3_000);
+  expect(performance.now() - began).toBeLessThan(9_000);
 });
 
 test("a head over the limit is 431", async () => {
@@ -213,6 +213,6 @@ test("close does not wait for what does not end", async () => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   const began = performance.now();
   await gate.close();
-  expect(performance.now() - began).toBeLessThan(2_000);
+  expect(performance.now() - began).toBeLessThan(9_000);
   await refused;
 });

@@ -167,7 +167,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
     expect(ingressOf().httpPort).not.toBe(first.httpPort);
     const me = await casemate.signUp();
     expect((await me("DELETE", `/v1/sessions/${await open(me)}`)).status).toBe(200);
-  }, 180_000);
+  });
 
   it("no file descriptors: control stays up and answers again when there are some", async () => {
     const casemate = await up();
@@ -192,7 +192,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
     const id = (await until(() => me("POST", "/v1/sessions", {}), ok)).body.session_id;
     expect((await me("DELETE", `/v1/sessions/${id}`)).status).toBe(200);
     expect(controlOf(casemate)).toBe(control);
-  }, 120_000);
+  });
 
   it("a fork bomb and a memory bomb: the neighbour works, and the answers and proofs say what happened", async () => {
     const casemate = await up();
@@ -231,7 +231,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
         ...{ valid: true, level: 2, outcome: "complete" },
       });
     }
-  }, 120_000);
+  });
 
   it("a flood of the largest inputs does not end control", async () => {
     const casemate = await up();
@@ -249,7 +249,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
       expect(refused!.headers.get("retry-after")).not.toBeNull();
     expect((await until(send as () => Promise<Reply>, ok)).body.output).toBe("16777216\n");
     expect(controlOf(casemate)).toBe(control);
-  }, 120_000);
+  });
 
   it("half a request is dropped, while a command and its stream take the time they take", async () => {
     const casemate = await up();
@@ -271,7 +271,7 @@ describeWith([root, bubblewrap], "under pressure", () => {
       200,
       expect.stringContaining(Buffer.from("done\n").toString("base64")),
     ]);
-  }, 120_000);
+  });
 });
 
 /** A client that sent half its headers. */

@@ -19,7 +19,7 @@ import { readCreateRequest, seeds } from "#testing/seed.ts";
 const ROOT = new URL("../..", import.meta.url).pathname;
 
 describeWith([dockerd, seeds], "a workload in real containers", () => {
-  const folder = mkdtempSync(join(tmpdir(), "casemate-workloads-"));
+  let folder: string;
   let docker: TestDocker;
   let casemate: RunningCasemate;
   let me: Caller;
@@ -27,6 +27,8 @@ describeWith([dockerd, seeds], "a workload in real containers", () => {
   let url: string;
 
   beforeAll(async () => {
+    // Not while tests are collected: a suite that is skipped has nobody to remove it.
+    folder = mkdtempSync(join(tmpdir(), "casemate-workloads-"));
     docker = await startDocker();
     const config = join(folder, "config.json");
     const kept = { docker: { socketPath: docker.socketPath } };

@@ -158,6 +158,6 @@ test("an order ends with the host, and with its route, also when the directory h
   at.gate.setRoutes([]);
   const began = performance.now();
   await at.gate.close();
-  expect(performance.now() - began).toBeLessThan(2_000);
+  expect(performance.now() - began).toBeLessThan(9_000);
   expect(at.failures()).toEqual([]);
 });

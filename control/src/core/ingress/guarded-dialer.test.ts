@@ -317,7 +317,7 @@ describe("a target", () => {
     expect(
       await obstacle(guardedConnect(guard, { host: named("outside"), port: silent, tls: { alpn: [] } })),
     ).toBe("too-slow");
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(9_000);
     // And its socket is given back.
     for (const socket of held) if (!socket.closed) await once(socket.resume(), "close");
   });

@@ -6,6 +6,7 @@ import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
+import { cpuMs } from "#testing/cpu-time.ts";
 import { AnswerRate } from "./answer-rate.ts";
 import { readQuery } from "./query.ts";
 import { AMPLIFICATION_MAX } from "./respond.ts";
@@ -62,16 +63,17 @@ describe("the reader", () => {
     );
     fc.assert(
       fc.property(bytes, (each) => {
-        const began = performance.now();
-        readQuery(each);
-        try {
-          const { questions, answers, additionals } = parseMessage(each, 1000);
-          for (const { name: labels } of [...questions, ...answers, ...additionals])
-            expect(wireLength(labels)).toBeLessThanOrEqual(NAME_BYTES_MAX);
-        } catch (error) {
-          expect(error).toBeInstanceOf(MalformedMessage);
-        }
-        expect(performance.now() - began).toBeLessThan(1_000);
+        const cost = cpuMs(() => {
+          readQuery(each);
+          try {
+            const { questions, answers, additionals } = parseMessage(each, 1000);
+            for (const { name: labels } of [...questions, ...answers, ...additionals])
+              expect(wireLength(labels)).toBeLessThanOrEqual(NAME_BYTES_MAX);
+          } catch (error) {
+            expect(error).toBeInstanceOf(MalformedMessage);
+          }
+        });
+        expect(cost).toBeLessThan(1_000);
       }),
       { numRuns: 3_000 },
     );
@@ -275,7 +277,7 @@ describe("over TCP", () => {
   it("a client that says nothing, half a question, or a question without end is dropped", async () => {
     const { port } = await serve({ limits: { idleMs: 150 } });
     for (const bytes of [Buffer.alloc(0), framed(A).subarray(0, 9), Buffer.from([0xff, 0xff, 1, 2])])
-      expect(await endsWithin(port, bytes, 3_000)).toHaveLength(0);
+      expect(await endsWithin(port, bytes, 9_000)).toHaveLength(0);
   });
 
   it("a client that dribbles is dropped all the same", async () => {
@@ -286,12 +288,12 @@ describe("over TCP", () => {
     socket.resume();
     await once(socket, "close");
     clearInterval(dribble);
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(9_000);
   });
 
   it("a connection has an end however many questions it asks", async () => {
     const { port } = await serve({ limits: { questionsMax: 3 } });
-    const got = await endsWithin(port, Buffer.concat(Array.from({ length: 3 }, () => framed(A))), 3_000);
+    const got = await endsWithin(port, Buffer.concat(Array.from({ length: 3 }, () => framed(A))), 9_000);
     expect(got.length).toBe(3 * (2 + got.readUInt16BE()));
   });
 

@@ -5,37 +5,16 @@ import { create } from "@bufbuild/protobuf";
 import { type GraphProto, GraphProtoSchema, type ModelProto, TensorProtoSchema } from "onnx-buf";
 import { afterAll, expect, it } from "vitest";
 import type { Format } from "#models/job.ts";
-import { carried, detector, detectorParts, floats, modelOf, node, value } from "#models/testing.ts";
+import { carried, counting, detector, detectorParts, floats, modelOf, node, value } from "#models/testing.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { zipOf } from "#testing/zip.ts";
 import { LIMITS, openRunner, userNamespaces } from "./testing.ts";
 
 const BIG = 1n << 40n;
 const INT64 = 7;
-const BOOL = 9;
 
 const changed = (change: (graph: GraphProto, model: ModelProto) => void) => () =>
   detector((model) => change(model.graph!, model));
-
-/** Counts as far as it is told, one step after another. */
-function endless(): Buffer {
-  const parts = detectorParts();
-  const body = create(GraphProtoSchema, {
-    name: "body",
-    input: [value("i", [], INT64), value("go", [], BOOL), value("x", [1, 3, 32, 32])],
-    output: [value("went", [], BOOL), value("y", [1, 3, 32, 32])],
-    node: [node("Identity", ["go"], ["went"]), node("Identity", ["x"], ["y"])],
-  });
-  const loop = node("Loop", ["count", "yes", "image-"], ["looped"]);
-  loop.attribute = [carried("body", { g: body })];
-  parts.node[0]!.input[0] = "looped";
-  parts.node.unshift(loop);
-  parts.initializer.push(
-    create(TensorProtoSchema, { name: "count", dataType: INT64, int64Data: [BIG] }),
-    create(TensorProtoSchema, { name: "yes", dataType: BOOL, int32Data: [1] }),
-  );
-  return modelOf(parts);
-}
 
 /** A graph of a few bytes that computes with a hundred gigabytes. */
 function greedy(): Buffer {
@@ -239,7 +218,7 @@ describeWith([userNamespaces], "a stranger's file", () => {
 
   it("that computes without end is ended, and said to have taken too long", async () => {
     const job = { op: "inspect", format: "onnx", limits: LIMITS, repair: null } as const;
-    const done = await runner.run(job, endless(), { limits: { timeoutMs: 4_000 } });
+    const done = await runner.run(job, counting(BIG), { limits: { timeoutMs: 4_000 } });
     expect(done).toMatchObject({ ok: false, rules: [{ Id: "limits.time" }] });
     expect(runner.left()).toEqual([]);
   });
@@ -251,7 +230,7 @@ describeWith([userNamespaces], "a stranger's file", () => {
   it("is given up when nobody wants it any more, and nothing of it is left", async () => {
     const given = new AbortController();
     const job = { op: "inspect", format: "onnx", limits: LIMITS, repair: null } as const;
-    const running = runner.run(job, endless(), { signal: given.signal });
+    const running = runner.run(job, counting(BIG), { signal: given.signal });
     await sleep(1_000);
     given.abort();
     await expect(running).rejects.toThrow(/aborted/);

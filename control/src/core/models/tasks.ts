@@ -15,7 +15,7 @@ import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import type { Report, Rule } from "#models/job.ts";
 import type { Tx } from "../../database/open.ts";
-import type { JobQueue } from "../jobs/index.ts";
+import type { Job, JobQueue } from "../jobs/index.ts";
 import { append } from "../journal/index.ts";
 
 export const WORK_CHANNEL = "casemate_models";
@@ -80,12 +80,12 @@ export interface Held {
 }
 
 /** Null when it is nobody's to take: cancelled, taken, or gone with its model. */
-export async function take(tx: Tx, id: string, replica: string, forMs: number): Promise<Held | null> {
+export async function take(tx: Tx, job: Job<TaskJob>, replica: string, forMs: number): Promise<Held | null> {
   const { rows } = await sql<Held>`
     with taken as (
       update conversions set status = 'processing', attempt = attempt + 1, held_by = ${replica}, progress = 0,
-        started_at = now(), lease_until = now() + make_interval(secs => ${forMs / 1000})
-      where id = ${id} and status = 'queued' returning *
+        started_at = now(), lease_until = now() + make_interval(secs => ${forMs / 1000}), job = ${JSON.stringify(job)}
+      where id = ${job.data.conversion} and status = 'queued' returning *
     )
     select t.id, t.attempt, t.function_id as "functionId", t.number, t.target, t.options, v.format, v.digest,
       f.party_id as party, p.account_id as account

@@ -172,19 +172,22 @@ async function takeBack(
   queue: () => Promise<TaskQueue>,
   replica: string | null = null,
 ): Promise<void> {
-  const { rows } = await sql<{ id: string; party: string; external: boolean }>`
-    select c.id, f.party_id as party, c.external from conversions c join functions f on f.id = c.function_id
+  const { rows } = await sql<{ id: string; party: string; external: boolean; job: Job<TaskJob> | null }>`
+    select c.id, f.party_id as party, c.external, c.job from conversions c join functions f on f.id = c.function_id
     where (c.status = 'processing' and (c.lease_until < now() or (c.held_by = ${replica} and not c.external)))
       or (c.status = 'queued' and not c.external and c.lease_until is null and c.created_at < now() - ${LOST}
         and ${replica !== null})
     limit 500`.execute(db.run);
-  for (const { id, party, external } of rows) {
+  for (const { id, party, external, job } of rows) {
     const open = external ? null : await queue();
     await db.write(async (tx) => {
       await sql`
         update conversions set status = 'queued', held_by = null, lease_until = null, lease_hash = null
         where id = ${id} and status = 'processing'`.execute(tx);
-      if (open !== null) await addJob(tx, open, id, party);
+      if (open === null) return;
+      // It counts as under way until its time is over, and would hold up the party's others.
+      if (job !== null) await open.complete(tx, job);
+      await addJob(tx, open, id, party);
     });
   }
 }
@@ -197,7 +200,7 @@ interface WorkNow extends WorkDeps {
 
 async function work(deps: WorkNow, queue: TaskQueue, job: Job<TaskJob>, signal: AbortSignal): Promise<void> {
   const { db, replica, takenMs } = deps;
-  const held = await db.write((tx) => take(tx, job.data.conversion, replica, takenMs));
+  const held = await db.write((tx) => take(tx, job, replica, takenMs));
   if (held === null) return db.write((tx) => queue.complete(tx, job));
   try {
     await (held.target === null

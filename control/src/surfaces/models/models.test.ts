@@ -8,7 +8,7 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MODELS } from "#contract/models/index.ts";
 import { TARGETS } from "#models/job.ts";
-import { detector, detectorParts, modelOf } from "#models/testing.ts";
+import { counting, detector, detectorParts, modelOf } from "#models/testing.ts";
 import { type Caller, type Installation, startInstallation, type Tenant } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { zipOf } from "#testing/zip.ts";
@@ -327,6 +327,24 @@ describeWith([userNamespaces], "models", () => {
     expect((await acme("POST", `${path}/retry`)).body.Status).toBe("queued");
     const targets = { Targets: ["application/x-nothing"] };
     expect((await acme("POST", `/cpt/function/${UUID}/conversions`, targets)).status).toBe(400);
+  });
+
+  it("of which a conversion is under way and cancelled are computed no further", async () => {
+    const slow = counting(300_000n);
+    const { UUID } = await upload(casemate.url, acme, slow, {
+      Name: "Slow",
+      EnableConversions: [TARGETS.onnx],
+    });
+    const job = async () => (await acme("GET", `/cpt/function/${UUID}/conversions`)).body[0];
+    await expect
+      .poll(async () => (await job())?.Status, { timeout: 60_000, interval: 50 })
+      .toBe("processing");
+    expect(readdirSync(join(casemate.connection.keyRing, "../work"))).toHaveLength(1);
+    const { UUID: id } = await job();
+    expect((await acme("DELETE", `/cpt/conversion/${id}`)).status).toBe(200);
+    await expect.poll(() => readdirSync(join(casemate.connection.keyRing, "../work"))).toEqual([]);
+    expect((await job()).Status).toBe("cancelled");
+    expect((await acme("GET", `/cpt/function/${UUID}/artifacts`)).body).toHaveLength(1);
   });
 
   it("are told what is possible", async () => {

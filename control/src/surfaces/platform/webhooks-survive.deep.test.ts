@@ -100,7 +100,7 @@ describe("a control process that is killed with -9", () => {
     await begin();
     await expect.poll(() => there.received.length, WAIT).toBe(3);
     for (const each of there.received) there.verify(each, secret);
-  }, 60_000);
+  });
 
   it("between the commit of a delivery and its sending sends it later", async () => {
     const there = await startReceiver({ host: PUBLIC });
@@ -121,7 +121,7 @@ describe("a control process that is killed with -9", () => {
     await begin();
     await expect.poll(state, WAIT).toBe("delivered");
     expect(back.received).toHaveLength(1);
-  }, 60_000);
+  });
 
   it("between sending and the answer sends the same again, under the same id", async () => {
     let answers = false;
@@ -143,7 +143,7 @@ describe("a control process that is killed with -9", () => {
     expect(deliveries).toHaveLength(1);
     await sleep(2_500);
     expect(there.received).toHaveLength(2);
-  }, 60_000);
+  });
 });
 
 describe("replicas on one database", () => {
@@ -163,7 +163,7 @@ describe("replicas on one database", () => {
     expect(there.received).toHaveLength(60);
     expect(new Set(there.received.map(({ id }) => id)).size).toBe(60);
     for (const each of there.received) there.verify(each, body.secret);
-  }, 40_000);
+  });
 
   it("are none the worse for a job that was lost", async () => {
     const there = await disposed(startReceiver({ host: PUBLIC, answer: () => "handled" }));
@@ -178,7 +178,7 @@ describe("replicas on one database", () => {
       db.run,
     );
     await expect.poll(() => there.received.length, WAIT).toBe(2);
-  }, 40_000);
+  });
 });
 
 describe("a queue", () => {
@@ -207,7 +207,7 @@ describe("a queue", () => {
     await expect.poll(open, WAIT).toBe(0);
     await sleep(300);
     expect(there.received).toHaveLength(2);
-  }, 30_000);
+  });
 
   it("of an account whose receivers all hang leaves slots to others", async () => {
     const hangs = await disposed(startReceiver({ host: PUBLIC, answer: () => "handled" }));
@@ -226,7 +226,7 @@ describe("a queue", () => {
     await low(db, other.accountId, 1);
     await expect.poll(() => well.received.length, WAIT).toBe(1);
     expect(hangs.open()).toBeLessThanOrEqual(11);
-  }, 40_000);
+  });
 });
 
 describe("a name that answers differently each time", () => {
@@ -262,5 +262,5 @@ describe("a name that answers differently each time", () => {
       });
     expect(inside.received).toHaveLength(0);
     expect(there.received).toHaveLength(1);
-  }, 30_000);
+  });
 });

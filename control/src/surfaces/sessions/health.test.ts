@@ -4,7 +4,7 @@ import { expect, it, vi } from "vitest";
 import { FakeDriver } from "#testing/fake-driver.ts";
 import { startInstallation } from "#testing/installation.ts";
 
-const SLOW_MS = 1_000;
+const SLOW_MS = 5_000;
 
 /** An installation whose driver can be made to refuse or never to answer. */
 async function ailing() {

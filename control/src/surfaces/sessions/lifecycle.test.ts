@@ -18,11 +18,11 @@ const open = async (me: Caller, body: object = {}) =>
 describe("time to live", () => {
   it("ends a session by itself with a proof that says ttl, and DELETE returns that proof", async () => {
     const me = await casemate.account();
-    const id = await open(me, { ttl_seconds: 1 });
-    const ended = await me("GET", `/v1/sessions/${id}?wait=ended&timeout=10`);
-    expect(ended.body).toMatchObject({ status: "expired", end_reason: "ttl", ttl_seconds: 1 });
+    const id = await open(me, { ttl_seconds: 3 });
+    const ended = await me("GET", `/v1/sessions/${id}?wait=ended&timeout=20`);
+    expect(ended.body).toMatchObject({ status: "expired", end_reason: "ttl", ttl_seconds: 3 });
     const proof = await me("GET", `/v1/proofs/${id}`);
-    expect(proof.body.context).toMatchObject({ trigger: "ttl", ttl_seconds: 1 });
+    expect(proof.body.context).toMatchObject({ trigger: "ttl", ttl_seconds: 3 });
     const deleted = await me("DELETE", `/v1/sessions/${id}`);
     expect([deleted.status, deleted.body.status]).toEqual([200, "expired"]);
     expect(deleted.text).toContain(proof.text);
@@ -30,7 +30,7 @@ describe("time to live", () => {
 
   it("ends a command with the session and answers timed_out", async () => {
     const me = await casemate.account();
-    const id = await open(me, { ttl_seconds: 1 });
+    const id = await open(me, { ttl_seconds: 3 });
     const reply = await me("POST", `/v1/sessions/${id}/exec`, { command: "echo begun; sleep 60" });
     expect(reply.status).toBe(200);
     expect(reply.body).toMatchObject({ output: "begun\n", exit_code: 124, timed_out: true });
@@ -38,12 +38,12 @@ describe("time to live", () => {
 
   it("can be extended within the tier and never shortened", async () => {
     const me = await casemate.account();
-    const id = await open(me, { ttl_seconds: 2 });
+    const id = await open(me, { ttl_seconds: 5 });
     const extended = await me("PATCH", `/v1/sessions/${id}`, { ttl_seconds: 60 });
     expect(extended.body.ttl_seconds).toBe(60);
-    expect((await me("PATCH", `/v1/sessions/${id}`, { ttl_seconds: 5 })).status).toBe(400);
+    expect((await me("PATCH", `/v1/sessions/${id}`, { ttl_seconds: 10 })).status).toBe(400);
     expect((await me("PATCH", `/v1/sessions/${id}`, { ttl_seconds: 301 })).status).toBe(400);
-    await sleep(2500);
+    await sleep(5500);
     expect((await me("GET", `/v1/sessions/${id}`)).body.status).toBe("active");
     await me("DELETE", `/v1/sessions/${id}`);
     expect((await me("PATCH", `/v1/sessions/${id}`, { ttl_seconds: 100 })).status).toBe(409);
@@ -64,10 +64,12 @@ describe("commands", () => {
   it("run one at a time; a second one meanwhile is a conflict", async () => {
     const me = await casemate.account();
     const id = await open(me);
-    const first = me("POST", `/v1/sessions/${id}/exec`, { command: "sleep 1; echo done" });
-    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=5`);
+    const command = "until [ -e over ]; do sleep 0.05; done; echo done";
+    const first = me("POST", `/v1/sessions/${id}/exec`, { command });
+    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=20`);
     const second = await me("POST", `/v1/sessions/${id}/exec`, { command: "echo no" });
     expect([second.status, second.body.error]).toEqual([409, "Conflict"]);
+    expect((await me("PUT", `/v1/sessions/${id}/files/over`, Buffer.from(""))).status).toBeLessThan(300);
     expect((await first).body.output).toBe("done\n");
     expect((await me("GET", `/v1/sessions/${id}`)).body.status).toBe("active");
   });
@@ -116,7 +118,7 @@ describe("commands", () => {
       body: JSON.stringify({ command: "sleep 60" }),
       signal: gone.signal,
     }).catch(() => null);
-    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=5`);
+    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=20`);
     gone.abort();
     await request;
     expect((await me("GET", `/v1/sessions/${id}?wait=active&timeout=10`)).body.status).toBe("active");
@@ -136,7 +138,7 @@ describe("destroying", () => {
     const me = await casemate.account();
     const id = await open(me);
     const running = me("POST", `/v1/sessions/${id}/exec`, { command: "sleep 60" });
-    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=5`);
+    await me("GET", `/v1/sessions/${id}?wait=executing&timeout=20`);
     expect((await me("DELETE", `/v1/sessions/${id}`)).body.status).toBe("destroyed");
     expect((await running).status).toBe(409);
     expect((await me("GET", `/v1/sessions/${id}`)).body).toMatchObject({
@@ -291,7 +293,7 @@ describe("a lost host", () => {
     const me = await casemate.account();
     const id = await open(me);
     await casemate.restartHost();
-    const ended = await me("GET", `/v1/sessions/${id}?wait=ended&timeout=10`);
+    const ended = await me("GET", `/v1/sessions/${id}?wait=ended&timeout=20`);
     expect(ended.body).toMatchObject({ status: "destroyed", end_reason: "shutdown" });
     expect((await me("GET", `/v1/proofs/${id}`)).body.context.trigger).toBe("shutdown");
   });

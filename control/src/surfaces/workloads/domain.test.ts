@@ -129,7 +129,7 @@ test("servers that fail, refuse or say nothing leave it open, and in time", asyn
     expect(await looks.hasText(name, mine)).toBeNull();
     expect(await looks.leadsTo("shop.example.com", { name: "x.example", addresses: [] })).toBeNull();
     expect(await domainIssue(looks, about)).toMatch(/no answer/);
-    expect(performance.now() - began).toBeLessThan(4_000);
+    expect(performance.now() - began).toBeLessThan(9_000);
   }
   const refused = openDomainLooks({ resolvers: [`127.0.0.1:${failing.port}`], timeoutMs: 600 });
   expect(await refused.hasText("_casemate-challenge.not-in-that-zone.test", mine)).toBeNull();
