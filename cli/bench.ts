@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `casemate bench sessions|workloads|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
+/** `casemate bench sessions|workloads|models|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
 import { parseArgs } from "node:util";
+import { benchModels } from "#bench/models.ts";
 import { benchSessions, type Line } from "#bench/sessions.ts";
 import { benchVerify } from "#bench/verify.ts";
 import { benchWorkloads } from "#bench/workloads.ts";
 
-const USAGE = "usage: casemate bench sessions|workloads|verify [--json] [--quick]\n";
+const USAGE = "usage: casemate bench sessions|workloads|models|verify [--json] [--quick]\n";
 const VERIFY_GOAL = 0.7;
+const BENCHES: Record<string, typeof benchSessions> = {
+  sessions: benchSessions,
+  workloads: benchWorkloads,
+  models: benchModels,
+};
 
 export async function benchCommand(argv: string[]): Promise<number> {
   let what: string | undefined;
@@ -29,11 +35,11 @@ export async function benchCommand(argv: string[]): Promise<number> {
     print(flags.json ? JSON.stringify({ ratio, goal: VERIFY_GOAL, lines }) : lines.join("\n"));
     return ratio >= VERIFY_GOAL ? 0 : 1;
   }
-  if (what !== "sessions" && what !== "workloads") {
+  const bench = what === undefined ? undefined : BENCHES[what];
+  if (bench === undefined) {
     process.stderr.write(USAGE);
     return 2;
   }
-  const bench = what === "sessions" ? benchSessions : benchWorkloads;
   const lines = await bench({
     quick: flags.quick ?? false,
     onLine: (line) => print(flags.json ? JSON.stringify(line) : textOf(line)),

@@ -75,6 +75,9 @@ const FORM_LIMITS = {
   ...{ fieldNameSize: 100, fieldSize: 1024 * 1024 },
 };
 
+/** A file passes through these; smaller ones stop and start the sender for each piece. */
+const FORM_BUFFERS = { highWaterMark: 1024 * 1024, fileHwm: 1024 * 1024 };
+
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] as const;
 
 export async function createServer(options: HttpOptions): Promise<FastifyInstance> {
@@ -130,7 +133,7 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   app.register(async (inner) => {
     inner.removeAllContentTypeParsers();
     inner.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-    await inner.register(multipart, { limits: FORM_LIMITS, throwFileSizeLimit: false });
+    await inner.register(multipart, { ...FORM_BUFFERS, limits: FORM_LIMITS, throwFileSizeLimit: false });
     for (const each of streams) bind(inner, options, each);
     bindDeep(inner, options, deep);
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The catalogue over HTTP: who sees what, what a form may be, versions, aliases, catalogues, leases. */
+import { spawn } from "node:child_process";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { connect } from "node:net";
@@ -313,6 +314,39 @@ describeWith([userNamespaces], "models", () => {
       Artifact: { UUID: done.body.UUID },
     });
     expect((await put(acme, second.body.Lease)).body.Code).toBe("conversion.lease");
+  });
+
+  it("are compiled by the worker of examples/, with a compiler of any kind", async () => {
+    const { UUID } = await upload(casemate.url, acme, detector(), { Name: "By the example" });
+    await settledFunction(acme, UUID);
+    const target = "application/x-tensorrt";
+    const [job] = (await acme("POST", `/cpt/function/${UUID}/conversions`, { Targets: [target] })).body;
+    const worker = spawn(
+      process.execPath,
+      [
+        "--disable-warning=ExperimentalWarning",
+        new URL("../../../../examples/toolchain-worker.ts", import.meta.url).pathname,
+        ...[target, "--once", "--", "cp", "{in}", "{out}"],
+      ],
+      {
+        env: {
+          ...process.env,
+          CASEMATE_URL: casemate.url,
+          CLIENT_ID: acme.clientId,
+          CLIENT_SECRET: acme.clientSecret,
+        },
+        stdio: ["pipe", "ignore", "inherit"],
+      },
+    );
+    try {
+      const done = await overConversion(acme, job.UUID);
+      const artifacts = (await acme("GET", `/cpt/function/${UUID}/artifacts`)).body;
+      const source = artifacts.find(({ MediaType }: { MediaType: string }) => MediaType === TARGETS.onnx);
+      expect(done).toMatchObject({ Status: "ok", Artifact: { MediaType: target, SHA256: source.SHA256 } });
+    } finally {
+      worker.stdin.end();
+      worker.kill();
+    }
   });
 
   it("conversions of them are cancelled, tried again, and not cancelled when they are over", async () => {
