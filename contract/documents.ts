@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The API documents: which operations each holds, where it is served and the file it is committed as. */
 import { DEVICES } from "./devices/index.ts";
-import { IDENTITY, OAUTH } from "./identity/index.ts";
+import { IDENTITY, LEGACY, OAUTH } from "./identity/index.ts";
 import { ErrorBody as TokenErrorBody } from "./identity/vocabulary.ts";
 import { MODELS } from "./models/index.ts";
 import type { Operation } from "./operation.ts";
@@ -85,7 +85,7 @@ export const DOCUMENTS: readonly ApiDocument[] = [
     file: "identity.json",
     title: "Casemate identity",
     description: "Who is who on models and devices: access tokens, organizations, and who may act for them.",
-    operations: [...OAUTH, ...IDENTITY],
+    operations: [...OAUTH, ...IDENTITY, ...LEGACY],
     error: TokenErrorBody,
     tokens: true,
   },

@@ -2,6 +2,7 @@
 /** Who is who: signing in, tokens, organizations. */
 import type { Operation } from "../operation.ts";
 import * as device from "./device.ts";
+import * as legacy from "./legacy.ts";
 import * as members from "./members.ts";
 import * as oauth from "./oauth.ts";
 import * as organizations from "./organizations.ts";
@@ -46,4 +47,12 @@ export const IDENTITY: readonly Operation[] = [
   users.getMe,
   users.changePassword,
   users.signOut,
+];
+
+/** Routed only where `models.legacyAuth` is on. */
+export const LEGACY: readonly Operation[] = [
+  legacy.legacySignIn,
+  legacy.legacyRefresh,
+  legacy.legacySignOut,
+  legacy.legacyUser,
 ];

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires control: the only place that constructs. The same for one laptop and for a cluster. */
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Server as TlsServer } from "node:https";
 import type { FastifyInstance } from "fastify";
@@ -24,16 +23,10 @@ import {
   openFleet,
   rememberHost,
 } from "./core/fleet/index.ts";
-import { installOperatorKey, openPasswords, readServiceToken } from "./core/identity/index.ts";
+import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { openArtifactKeys, startWork } from "./core/models/index.ts";
-import {
-  openAuthorizationServer,
-  openSigningKeys,
-  readAccessToken,
-  sharedSecret,
-} from "./core/oauth/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { startWebhooks } from "./core/webhooks/index.ts";
@@ -45,11 +38,10 @@ import { dressNxError } from "./http/nx-error.ts";
 import { addPages } from "./http/pages.ts";
 import { createServer } from "./http/server.ts";
 import { followTls, readTls, requireGuarded } from "./http/tls.ts";
+import { openIdentity } from "./identity.ts";
 import { startNames } from "./names.ts";
 import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
-import { devicePages, messagePage } from "./surfaces/identity/pages.ts";
-import { identityRoutes } from "./surfaces/identity/routes.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -224,18 +216,8 @@ export async function startControl({
     undo.push(startCollecting({ db, store, registry }, onError));
     const webhooks = await startWebhooks({ db, vault, config: config.webhooks, onError });
     undo.push(() => webhooks.stop());
-    const issuer = () => config.identity.publicUrl ?? url;
-    const keys = await openSigningKeys(db, vault, onError);
-    undo.push(() => keys.close());
-    const cookieKey = await sharedSecret(db, vault, "cookies", randomBytes(32));
-    const authorization = openAuthorizationServer({
-      ...{ db, vault, keys, issuer, onError, accessTokenS: config.identity.accessTokenSeconds },
-      pages: { ...devicePages, error: (message) => messagePage("It cannot go on", message) },
-      cookieKey: cookieKey.toString("base64url"),
-    });
-    const passwords = openPasswords();
-    const people = { authorization, passwords, issuer, jurisdiction: workloads.jurisdiction };
-    const identity = identityRoutes({ db, ...people, signUp: config.identity.signUp });
+    const identity = await openIdentity({ db, vault }, config, () => url, onError);
+    undo.push(() => identity.close());
     const edge = devicesRoutes({ db, feed, store, log });
     const artifactKeys = await openArtifactKeys(db, vault);
     const work = await startWork({
@@ -248,11 +230,11 @@ export async function startControl({
       folder: `${config.folder}/work`,
     });
     const platform = platformRoutes({
-      ...{ ...people, signingKeys: keys },
+      ...identity.operator,
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
     });
-    const routes = [...sessions, ...kept, ...platform, ...images, ...identity, ...edge, ...models];
+    const routes = [...sessions, ...kept, ...platform, ...images, ...identity.routes, ...edge, ...models];
     let room = true;
     const life = openLife();
     const { tls } = config.http;
@@ -265,7 +247,7 @@ export async function startControl({
         ...{ registry: dressRegistryError, oauth: dressOAuthError },
         ...{ identity: dressNxError, models: dressNxError, devices: dressNxError },
       },
-      readToken: async (given) => readServiceToken(given) ?? readAccessToken(keys, issuer(), given),
+      readToken: (given) => identity.readToken(given),
       rpmOf: (surface, tier) => {
         if (surface === "workloads" || surface === "registry") return workloads.requestsPerMinute;
         if (TOKEN_SURFACES.has(surface)) return config.identity.requestsPerMinute;

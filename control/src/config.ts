@@ -125,6 +125,8 @@ export const ControlConfig = closed({
     }),
   }),
   models: closed({
+    /** Sign-in by a password without a browser, for older programs; only while `http.host` is loopback. */
+    legacyAuth: Type.Boolean(),
     /** Of one file, at most 2 GiB. */
     uploadBytesMax: Type.Integer({ minimum: 1, maximum: 2 * 1024 ** 3 }),
     /** Models with newer operators, or of a newer form, do not conform. */

@@ -39,6 +39,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     },
   },
   models: {
+    legacyAuth: false,
     ...{ uploadBytesMax: 2 * 1024 ** 3, opsetMax: 17, irVersionMax: 9 },
     ...{ children: 1, threads: 2, memoryMiB: 2048, timeoutMs: 600_000, leaseMs: 3_600_000 },
     externalTargets: [

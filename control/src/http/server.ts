@@ -365,6 +365,7 @@ const SURFACES: readonly (readonly [string, Surface])[] = [
   ["/dev/", "devices"],
   ["/cdb/oauth2/", "oauth"],
   ["/cdb/", "identity"],
+  ["/auth/", "identity"],
 ];
 
 /** Faults as they are, the framework's own refusals in our words, everything else unexpected (C). */

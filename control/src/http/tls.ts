@@ -34,6 +34,11 @@ export function requireGuarded({ host, tls, insecure }: HttpExposure): void {
   );
 }
 
+/** What is safe only where nobody else listens in. */
+export function requireLoopback({ host }: HttpExposure, what: string): void {
+  if (!LOOPBACK.test(host)) throw new Error(`config ${what}: only while http.host is an address of loopback`);
+}
+
 export interface TlsMaterial {
   cert: Buffer;
   key: Buffer;

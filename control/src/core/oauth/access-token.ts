@@ -24,10 +24,25 @@ export async function readAccessToken(...given: Parameters<typeof verifyAccessTo
   return bearerOf(await verifyAccessToken(...given));
 }
 
-export async function verifyAccessToken(
+export const verifyAccessToken = (
   keys: Pick<SigningKeys, "find">,
   issuer: string,
   given: string,
+): Promise<JWTPayload> =>
+  verifyToken(keys, { issuer, audience: issuer, header: HEADER_TYPE }, given, ACCESS_TYPE);
+
+export interface TokenForm {
+  issuer: string;
+  audience: string;
+  header: string;
+}
+
+/** Throws 401 unless it is a token of ours, of this form and this type. */
+export async function verifyToken(
+  keys: Pick<SigningKeys, "find">,
+  { issuer, audience, header }: TokenForm,
+  given: string,
+  type: string,
 ): Promise<JWTPayload> {
   const token = given.startsWith(PREFIX) ? given.slice(PREFIX.length) : given;
   const kid = kidOf(token);
@@ -36,10 +51,10 @@ export async function verifyAccessToken(
   if (key === undefined) throw new Fault("identity.token");
   try {
     const { payload } = await jwtVerify(token, key, {
-      ...{ algorithms: ["RS256"], issuer, audience: issuer, typ: HEADER_TYPE },
+      ...{ algorithms: ["RS256"], issuer, audience, typ: header },
       requiredClaims: ["exp", "iat", "jti", "sub", "client_id", "typ"],
     });
-    if (payload.typ !== ACCESS_TYPE) throw new Error("not an access token");
+    if (payload.typ !== type) throw new Error("a token of another type");
     return payload;
   } catch (cause) {
     throw new Fault("identity.token", {}, { cause });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import * as deviceContract from "#contract/identity/device.ts";
+import * as legacyContract from "#contract/identity/legacy.ts";
 import { acceptInvitation, organizationMembers, partnerMembers } from "#contract/identity/members.ts";
 import * as oauthContract from "#contract/identity/oauth.ts";
 import * as organizationsContract from "#contract/identity/organizations.ts";
@@ -9,6 +10,7 @@ import * as signInContract from "#contract/identity/sign-in.ts";
 import * as usersContract from "#contract/identity/users.ts";
 import { type Route, route } from "../../http/call.ts";
 import type { IdentityDeps } from "./deps.ts";
+import * as legacy from "./legacy.ts";
 import * as members from "./members.ts";
 import * as oauth from "./oauth.ts";
 import * as organizations from "./organizations.ts";
@@ -50,6 +52,14 @@ export const identityRoutes = (deps: IdentityDeps): Route[] => [
   route(tokensContract.createToken, (call) => serviceTokens.create(deps, call)),
   route(tokensContract.listTokens, (call) => serviceTokens.list(deps, call)),
   route(tokensContract.revokeToken, (call) => serviceTokens.revoke(deps, call)),
+];
+
+/** Older programs' sign-in, where it is switched on. */
+export const legacyRoutes = (deps: Parameters<typeof legacy.signIn>[0]): Route[] => [
+  route(legacyContract.legacySignIn, (call) => legacy.signIn(deps, call)),
+  route(legacyContract.legacyRefresh, (call) => legacy.refresh(deps, call)),
+  route(legacyContract.legacySignOut, (call) => legacy.signOut(deps, call)),
+  route(legacyContract.legacyUser, (call) => legacy.user(deps, call)),
 ];
 
 const memberRoutes = (
