@@ -57,6 +57,7 @@ export const ERRORS = {
     "This invitation is not valid: used, too old, or withdrawn.",
   ),
   "identity.wrong-password": kind(403, "never", "caller", "The password is wrong."),
+  "identity.outside": kind(400, "never", "dependency", "{detail}"),
   "identity.wrong-login": kind(401, "never", "caller", "The e-mail address or the password is wrong."),
   "client.not-found": kind(404, "never", "caller", "There is no such client."),
   "member.not-found": kind(404, "never", "caller", "There is no such member or invitation."),

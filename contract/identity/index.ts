@@ -26,6 +26,7 @@ export const OAUTH: readonly Operation[] = [
   signIn.resume,
   signIn.showSignIn,
   signIn.signIn,
+  signIn.returnFromOutside,
 ];
 
 export const IDENTITY: readonly Operation[] = [

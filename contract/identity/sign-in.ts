@@ -61,3 +61,14 @@ export const signIn = operation({
   responses: onward,
   errors: ["limits.rate"],
 });
+
+export const returnFromOutside = operation({
+  ...base,
+  id: "oauth.sign-in.outside",
+  method: "GET",
+  path: "/sign-in-outside",
+  perAddressRpm: 60,
+  summary: "The way back from the provider outside, where one is configured",
+  responses: onward,
+  errors: ["limits.rate"],
+});

@@ -106,6 +106,21 @@ export const ControlConfig = closed({
     accessTokenSeconds: Type.Integer({ minimum: 60, maximum: 86_400 }),
     /** Who may become a user: whoever comes, or only who was invited (or made by the operator). */
     signUp: Type.Enum(["open", "invited"]),
+    /** An OpenID Connect provider outside through which people may sign in. */
+    outside: nullable(
+      closed({
+        issuer: Type.String({ pattern: "^https?://" }),
+        clientId: Type.String(),
+        /** Null: a public client. */
+        clientSecretFile: nullable(Type.String()),
+        /** What people know it by. */
+        name: Type.String({ minLength: 1, maxLength: 64 }),
+        /** Whoever comes with an address that is new here becomes a user. */
+        signUp: Type.Boolean(),
+        /** It gives only addresses that it has checked, though it does not say so. */
+        trustEmail: Type.Boolean(),
+      }),
+    ),
     /** Of one person or client. */
     requestsPerMinute: limit,
   }),

@@ -30,7 +30,13 @@ export const DEFAULT_CONFIG: ControlConfig = {
     lowMs: 3_600_000,
     graceMs: 300_000,
   },
-  identity: { publicUrl: null, accessTokenSeconds: 3600, signUp: "invited", requestsPerMinute: 1200 },
+  identity: {
+    publicUrl: null,
+    accessTokenSeconds: 3600,
+    signUp: "invited",
+    outside: null,
+    requestsPerMinute: 1200,
+  },
   blobs: {
     folder: "blobs",
     s3: {

@@ -7,6 +7,7 @@ import {
   isLegacyToken,
   openAuthorizationServer,
   openLegacySignIns,
+  openOutside,
   openSigningKeys,
   readAccessToken,
   sharedSecret,
@@ -34,7 +35,7 @@ export async function openIdentity(
   listensAt: () => string,
   onError: (error: unknown) => void,
 ): Promise<Identity> {
-  const { publicUrl, accessTokenSeconds: accessTokenS, signUp } = config.identity;
+  const { publicUrl, accessTokenSeconds: accessTokenS, signUp, outside } = config.identity;
   const { legacyAuth } = config.models;
   if (legacyAuth) requireLoopback(config.http, "models.legacyAuth");
   const issuer = () => publicUrl ?? listensAt();
@@ -48,7 +49,11 @@ export async function openIdentity(
   const people = {
     ...{ authorization, passwords: openPasswords(), issuer, jurisdiction: config.workloads.jurisdiction },
   };
-  const deps = { db, ...people, signUp };
+  const { jurisdiction } = people;
+  const deps = {
+    ...{ db, ...people, signUp },
+    outside: outside === null ? null : openOutside({ db, vault, issuer, jurisdiction }, outside),
+  };
   const legacy = openLegacySignIns({ db, keys, issuer, accessTokenS });
   return {
     routes: [...identityRoutes(deps), ...(legacyAuth ? legacyRoutes({ ...deps, legacy }) : [])],

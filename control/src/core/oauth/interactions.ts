@@ -12,6 +12,8 @@ import type { Database } from "../../database/open.ts";
 import { SCOPES } from "../identity/index.ts";
 
 export interface Question {
+  /** Its name, which the browser has in its address too. */
+  id: string;
   /** `login`: who are you; `consent`: may this program act for you, who are known already. */
   prompt: "login" | "consent";
   clientName: string;
@@ -24,6 +26,7 @@ export interface Question {
 }
 
 interface Asked {
+  uid: string;
   prompt: { name: string };
   params: Record<string, unknown>;
   session?: { accountId: string; uid: string } | undefined;
@@ -46,6 +49,7 @@ export async function readQuestion(
   const client = await provider.Client.find(text(asked.params.client_id));
   const uri = URL.parse(text(asked.params.redirect_uri));
   return {
+    id: asked.uid,
     prompt: asked.prompt.name === "login" ? "login" : "consent",
     clientName: client?.clientName ?? text(asked.params.client_id),
     returnsTo: uri === null ? null : uri.origin === "null" ? uri.protocol : uri.origin,

@@ -157,6 +157,8 @@ function configuration(deps: AuthorizationServerDeps, issuer: string) {
       ...{ AuthorizationCode: 60, Interaction: 900, Session: SESSION_S, Grant: GRANT_S },
       ...{ RefreshToken: GRANT_S, DeviceCode: 600 },
     },
+    // Nothing else of ours tells it: there is no userinfo.
+    conformIdTokenClaims: false,
     interactions: { url: (_context, interaction) => `/sign-in/${interaction.uid}` },
     findAccount: async (_context, id) => {
       const user = await findUser(db.run, id);

@@ -116,10 +116,9 @@ export function signInPage(ask: SignInPage): Page {
       ? NOTHING
       : html`<form method="post"><p>You are signed in as <strong>${ask.known}</strong>.</p>
 <button name="do" value="continue">Continue</button></form>`;
+  // A link, not a form: where that provider sends the browser on to is its own business, and no form's.
   const elsewhere =
-    ask.outside === null
-      ? NOTHING
-      : html`<form method="post"><button name="do" value="outside">Sign in with ${ask.outside}</button></form>`;
+    ask.outside === null ? NOTHING : html`<p><a href="?do=outside">Sign in with ${ask.outside}</a></p>`;
   return page(
     "Sign in",
     html`<p><strong>${ask.clientName}</strong> asks to act for you${

@@ -34,6 +34,7 @@ export const identityRoutes = (deps: IdentityDeps): Route[] => [
   route(signInContract.resume, (call) => oauth.pass(deps, call)),
   route(signInContract.showSignIn, () => signIn.ask(deps)),
   route(signInContract.signIn, (call) => signIn.take(deps, call)),
+  route(signInContract.returnFromOutside, () => signIn.back(deps)),
   route(usersContract.signUp, (call) => users.signUp(deps, call)),
   route(usersContract.getMe, (call) => users.me(call)),
   route(usersContract.changePassword, (call) => users.newPassword(deps, call)),

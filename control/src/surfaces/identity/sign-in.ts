@@ -9,13 +9,14 @@ import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/identity/device.ts";
 import type { authorize, signIn } from "#contract/identity/sign-in.ts";
 import { checkPassword, findUser } from "../../core/identity/index.ts";
+import type { Outside } from "../../core/oauth/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { IdentityDeps } from "./deps.ts";
 import { pass } from "./oauth.ts";
 import { messagePage, type Page, signInPage } from "./pages.ts";
 import { standardScope } from "./scope.ts";
 
-type Needs = Pick<IdentityDeps, "db" | "authorization" | "passwords" | "issuer">;
+type Needs = Pick<IdentityDeps, "db" | "authorization" | "passwords" | "issuer" | "outside">;
 
 const OVER = messagePage(
   "Begin again",
@@ -65,8 +66,17 @@ export async function ask(deps: Needs): Promise<Answer> {
     writes: async (request, reply) => {
       const question = await deps.authorization.question(request, reply);
       if (question === null) return show(reply, 400, OVER);
+      const asked = new URLSearchParams((request.url ?? "").split("?")[1] ?? "");
+      if (asked.get("do") === "outside" && deps.outside !== null)
+        return goOutside(deps.outside, question.id, reply);
+      const ticket = asked.get("ticket");
+      if (ticket !== null) {
+        const user = (await deps.outside?.take(ticket, question.id)) ?? null;
+        if (user !== null) return deps.authorization.proceed(request, reply, user);
+      }
       const known = await knownName(deps, question);
-      return show(reply, 200, signInPage({ ...question, known, wrong: null, outside: null }));
+      const outside = deps.outside?.name ?? null;
+      return show(reply, 200, signInPage({ ...question, known, wrong: null, outside }));
     },
   };
 }
@@ -93,7 +103,13 @@ export async function take(deps: Needs, call: Call<typeof signIn>): Promise<Answ
       if (typeof found === "string") return authorization.proceed(request, reply, found);
       const wrong = found === undefined ? WRONG : found.message;
       if (found?.retryAfterSeconds !== undefined) reply.setHeader("retry-after", found.retryAfterSeconds);
-      const page = signInPage({ ...question, email: email.slice(0, 254), known, wrong, outside: null });
+      const page = signInPage({
+        ...question,
+        email: email.slice(0, 254),
+        known,
+        wrong,
+        outside: deps.outside?.name ?? null,
+      });
       return show(reply, found?.kind.status ?? 400, page);
     },
   };
@@ -114,6 +130,35 @@ export async function askDevice({ authorization }: Pick<Needs, "authorization">)
 export async function takeDevice(deps: Needs, call: Call<typeof contract.takeDevice>): Promise<Answer> {
   requireOwnOrigin(call.headers, deps.issuer());
   return pass(deps, call);
+}
+
+async function goOutside(outside: Outside, question: string, reply: ServerResponse): Promise<void> {
+  try {
+    reply.writeHead(303, { location: (await outside.begin(question)).href }).end();
+  } catch (error) {
+    return showFault(reply, error);
+  }
+}
+
+/** From the provider outside to the question that it was asked for: only the browser that has it goes on. */
+export async function back({ outside }: Pick<Needs, "outside">): Promise<Answer> {
+  return {
+    status: 303,
+    writes: async (request, reply) => {
+      if (outside === null) return show(reply, 404, OVER);
+      try {
+        const { question, ticket } = await outside.finish((request.url ?? "").split("?")[1] ?? "");
+        reply.writeHead(303, { location: `/sign-in/${question}?${new URLSearchParams({ ticket })}` }).end();
+      } catch (error) {
+        return showFault(reply, error);
+      }
+    },
+  };
+}
+
+async function showFault(reply: ServerResponse, error: unknown): Promise<void> {
+  if (!(error instanceof Fault)) throw error;
+  return show(reply, error.kind.status, messagePage("You could not be signed in", error.message));
 }
 
 /** A user's id; a fault that people should read; undefined: wrong. */
