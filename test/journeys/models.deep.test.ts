@@ -37,7 +37,7 @@ describeWith([bubblewrap, userNamespaces], "an installation that converts a mode
     const { UUID } = await upload(casemate.url, acme, counting(300_000n), { Name: "Slow" });
     const job = async () => (await acme("GET", `/cpt/function/${UUID}/conversions`)).body?.[0]?.Status;
     await expect.poll(job, { timeout: 60_000, interval: 50 }).toBe("processing");
-    expect(folders()).toHaveLength(1);
+    await expect.poll(folders).toHaveLength(1);
     const pids = findProcesses("control/src/main.ts", casemate.state);
     expect(pids.length).toBeGreaterThan(0);
     for (const pid of pids) {
@@ -49,7 +49,7 @@ describeWith([bubblewrap, userNamespaces], "an installation that converts a mode
     const model = await settledFunction(acme, UUID);
     expect(model.Status).toBe("ok");
     await expect.poll(folders).toEqual([]);
-    expect(children()).toEqual([]);
+    await expect.poll(children).toEqual([]);
     // Once: what the killed process did not finish was made by nobody twice.
     const made = (await acme("GET", `/cpt/function/${UUID}/artifacts`)).body;
     expect(made.map(({ MediaType }: { MediaType: string }) => MediaType).sort()).toEqual([

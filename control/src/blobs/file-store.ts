@@ -63,11 +63,15 @@ class FileStore implements BlobStore {
       const hash = known?.sizeBytes === offset ? known.hash : null;
       this.#hashed.delete(upload);
       let size = offset;
+      let hashed = offset;
       try {
         for await (const chunk of source) {
           await allow(size + chunk.length);
-          await writeWhole(file, chunk, size);
+          // The hash is made while the disk takes them.
+          const writing = writeWhole(file, chunk, size);
           hash?.update(chunk);
+          hashed += chunk.length;
+          await writing;
           size += chunk.length;
         }
       } catch (error) {
@@ -78,7 +82,8 @@ class FileStore implements BlobStore {
         }
         // A chunk that was written in part is no part of the upload.
         await file.truncate(size);
-        if (hash !== null) this.#hashed.set(upload, { hash, sizeBytes: size });
+        // Unless the hash knows of bytes that were not written.
+        if (hash !== null && hashed === size) this.#hashed.set(upload, { hash, sizeBytes: size });
         throw error;
       }
       if (hash !== null) this.#hashed.set(upload, { hash, sizeBytes: size });

@@ -28,7 +28,7 @@ beforeAll(async () => {
     withHost: false,
     config: {
       identity: { requestsPerMinute: null },
-      models: { uploadBytesMax: UPLOAD_MAX, timeoutMs: 20_000, leaseMs: 2_000 },
+      models: { uploadBytesMax: UPLOAD_MAX, timeoutMs: 90_000, leaseMs: 2_000 },
     },
   });
   [acme, other] = await Promise.all([casemate.tenant("acme"), casemate.tenant("other")]);
@@ -41,6 +41,7 @@ const rowsOf = async (table: string) =>
       casemate.control.db.run,
     )
   ).rows[0]!.n;
+const workLeft = () => readdirSync(join(casemate.connection.keyRing, "../work"));
 const uploadsLeft = () => readdirSync(join(casemate.connection.keyRing, "../blobs/uploads"));
 
 describe("a form", () => {
@@ -132,7 +133,7 @@ describeWith([userNamespaces], "models", () => {
       );
       expect(rows).toEqual([]);
     }
-    expect(readdirSync(join(casemate.connection.keyRing, "../work"))).toEqual([]);
+    await expect.poll(workLeft).toEqual([]);
   });
 
   it("of one tenant are not there for another, in no operation", async () => {
@@ -299,7 +300,16 @@ describeWith([userNamespaces], "models", () => {
       who("PUT", `/cpt/conversion/${job.UUID}/artifact`, Buffer.from("compiled"), { "x-lease": Lease });
     expect((await put(acme, "x")).body.Code).toBe("conversion.lease");
     expect((await put(other, first.body.Lease)).status).toBe(404);
-    // Its time is over: another has it, and the first is heard no more.
+    // Its time is over: it is heard no more, whether another has the job by then or not.
+    const over = async () => {
+      const { rows } = await sql<{ over: boolean }>`
+        select coalesce(lease_until < now(), true) as over from conversions where id = ${job.UUID}`.execute(
+        casemate.control.db.run,
+      );
+      return rows[0]!.over;
+    };
+    await expect.poll(over, { timeout: 15_000 }).toBe(true);
+    expect((await put(acme, first.body.Lease)).body.Code).toBe("conversion.lease");
     let second = first;
     const again = async () => {
       second = await lease(acme);
@@ -364,22 +374,23 @@ describeWith([userNamespaces], "models", () => {
   });
 
   it("of which a conversion is under way and cancelled are computed no further", async () => {
-    const slow = counting(300_000n);
+    const slow = counting(3_000_000n);
     const { UUID } = await upload(casemate.url, acme, slow, {
       Name: "Slow",
       EnableConversions: [TARGETS.onnx],
     });
     const job = async () => (await acme("GET", `/cpt/function/${UUID}/conversions`)).body[0];
     await expect
-      .poll(async () => (await job())?.Status, { timeout: 60_000, interval: 50 })
+      .poll(async () => (await job())?.Status, { timeout: 90_000, interval: 50 })
       .toBe("processing");
-    expect(readdirSync(join(casemate.connection.keyRing, "../work"))).toHaveLength(1);
+    await expect.poll(workLeft).toHaveLength(1);
     const { UUID: id } = await job();
     expect((await acme("DELETE", `/cpt/conversion/${id}`)).status).toBe(200);
-    await expect.poll(() => readdirSync(join(casemate.connection.keyRing, "../work"))).toEqual([]);
+    // By itself it would compute for longer than this waits.
+    await expect.poll(workLeft, { timeout: 12_000 }).toEqual([]);
     expect((await job()).Status).toBe("cancelled");
     expect((await acme("GET", `/cpt/function/${UUID}/artifacts`)).body).toHaveLength(1);
-  });
+  }, 150_000);
 
   it("are told what is possible", async () => {
     const { body } = await acme("GET", "/cpt/configuration");
