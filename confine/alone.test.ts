@@ -64,6 +64,11 @@ describeWith([userNamespaces], "a program alone", () => {
     ]);
   });
 
+  it("gives way to whoever else wants the processor", async () => {
+    const { lines } = await alone(`import os from "node:os"; console.log(os.getPriority());`);
+    expect(lines).toEqual(["10"]);
+  });
+
   it("reaches no file, process, network or name of its host", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));

@@ -57,6 +57,7 @@ export type Ended =
 const MIB = 1024 * 1024;
 /** Node keeps this much address space writable before it does anything. */
 const RUNTIME_MIB = 1024;
+const NICENESS = "10";
 const WATCH_MS = 100;
 const CPU_GRACE_S = 5;
 const TICKS_PER_SECOND = 100;
@@ -69,10 +70,14 @@ const LIBRARIES = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache
 export async function runAlone(options: AloneOptions): Promise<Ended> {
   const bwrap = findProgram("bwrap");
   const prlimit = findProgram("prlimit");
+  const nice = findProgram("nice");
   if (bwrap === null) return { how: "unconfined", why: "bubblewrap is not installed" };
-  if (prlimit === null) return { how: "unconfined", why: "prlimit is not installed" };
+  if (prlimit === null || nice === null)
+    return { how: "unconfined", why: "prlimit or nice is not installed" };
   if (options.signal.aborted) return { how: "cancelled" };
-  const child = spawn(prlimit, [...limitsOf(options), "--", bwrap, ...wallsOf(options)], {
+  // Whoever waits for an answer of the API does not wait for this.
+  const words = ["-n", NICENESS, prlimit, ...limitsOf(options), "--", bwrap, ...wallsOf(options)];
+  const child = spawn(nice, words, {
     env: {},
     cwd: "/",
     stdio: ["pipe", "pipe", "pipe", "pipe", "pipe"],
