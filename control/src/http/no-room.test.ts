@@ -2,7 +2,7 @@
 /** A database without room: what may still be asked, and what is refused and how. */
 import { sql } from "kysely";
 import { expect, it } from "vitest";
-import { startInstallation } from "#testing/installation.ts";
+import { callerOf, startInstallation } from "#testing/installation.ts";
 
 it("without room what adds is refused with 503 and Retry-After, and ending, reading and verifying go on", async () => {
   await using installation = await startInstallation();
@@ -32,6 +32,7 @@ it("when calls cannot be counted any more, readers are let in uncounted and nobo
   await using installation = await startInstallation();
   const me = await installation.account();
   const id = (await me("POST", "/v1/sessions", {})).body.session_id;
+  const acme = await installation.tenant();
   const { text } = await me("DELETE", `/v1/sessions/${id}`);
   // PostgreSQL's own code for a disk without room, at the one table that every call writes.
   await sql`create function full_disk() returns trigger language plpgsql as
@@ -44,6 +45,8 @@ it("when calls cannot be counted any more, readers are let in uncounted and nobo
   expect((await me("GET", `/v1/sessions/${id}`)).status).toBe(200);
   expect((await me("GET", `/v1/proofs/${id}`)).status).toBe(200);
   expect((await installation.anyone("POST", "/v1/verify", text)).body.valid).toBe(true);
+  expect((await acme("GET", "/cdb/organizations")).status).toBe(200);
+  expect((await callerOf(installation.url, `${acme.key}x`)("GET", "/cdb/organizations")).status).toBe(401);
   const stranger = { authorization: `Bearer nrx_live_${"a".repeat(32)}` };
   expect((await installation.anyone("GET", `/v1/sessions/${id}`, undefined, stranger)).status).toBe(401);
 });

@@ -10,7 +10,7 @@
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
-import type { Account } from "./authenticate.ts";
+import { type Account, isFull } from "./authenticate.ts";
 import { type PartyKind, type Scope, scopesOf } from "./levels.ts";
 
 /** What a token that was verified says of its bearer; of a service token, which says nothing, its hash. */
@@ -101,7 +101,11 @@ interface Row {
 
 /** Null: the token counts no more. Throws when the caller is nobody to the party asked for. */
 export async function act(db: Db, bearer: Bearer, as: ActAs | null): Promise<Acting | null> {
-  const row = await ask(db, bearer, as);
+  const row = await ask(db, bearer, as, true).catch((error) => {
+    // As of keys: who may only read is let in uncounted.
+    if (!isFull(error)) throw error;
+    return ask(db, bearer, as, false);
+  });
   if (row === undefined) return null;
   const scopes =
     row.party_id === null
@@ -157,18 +161,20 @@ function bearerClause(bearer: Bearer) {
       where c.client_id = ${id} and c.revoked_at is null and p.deleted_at is null and ${stands}`;
 }
 
-async function ask(db: Db, bearer: Bearer, as: ActAs | null): Promise<Row | undefined> {
+const COUNTING = sql`
+  insert into rate_windows (subject, window_start, used)
+  select actor_kind || ':' || actor_id, date_trunc('minute', now()), 1 from bearer
+  on conflict (subject, window_start) do update set used = rate_windows.used + 1
+  returning used, window_start`;
+const NOT_COUNTING = sql`select 0 as used, date_trunc('minute', now()) as window_start`;
+
+async function ask(db: Db, bearer: Bearer, as: ActAs | null, counts: boolean): Promise<Row | undefined> {
   const wanted =
     as === null
       ? sql`p.id = coalesce(b.bound_id, b.own_id)`
       : sql`p.id = ${as.id} and p.kind = ${as.kind} and p.id = coalesce(b.bound_id, p.id)`;
   const { rows } = await sql<Row>`
-    with bearer as (${bearerClause(bearer)}), counted as (
-      insert into rate_windows (subject, window_start, used)
-      select actor_kind || ':' || actor_id, date_trunc('minute', now()), 1 from bearer
-      on conflict (subject, window_start) do update set used = rate_windows.used + 1
-      returning used, window_start
-    )
+    with bearer as (${bearerClause(bearer)}), counted as (${counts ? COUNTING : NOT_COUNTING})
     select b.actor_kind, b.actor_id, b.name, b.narrowed, c.used, c.window_start, now() as now,
       p.id as party_id, p.kind as party_kind, p.name as party_name, p.id = b.own_id as self,
       (select role from members m where m.party_id = p.id and m.user_id = b.user_id) as role,

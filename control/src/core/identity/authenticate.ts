@@ -79,7 +79,7 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
  * On a full disk nobody can be counted, and who may only read is let in uncounted: a limit that ended
  * all reading would be the worse failure. What adds rows fails at its own statement.
  */
-const isFull = (error: unknown): boolean => (error as { code?: string }).code === "53100";
+export const isFull = (error: unknown): boolean => (error as { code?: string }).code === "53100";
 
 /** Calls that come at once are looked up at once, and each is told its own place in its key's count. */
 const find = gatherFor(async (db: Db, hashes: Buffer[]): Promise<(Row | null)[]> => {

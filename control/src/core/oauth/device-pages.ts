@@ -19,7 +19,7 @@ export interface DevicePages {
 const secretOf = ({ oidc }: KoaContextWithOIDC): string =>
   (oidc.session as unknown as { state: { secret: string } }).state.secret;
 
-function show(context: KoaContextWithOIDC, { html, headers }: ShownPage): void {
+export function showPage(context: KoaContextWithOIDC, { html, headers }: ShownPage): void {
   context.set(headers);
   context.type = "html";
   context.body = html;
@@ -34,7 +34,7 @@ export const deviceFlow = (pages: DevicePages) => ({
     const { code } = context.query;
     const wrong = error === undefined ? null : sentenceOf(error);
     const given = typeof code === "string" ? code.slice(0, 20) : "";
-    show(context, pages.input({ xsrf: secretOf(context), code: given, wrong }));
+    showPage(context, pages.input({ xsrf: secretOf(context), code: given, wrong }));
   },
   userCodeConfirmSource: (
     context: KoaContextWithOIDC,
@@ -44,9 +44,9 @@ export const deviceFlow = (pages: DevicePages) => ({
     code: string,
   ) => {
     const clientName = client.clientName ?? client.clientId;
-    show(context, pages.confirm({ xsrf: secretOf(context), code, clientName }));
+    showPage(context, pages.confirm({ xsrf: secretOf(context), code, clientName }));
   },
-  successSource: (context: KoaContextWithOIDC) => show(context, pages.done()),
+  successSource: (context: KoaContextWithOIDC) => showPage(context, pages.done()),
 });
 
 const sentenceOf = ({ name }: Error): string =>

@@ -16,7 +16,7 @@ import type { Database } from "../../database/open.ts";
 import { findUser, SCOPES } from "../identity/index.ts";
 import type { Vault } from "../vault/index.ts";
 import { secretAsKept } from "./clients.ts";
-import { type DevicePages, deviceFlow, type ShownPage } from "./device-pages.ts";
+import { type DevicePages, deviceFlow, type ShownPage, showPage } from "./device-pages.ts";
 import { answerQuestion, type Question, readQuestion, refuseQuestion } from "./interactions.ts";
 import type { SigningKeys } from "./keys.ts";
 import { Records } from "./records.ts";
@@ -129,6 +129,17 @@ function makeProvider(deps: AuthorizationServerDeps, issuer: string): Provider {
     return mine.length === theirs.length && timingSafeEqual(mine, theirs);
   };
   provider.on("server_error", (_context, error) => deps.onError(error));
+  // Koa would print what nobody hears.
+  (provider as NodeJS.EventEmitter).on("error", deps.onError);
+  provider.use(async (context, next) => {
+    try {
+      await next();
+    } catch (error) {
+      if (!neverSaved(context as KoaContextWithOIDC)) throw error;
+      showPage(context as KoaContextWithOIDC, deps.pages.error("This page is over. Begin again."));
+      context.status = 400;
+    }
+  });
   provider.use(asDocumented);
   provider.use(async (context, next) => {
     await next();
@@ -169,10 +180,7 @@ function configuration(deps: AuthorizationServerDeps, issuer: string) {
     rotateRefreshToken: true,
     expiresWithSession: () => false,
     renderError: (context, { error, error_description: detail }) => {
-      const { html, headers } = pages.error(detail ?? error);
-      context.set(headers);
-      context.type = "html";
-      context.body = html;
+      showPage(context, pages.error(detail ?? error));
     },
     features: {
       devInteractions: { enabled: false },
@@ -199,6 +207,12 @@ function configuration(deps: AuthorizationServerDeps, issuer: string) {
     formats: { customizers: { jwt: (context, token, parts) => claim(db, context, token, parts) } },
   } satisfies Configuration;
 }
+
+/** A device's form from a browser that we do not know: the library writes the session of a page that it refuses, and has none. */
+const neverSaved = ({ oidc }: KoaContextWithOIDC): boolean =>
+  (oidc.route === "code_verification" || oidc.route === "device_resume") &&
+  oidc.session !== undefined &&
+  oidc.session.exp === undefined;
 
 const isOwn = (
   _context: KoaContextWithOIDC,

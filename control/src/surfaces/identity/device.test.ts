@@ -74,6 +74,16 @@ describe("signing in on a device", () => {
     expect((await poll(device.device_code, other.clientId)).body.error).toBe("invalid_grant");
   });
 
+  it("cannot be gone on with in a browser that never saw the page", async () => {
+    for (const shown of [
+      await casemate.anyone("POST", "/device", "user_code=x&confirm=yes", {
+        "content-type": "application/x-www-form-urlencoded",
+      }),
+      await casemate.anyone("GET", "/device/nothing", undefined, { cookie: "_session=planted" }),
+    ])
+      expect([shown.status, shown.text.includes("Begin again")]).toEqual([400, true]);
+  });
+
   it("takes no wrong code, and shows what was typed as text", async () => {
     const browser = openBrowser(casemate.url);
     const page = await browser.get("/device?user_code=%22%3E%3Cscript%3E");

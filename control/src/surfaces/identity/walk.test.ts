@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Walks every operation that takes an access token, of all surfaces: nothing answers a stranger, nothing falls over bad input. */
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sql } from "kysely";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { DEVICES } from "#contract/devices/index.ts";
-import { IDENTITY } from "#contract/identity/index.ts";
+import { IDENTITY, OAUTH } from "#contract/identity/index.ts";
 import { MODELS } from "#contract/models/index.ts";
 import type { Operation } from "#contract/operation.ts";
 import {
@@ -78,6 +79,45 @@ describe.each(named(OURS))("%s", (_id, operation) => {
         expect([body.slice(0, 20), [400, 404].includes(reply.status)]).toEqual([body.slice(0, 20), true]);
         isError(reply.body);
       }
+    });
+});
+
+describe.each(named(OAUTH))("%s", (_id, operation) => {
+  // They are limited per address, and we are one.
+  beforeEach(() => sql`delete from rate_windows`.execute(casemate.control.db.run));
+
+  it("answers bad input in the words of the standard or with a page, and never falls over", async () => {
+    const path = operation.path.replaceAll(/:\w+/g, "nothing");
+    const bodies =
+      operation.bodyKind === "none" ? [undefined] : ["", "{", "[]", '{"grant_type":[]}', "a=%ff&a=b", "\0"];
+    for (const body of bodies)
+      for (const type of body === undefined
+        ? [""]
+        : ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+        for (const query of ["", "?%ff&=&a=1&a=2", `?x=${"y".repeat(4000)}`]) {
+          const headers = type === "" ? {} : { "content-type": type };
+          const reply = await casemate.anyone(
+            operation.method,
+            path + query,
+            body,
+            headers as Record<string, string>,
+          );
+          expect([path, body, type, query.slice(0, 9), reply.status < 500]).toEqual([
+            ...[path, body, type, query.slice(0, 9), true],
+          ]);
+          if (reply.status >= 400 && reply.headers.get("content-type")?.includes("json"))
+            expect(reply.body.error).toEqual(expect.any(String));
+        }
+  });
+
+  if (operation.bodyKind !== "none")
+    it("answers 413 to more than it takes", async () => {
+      const path = operation.path.replaceAll(/:\w+/g, "nothing");
+      const body = "x".repeat(operation.bodyLimit + 1);
+      const reply = await casemate.anyone(operation.method, path, body, {
+        "content-type": "application/x-www-form-urlencoded",
+      });
+      expect([reply.status, reply.body.error]).toEqual([413, "invalid_request"]);
     });
 });
 
