@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One inference: given tensors or a picture in, tensors and what they mean out. */
 import { type InferenceSession, Tensor } from "onnxruntime-node";
-import { boxInImage, type Geometry, prepareImage } from "../image.ts";
+import { type Geometry, prepareImage } from "../image.ts";
 import { INSIDE } from "../inside.ts";
-import { classesOf, inputRoleOf, outputRoleOf, parseIoName } from "../io-name.ts";
-import type { Answer, Detection, GivenTensor, ImageOptions, Job } from "../job.ts";
+import { inputRoleOf, parseIoName } from "../io-name.ts";
+import type { Answer, GivenTensor, ImageOptions, Job } from "../job.ts";
+import { meaningOf } from "../meaning.ts";
 import { refuse } from "./refusal.ts";
 import { load, run } from "./run.ts";
 
@@ -31,7 +32,7 @@ export async function infer({ limits, tensors, image }: Infer): Promise<Inferred
     op: "infer",
     outputs: Object.entries(results).map(([name, each]) => given(name, each)),
     detections: Object.entries(results)
-      .flatMap(([name, each]) => meaning(name, each, threshold, pictured?.geometry ?? null))
+      .flatMap(([name, each]) => meaningOf(name, each, threshold, pictured?.geometry ?? null))
       .slice(0, DETECTIONS_MAX),
     timing: { Load: times[1]! - times[0]!, Prepare: times[2]! - times[1]!, Run: times[3]! - times[2]! },
   };
@@ -138,44 +139,4 @@ function given(name: string, { type, dims, data }: Tensor): Inferred["outputs"][
   // JSON has no word for what is no number.
   const plain = values.map((each) => (typeof each === "number" && !Number.isFinite(each) ? null : each));
   return { name, datatype, shape: [...dims], data: plain as number[] };
-}
-
-function meaning(
-  name: string,
-  { dims, data, type }: Tensor,
-  threshold: number,
-  geometry: Geometry | null,
-): Detection[] {
-  const parsed = parseIoName(name);
-  const role = parsed.ok ? outputRoleOf(parsed.name) : null;
-  if (!parsed.ok || role === null || (type !== "float32" && type !== "bool")) return [];
-  const listed = classesOf(parsed.name);
-  const called = (index: number) => (listed.ok ? (listed.classes[index] ?? String(index)) : String(index));
-  const values = data as Float32Array | Uint8Array;
-  if (role === "bboxes") return boxes(values, dims, threshold, geometry, called);
-  return Array.from(values, (value, index) => ({ Class: called(index), Score: Number(value), Box: [] }))
-    .filter(({ Score }) => Number.isFinite(Score) && (role === "scores" ? Score >= threshold : Score > 0))
-    .sort((one, other) => other.Score - one.Score);
-}
-
-function boxes(
-  values: ArrayLike<number>,
-  dims: readonly number[],
-  threshold: number,
-  geometry: Geometry | null,
-  called: (index: number) => string,
-): Detection[] {
-  if (dims.at(-1) !== 6) return [];
-  const found: Detection[] = [];
-  for (let at = 0; at + 6 <= values.length; at += 6) {
-    const row = Array.from({ length: 6 }, (_each, index) => values[at + index]!);
-    if (!row.every(Number.isFinite) || row[4]! < threshold) continue;
-    const box = row.slice(0, 4);
-    found.push({
-      Class: called(row[5]!),
-      Score: row[4]!,
-      Box: geometry === null ? box : boxInImage(box, geometry),
-    });
-  }
-  return found;
 }

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The agent: asks what it is to do and waits, brings what that needs, tries it, and only then gives up what
+ * it did before.
+ *
+ *  A. A wish that cannot be brought about, or fails its trial, changes nothing here: what ran goes on, the
+ *     number reported stays, and why is reported.
+ *  B. While the control plane is away the last good wish runs, also after a restart without it.
+ *  C. A runner that dies is started again with the same wish.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { fetchKeys, type Keys, provide } from "./artifacts.ts";
+import { Client, refusalOf } from "./client.ts";
+import type { Folder, Identity } from "./folder.ts";
+import type { Found } from "./pipelines.ts";
+import { Runner } from "./runner-process.ts";
+import { readWish, type Wish, type WishedDevice } from "./wish.ts";
+
+const WAIT_S = 25;
+const AGAIN_MS = 3_000;
+const TRIAL_MS = 60_000;
+const PICTURE_MS = 20_000;
+const TARGETS = ["application/x-onnx", "application/x-ort"];
+
+export interface AgentOptions {
+  identity: Identity;
+  folder: Folder;
+  version: string;
+  runtimeVersion: string;
+  threads: number;
+  say(line: string): void;
+}
+
+interface Running {
+  wish: Wish;
+  runner: Runner;
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #client: Client;
+  readonly #stopping = new AbortController();
+  #running: Running | null = null;
+  /** The number of the wish that was looked at last, well or not. */
+  #seen: string | undefined;
+  #fault: string | null = null;
+  #keys: Keys = new Map();
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const { url, key, ca } = options.identity;
+    this.#client = new Client({ url, key, ca });
+  }
+
+  /** Until `stop`. */
+  async follow(): Promise<void> {
+    const { folder, say } = this.#options;
+    const good = folder.lastGood();
+    if (good !== null)
+      await this.#adopt(good).catch((error: Error) =>
+        say(`the last good wish does not run: ${error.message}`),
+      );
+    while (!this.#stopping.signal.aborted) {
+      try {
+        await this.#turn();
+      } catch (error) {
+        if (this.#stopping.signal.aborted) break;
+        say(`the control plane is away: ${(error as Error).message}`);
+        await sleep(AGAIN_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
+      }
+    }
+    this.#running?.runner.end();
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  devices(): WishedDevice[] {
+    return this.#running?.wish.Desired.Devices.filter(({ Enabled, Active }) => Enabled && Active) ?? [];
+  }
+
+  /** What the pipelines of a device find in a picture. */
+  async look(device: WishedDevice, picture: Buffer): Promise<{ found: Found[]; tookMs: number }> {
+    const { runner, wish } = this.#running ?? {};
+    if (runner === undefined || wish === undefined) return { found: [], tookMs: 0 };
+    try {
+      return await runner.run(device.Pipelines, picture, PICTURE_MS);
+    } catch (error) {
+      // C. Another picture finds it well again, or another wish does.
+      if (this.#running?.runner === runner && !this.#stopping.signal.aborted) {
+        this.#options.say((error as Error).message);
+        await this.#adopt(wish).catch((again: Error) => this.#options.say(again.message));
+      }
+      throw error;
+    }
+  }
+
+  async #turn(): Promise<void> {
+    const { identity, say } = this.#options;
+    const { signal } = this.#stopping;
+    const headers: Record<string, string> = this.#seen === undefined ? {} : { "if-none-match": this.#seen };
+    const wait = this.#seen === undefined ? 0 : WAIT_S;
+    const path = `/dev/server/${identity.serverId}/state?wait=${wait}`;
+    // What we are is told before what we are to do is asked: the wish depends on it.
+    if (this.#seen === undefined) await this.#report();
+    const reply = await this.#client.json("GET", path, undefined, { headers, signal });
+    if (reply.status === 304) return;
+    if (reply.status !== 200) throw new Error(refusalOf(reply));
+    const wish = readWish(reply.body);
+    this.#seen = reply.headers.etag;
+    try {
+      await this.#bring(wish);
+      await this.#adopt(wish);
+      this.#options.folder.keepGood(wish);
+      this.#options.folder.keepOnly([wish]);
+      this.#fault = null;
+      say(`runs what is wanted (${wish.Version})`);
+    } catch (error) {
+      if (signal.aborted) return;
+      // A
+      this.#fault = (error as Error).message;
+      say(`goes on as before: ${this.#fault}`);
+    }
+    await this.#report();
+  }
+
+  async #bring({ Manifest }: Wish): Promise<void> {
+    const { folder } = this.#options;
+    const { signal } = this.#stopping;
+    const unknown = Manifest.Artefacts.some(({ KeyID }) => !this.#keys.has(KeyID));
+    if (unknown) this.#keys = await fetchKeys(this.#client);
+    for (const artifact of Manifest.Artefacts)
+      await provide({ client: this.#client, folder, keys: this.#keys, signal }, artifact);
+  }
+
+  /** The trial is in a runner of its own, beside the one that goes on working. */
+  async #adopt(wish: Wish): Promise<void> {
+    const { folder, threads } = this.#options;
+    const runner = new Runner();
+    try {
+      const artifacts = wish.Manifest.Artefacts.map((artifact) => ({
+        artifact,
+        path: folder.artifactPath(artifact.SHA256),
+      }));
+      const pipelines = wish.Desired.Devices.flatMap((device) => device.Pipelines);
+      await runner.load({ artifacts, pipelines, threads }, TRIAL_MS);
+    } catch (error) {
+      runner.end();
+      throw error;
+    }
+    const before = this.#running;
+    this.#running = { wish, runner };
+    before?.runner.end();
+  }
+
+  async #report(): Promise<void> {
+    const { identity, version, runtimeVersion } = this.#options;
+    const runtime = { Name: "cpu", Version: runtimeVersion, Targets: TARGETS };
+    const reply = await this.#client.json("PUT", `/dev/server/${identity.serverId}/reported`, {
+      Version: this.#running?.wish.Version ?? 0,
+      Health: this.#fault === null ? "ok" : "degraded",
+      Errors: this.#fault === null ? [] : [this.#fault.slice(0, 1000)],
+      Facts: {
+        ...{ Version: version, AIPluginVersion: version, Runtime: runtime, AvailableRuntimes: [runtime] },
+        ...{ Preprocessors: [], Postprocessors: [], Supports: { Pipelines: true } },
+      },
+    });
+    if (reply.status !== 200) throw new Error(refusalOf(reply));
+  }
+}

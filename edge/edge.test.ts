@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The agent as a process of its own, with models that were really converted, on pictures that were really drawn. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import sharp from "sharp";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
+import { userNamespaces } from "#control/src/core/models/testing.ts";
+import { settledFunction, upload } from "#control/src/surfaces/models/testing.ts";
+import { prepareImage } from "#models/image.ts";
+import { meaningOf } from "#models/meaning.ts";
+import { detector, detectorParts, floats, modelOf, node } from "#models/testing.ts";
+import { type Caller, type Installation, startInstallation, type Tenant } from "#testing/installation.ts";
+import { describeWith } from "#testing/requirements.ts";
+
+const MAIN = new URL("./main.ts", import.meta.url).pathname;
+
+interface Line {
+  Device: string;
+  Frame: string;
+  Found: {
+    Name: string;
+    Detections: { Class: string; Score: number; Box: number[] }[];
+    Chains: Line["Found"];
+  }[];
+}
+
+/** Well with the small numbers that a conversion is tried with, and out of its bounds on any real picture. */
+function brittle(): Buffer {
+  const parts = detectorParts();
+  const [image] = parts.input;
+  return modelOf({
+    ...parts,
+    initializer: [...parts.initializer, floats("table", [2, 1], [0, 0])],
+    node: [
+      node("ReduceMean", [image!.name], ["brightness"], { axes: [0, 1, 2, 3], keepdims: 0 }),
+      node("Cast", ["brightness"], ["index"], { to: 7 }),
+      node("Gather", ["table", "index"], ["nothing"], { axis: 0 }),
+      ...parts.node.slice(0, -1),
+      node("Add", ["scores", "nothing"], ["shifted"]),
+      node("Add", ["shifted", "places"], [parts.output[0]!.name]),
+    ],
+  });
+}
+
+describeWith([userNamespaces], "the edge agent", () => {
+  let casemate: Installation;
+  let acme: Caller & Tenant;
+  let model: string;
+  let bad: string;
+  let folder: string;
+  let pictures: string;
+  let agents: ChildProcess[];
+  beforeAll(async () => {
+    casemate = await startInstallation({
+      ...{ withHost: false, config: { identity: { requestsPerMinute: null } } },
+    });
+    acme = await casemate.tenant("acme");
+    const details = { InputDriverDetails: { means: [10, 20, 30], vars: [2, 2, 2], order: 0 } };
+    const made = await upload(casemate.url, acme, detector(), { Name: "Things", ...details });
+    const other = await upload(casemate.url, acme, brittle(), { Name: "Brittle" });
+    [model, bad] = [made.UUID, other.UUID];
+    for (const each of [model, bad]) expect((await settledFunction(acme, each)).Status).toBe("ok");
+  });
+  afterAll(() => casemate[Symbol.asyncDispose]());
+
+  beforeEach(async () => {
+    agents = [];
+    folder = mkdtempSync(join(tmpdir(), "casemate-edge-"));
+    pictures = join(folder, "pictures");
+    mkdirSync(pictures);
+    for (const [at, background] of ["#a03010", "#10c040", "#2030f0"].entries())
+      await sharp({ create: { width: 100 + at * 60, height: 90, channels: 3, background } })
+        .png()
+        .toFile(join(pictures, `${at}.png`));
+  });
+  afterEach(async () => {
+    for (const agent of agents) {
+      agent.kill("SIGKILL");
+      if (agent.exitCode === null && agent.signalCode === null)
+        await new Promise((end) => agent.once("close", end));
+    }
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function start(args: string[], state = join(folder, "state")) {
+    const child = spawn(process.execPath, [MAIN, "--state", state, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    agents.push(child);
+    const said = { lines: [] as Line[], words: "" };
+    let rest = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      const parts = (rest + text).split("\n");
+      rest = parts.pop()!;
+      said.lines.push(...parts.map((part) => JSON.parse(part) as Line));
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (said.words += text));
+    const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)));
+    return { child, said, ended };
+  }
+
+  /** A server with one device that is switched on. */
+  async function atWork(args: string[], url = casemate.url) {
+    const site = (await acme("POST", "/dev/systems", { Name: "Harbour" })).body.ID;
+    const token = (await acme("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
+    const agent = start(["--url", url, "--site", site, "--token", token, ...args]);
+    const heard = async () => (await acme("GET", `/dev/system/${site}/servers`)).body[0];
+    await vi.waitUntil(async () => (await heard())?.Status === "online", { timeout: 30_000, interval: 100 });
+    const server = (await heard()).ID;
+    const made = { Name: "Gate", Server: server, Active: true };
+    const device = (await acme("POST", "/dev/devices", made)).body.UUID;
+    return { ...agent, server, device };
+  }
+  const give = async (device: string, pipelines: object[]) => {
+    const reply = await acme("PUT", `/dev/device/${device}/pipelines`, pipelines);
+    expect([reply.status, reply.body.Message]).toEqual([200, undefined]);
+  };
+  const serverIs = (id: string, state: object) =>
+    vi.waitFor(async () => expect((await acme("GET", `/dev/server/${id}`)).body).toMatchObject(state), {
+      timeout: 40_000,
+      interval: 200,
+    });
+
+  it("finds in pictures what the model finds by itself", async () => {
+    const { device, said, ended, child } = await atWork(["--frames", pictures, "--fps", "100"]);
+    await give(device, [{ modelUUID: model, Classes: ["Green", "Blue"], resizingMethod: "Letterbox" }]);
+    await vi.waitUntil(() => said.lines.filter(({ Found }) => Found.length > 0).length >= 6, {
+      timeout: 40_000,
+    });
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+
+    const session = await InferenceSession.create(detector() as never);
+    for (const name of readdirSync(pictures)) {
+      const options = { mean: [10, 20, 30], scale: [2, 2, 2], order: 0, resize: "Letterbox" as const };
+      const picture = readFileSync(join(pictures, name));
+      const prepared = await prepareImage(picture, { height: 32, width: 32, channels: 3 }, options);
+      const feeds = { "image-": new Tensor("float32", prepared.values, [1, 3, 32, 32]) };
+      const [output, tensor] = Object.entries(await session.run(feeds))[0]!;
+      const bare = meaningOf(output, tensor as never, 1e-6, prepared.geometry).filter(({ Class }) =>
+        ["Green", "Blue"].includes(Class),
+      );
+      const line = said.lines.findLast(({ Frame, Found }) => Frame === name && Found.length > 0)!;
+      expect(line.Device).toBe(device);
+      expect(line.Found[0]!.Detections.length).toBe(bare.length);
+      for (const [at, one] of line.Found[0]!.Detections.entries()) {
+        expect(one.Class).toBe(bare[at]!.Class);
+        expect(one.Score).toBeCloseTo(bare[at]!.Score, 3);
+        expect(one.Box).toEqual(bare[at]!.Box);
+      }
+      expect(bare.length).toBeGreaterThan(0);
+    }
+  });
+
+  it("a wish that fails its trial changes nothing, is told of, and the next good one runs", async () => {
+    const { device, server, said } = await atWork(["--frames", pictures, "--fps", "20"]);
+    await give(device, [{ modelUUID: model, Name: "good" }]);
+    await serverIs(server, { Health: "ok", ReportedVersion: 3 });
+    await give(device, [{ modelUUID: bad, Name: "bad" }]);
+    await serverIs(server, { Health: "degraded", ReportedVersion: 3, DesiredVersion: 4 });
+    const { Errors } = (await acme("GET", `/dev/server/${server}`)).body;
+    expect(Errors[0]).toContain("Gather");
+    const before = said.lines.length;
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 20_000 });
+    expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["good"]);
+    await acme("POST", `/dev/device/${device}/pipelines/rollback`, { Version: 1 });
+    await serverIs(server, { Health: "ok", ReportedVersion: 5, Errors: [] });
+  });
+
+  it("works on while the control plane is away, also when it is started then, and catches up", async () => {
+    const door = await openDoor(new URL(casemate.url).port);
+    const { device, server, said, child, ended } = await atWork(
+      ["--frames", pictures, "--fps", "20"],
+      `http://127.0.0.1:${door.port}`,
+    );
+    await give(device, [{ modelUUID: model, Name: "first" }]);
+    await serverIs(server, { ReportedVersion: 3 });
+    await door.shut();
+    await give(device, [{ modelUUID: model, Name: "second" }]);
+    const before = said.lines.length;
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 20_000 });
+    child.kill("SIGKILL");
+    await ended;
+    const again = start(["--frames", pictures, "--fps", "20"]);
+    await vi.waitUntil(() => again.said.lines.length > 3, { timeout: 30_000 });
+    expect(again.said.lines[0]!.Found[0]!.Name).toBe("first");
+    await door.open();
+    await vi.waitUntil(() => again.said.lines.at(-1)?.Found[0]?.Name === "second", { timeout: 30_000 });
+    await door.shut();
+  });
+
+  it("is refused by a wrong word, and says what it needs when it is in no site", async () => {
+    const site = (await acme("POST", "/dev/systems", { Name: "Harbour" })).body.ID;
+    const refused = start(["--url", casemate.url, "--site", site, "--token", "cm_site_wrong"]);
+    expect(await refused.ended).toBe(1);
+    expect(refused.said.words).toContain("lets nobody in");
+    const alone = start(["--frames", pictures]);
+    expect(await alone.ended).toBe(2);
+    expect(alone.said.words).toContain("--url and --site");
+  });
+
+  it("a process that runs models and dies is started again", async () => {
+    const { device, server, said, child } = await atWork(["--frames", pictures, "--fps", "20"]);
+    await give(device, [{ modelUUID: model }]);
+    // Nothing is on trial any more: there is one such process.
+    await serverIs(server, { ReportedVersion: 3 });
+    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 40_000 });
+    const runner = Number(
+      readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ").at(-1),
+    );
+    process.kill(runner, "SIGKILL");
+    const before = said.lines.length;
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 30_000 });
+    await vi.waitUntil(() => said.words.includes("ended (SIGKILL)"), { timeout: 10_000 });
+  });
+
+  it("what a device keeps is read by nobody else", async () => {
+    const state = join(folder, "kept");
+    const { Folder } = await import("./folder.ts");
+    new Folder(state).keepIdentity({ url: "http://127.0.0.1", serverId: "a", systemId: "b", key: "c" });
+    writeFileSync(join(state, "artifacts", "0".repeat(64)), "x");
+    new Folder(state).keepOnly([]);
+    expect(readdirSync(join(state, "artifacts"))).toEqual([]);
+    const { statSync } = await import("node:fs");
+    expect(statSync(join(state, "identity.json")).mode & 0o777).toBe(0o600);
+  });
+});
+
+/** A way to the control plane that can be shut. */
+async function openDoor(target: string) {
+  const sockets = new Set<Socket>();
+  let server: Server;
+  let port = 0;
+  const open = () =>
+    new Promise<void>((resolve) => {
+      server = createServer((from) => {
+        const to = createConnection(Number(target), "127.0.0.1");
+        for (const each of [from, to]) {
+          sockets.add(each);
+          each.on("error", () => {}).on("close", () => sockets.delete(each));
+        }
+        from.pipe(to).pipe(from);
+      });
+      server.listen(port, "127.0.0.1", () => {
+        port = (server.address() as { port: number }).port;
+        resolve();
+      });
+    });
+  await open();
+  return {
+    port,
+    open,
+    shut: async () => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}

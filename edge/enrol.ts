@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Being let into a site: with a registration token at once, without one when somebody types the code. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, refusalOf } from "./client.ts";
+import type { Folder, Identity } from "./folder.ts";
+
+const POLL_MS = 3_000;
+
+export interface EnrolOptions {
+  url: string;
+  systemId: string;
+  token: string | undefined;
+  name: string | undefined;
+  ca: string | undefined;
+  say(line: string): void;
+}
+
+export async function enrol(folder: Folder, options: EnrolOptions): Promise<Identity> {
+  const { url, systemId, token, name, ca, say } = options;
+  const client = new Client({ url, key: null, ca });
+  const serverId = folder.serverId();
+  const reply = await client.json("POST", "/dev/plugin/register", {
+    ...{ ServerId: serverId, SystemId: systemId },
+    Source: { os: process.platform, arch: process.arch, node: process.version },
+    ...(name !== undefined && { Name: name }),
+    ...(token !== undefined && { RegistrationToken: token }),
+  });
+  if (reply.status !== 201 && reply.status !== 202) throw new Error(refusalOf(reply));
+  const key =
+    reply.status === 201
+      ? (reply.body as { Key: string }).Key
+      : await approved(client, reply.body as { Code: string; PollURL: string }, say);
+  const identity: Identity = { url, serverId, systemId, key, ...(ca !== undefined && { ca }) };
+  folder.keepIdentity(identity);
+  return identity;
+}
+
+async function approved(
+  client: Client,
+  { Code, PollURL }: { Code: string; PollURL: string },
+  say: EnrolOptions["say"],
+): Promise<string> {
+  say(`Type this code at the site: ${Code}`);
+  for (;;) {
+    const reply = await client.json("GET", PollURL);
+    if (reply.status === 200) return (reply.body as { Key: string }).Key;
+    if (reply.status !== 202) throw new Error(refusalOf(reply));
+    await sleep(POLL_MS);
+  }
+}

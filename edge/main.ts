@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ *     casemate-edge --url URL --site UUID [--token WORD] --frames SOURCE …
+ *
+ * Lets itself into the site when it was not yet, then runs what it is told. What is found goes to standard
+ * output, one line of JSON for each picture and device; what happens goes to standard error.
+ */
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { Agent } from "./agent.ts";
+import { enrol } from "./enrol.ts";
+import { Folder } from "./folder.ts";
+import { readFrames } from "./frames.ts";
+
+const USAGE = `casemate-edge --frames SOURCE [--url URL --site UUID [--token WORD]]
+
+  --url URL       the control plane, e.g. https://api.example.com
+  --site UUID     the site to be let into
+  --token WORD    a registration token; without one, somebody types a code. CASEMATE_REGISTRATION_TOKEN too
+  --name NAME     what the server is called there
+  --ca FILE       PEM of the authority of the control plane's certificate
+  --state FOLDER  what is kept (./casemate-edge)
+  --frames SOURCE a folder of pictures, a video file, or rtsp://…; the devices it has are given these
+  --fps NUMBER    pictures a second (1)
+  --once          end when the source has ended
+  --threads N     of each model (1)
+`;
+
+function optionsOf() {
+  const text = { type: "string" } as const;
+  try {
+    return parseArgs({
+      options: {
+        ...{ url: text, site: text, token: text, name: text, ca: text, state: text, frames: text, fps: text },
+        ...{ threads: text, once: { type: "boolean" }, help: { type: "boolean" } },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+const say = (line: string) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+const versionOf = (url: URL): string =>
+  (JSON.parse(readFileSync(url, "utf8")) as { version: string }).version;
+
+async function main(): Promise<number> {
+  const given = optionsOf();
+  const usage = (why: string) => {
+    process.stderr.write(`${why}\n\n${USAGE}`);
+    return 2;
+  };
+  if (given.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const [framesPerSecond, threads] = [Number(given.fps ?? 1), Number(given.threads ?? 1)];
+  if (!(framesPerSecond > 0 && framesPerSecond <= 120)) return usage("--fps is a number up to 120");
+  if (!Number.isInteger(threads) || threads < 1) return usage("--threads is a number");
+  const folder = new Folder(given.state ?? "casemate-edge");
+  let identity = folder.identity();
+  if (identity === null) {
+    if (given.url === undefined || given.site === undefined)
+      return usage("It is in no site yet: --url and --site say which.");
+    identity = await enrol(folder, {
+      ...{ url: given.url, systemId: given.site, name: given.name, say },
+      token: given.token ?? process.env.CASEMATE_REGISTRATION_TOKEN,
+      ca: given.ca === undefined ? undefined : readFileSync(given.ca, "utf8"),
+    });
+    say(`is server ${identity.serverId} of site ${identity.systemId}`);
+  }
+  const agent = new Agent({
+    ...{ identity, folder, threads, say },
+    version: versionOf(new URL("../package.json", import.meta.url)),
+    runtimeVersion: versionOf(new URL("../package.json", import.meta.resolve("onnxruntime-node"))),
+  });
+  const stopping = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.once(signal, () => {
+      stopping.abort();
+      agent.stop();
+    });
+  const following = agent.follow();
+  if (given.frames !== undefined) {
+    const source = {
+      source: given.frames,
+      framesPerSecond,
+      loop: given.once !== true,
+      signal: stopping.signal,
+    };
+    await watch(agent, source, stopping.signal);
+    if (given.once) agent.stop();
+  }
+  await following;
+  return 0;
+}
+
+async function watch(
+  agent: Agent,
+  source: Parameters<typeof readFrames>[0],
+  signal: AbortSignal,
+): Promise<void> {
+  // Nothing is looked at before it is known by whom.
+  while (agent.devices().length === 0 && !signal.aborted)
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  for await (const { name, picture } of readFrames(source))
+    for (const device of agent.devices()) {
+      if (signal.aborted) return;
+      const seen = await agent.look(device, picture).catch(() => null);
+      if (seen === null) continue;
+      const line = {
+        Device: device.UUID,
+        Frame: name,
+        TookMs: Math.round(seen.tookMs * 10) / 10,
+        Found: seen.found,
+      };
+      process.stdout.write(`${JSON.stringify(line)}\n`);
+    }
+}
+
+process.exitCode = await main().catch((error: Error) => {
+  say(error.message);
+  return 1;
+});
