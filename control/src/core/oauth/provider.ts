@@ -170,6 +170,9 @@ function configuration(deps: AuthorizationServerDeps, issuer: string) {
     },
     // Nothing else of ours tells it: there is no userinfo.
     conformIdTokenClaims: false,
+    // A page may exchange its code from where it was registered to go back to, and from nowhere else.
+    clientBasedCORS: (_context, origin, client) =>
+      (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     interactions: { url: (_context, interaction) => `/sign-in/${interaction.uid}` },
     findAccount: async (_context, id) => {
       const user = await findUser(db.run, id);

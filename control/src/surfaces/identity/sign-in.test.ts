@@ -156,6 +156,21 @@ describe("a code", () => {
     expect((await trade(await getCode(), { code_verifier: verifier })).body.error).toBe("invalid_grant");
   });
 
+  it("is exchanged by a page of the program's own origin, and read by no other's", async () => {
+    const allowed = async (origin: string) => {
+      const members = { grant_type: "authorization_code", code: await getCode() };
+      const reply = await casemate.anyone(
+        "POST",
+        "/cdb/oauth2/token",
+        { ...members, redirect_uri: CALLBACK, client_id: program.clientId },
+        { origin },
+      );
+      return reply.headers.get("access-control-allow-origin");
+    };
+    expect(await allowed("https://app.example")).toBe("https://app.example");
+    expect(await allowed("https://evil.example")).toBeNull();
+  });
+
   it("is not given without PKCE to a program that is registered so", async () => {
     const strict = await registerProgram(casemate.url, casemate.adminKey, {
       name: "strict",
