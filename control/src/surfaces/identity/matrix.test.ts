@@ -111,7 +111,9 @@ async function outcome(caller: Caller, operation: Operation, headers: Record<str
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  const code = reply.status === 403 ? ((await reply.json()) as { Code: string }).Code : "";
+  // The answer to HEAD has no body to read a code from.
+  const told = reply.status === 403 && operation.method !== "HEAD";
+  const code = told ? ((await reply.json()) as { Code: string }).Code : "";
   stop.abort();
   return { status: reply.status, code };
 }
@@ -124,9 +126,10 @@ describe.each(Object.entries(EXPECTED))("%s", (who, expected) => {
   it.each(SCOPED.map((operation) => [operation.id, operation] as const))("%s", async (_id, operation) => {
     const headers = { "x-act-as-kind": "organization", "x-act-as-id": organization };
     const { status, code } = await outcome(callers.get(who)!, operation, headers);
-    if (expected === null) expect([status, code]).toEqual([403, "identity.not-a-member"]);
-    else if (expected.includes(operation.scope!)) expect(code).toBe("");
-    else expect([status, code]).toEqual([403, "identity.scope"]);
+    const allowed = expected?.includes(operation.scope!) ?? false;
+    expect(status === 403).toBe(!allowed);
+    if (!allowed && operation.method !== "HEAD")
+      expect(code).toBe(expected === null ? "identity.not-a-member" : "identity.scope");
     expect(status).not.toBe(401);
     expect(status).toBeLessThan(500);
   });
