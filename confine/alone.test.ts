@@ -144,6 +144,18 @@ describeWith([userNamespaces], "a program alone", () => {
     expect((await running).ended).toEqual({ how: "cancelled" });
   });
 
+  it("is gone, with the last of its processes, at whatever moment of its start it is ended", async () => {
+    const left = () => spawnSync("ps", ["-eo", "args"], { encoding: "utf8" }).stdout.split(folder).length - 1;
+    for (let n = 0; n < 60; n++) {
+      const given = new AbortController();
+      const running = alone("setInterval(() => {}, 1000)", { signal: given.signal });
+      await sleep(n % 12);
+      given.abort();
+      expect((await running).ended).toEqual({ how: "cancelled" });
+    }
+    await expect.poll(left).toBe(0);
+  });
+
   it("that fails says how, as far as is kept", async () => {
     const { ended } = await alone(`console.error("words"); process.exit(3)`);
     expect(ended).toEqual({ how: "died", code: 3, words: "words\n" });

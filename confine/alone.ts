@@ -115,19 +115,37 @@ function wallsOf({ command, args, env, cwd, readable, shown, writable }: AloneOp
 function watch(child: ChildProcess, options: AloneOptions): Promise<Ended> {
   const { promise, resolve } = Promise.withResolvers<Ended>();
   let reason: Ended | null = null;
-  const end = (why: Ended) => {
-    reason ??= why;
-    // The inner process dies with bubblewrap, and our pipes close when both are gone (D).
+  const words = tailOf(child.stderr!);
+  const told = child.stdio[4] as Readable;
+  const info = tailOf(told);
+  const innerPid = () => /"child-pid": *(\d+)/.exec(info())?.[1];
+  /**
+   * Both of bubblewrap's processes: the inner one dies with the outer only from some moment of its start on.
+   * Killed before that, the outer left the inner waiting for it for ever, with our pipes in its hands (tried).
+   */
+  const kill = () => {
+    const inner = innerPid();
+    try {
+      if (inner !== undefined) process.kill(Number(inner), "SIGKILL");
+    } catch {
+      // It went by itself meanwhile.
+    }
     child.kill("SIGKILL");
+  };
+  const end = (why: Ended) => {
+    if (reason !== null) return;
+    reason = why;
+    if (innerPid() !== undefined) return kill();
+    // Not known yet: it is told at once when there is one, and the pipe ends when there will be none.
+    told.once("data", kill);
+    told.once("end", kill);
   };
   const cancel = () => end({ how: "cancelled" });
   options.signal.addEventListener("abort", cancel, { once: true });
   const late = setTimeout(() => end({ how: "time" }), options.timeoutMs);
-  const words = tailOf(child.stderr!);
-  const info = tailOf(child.stdio[4] as Readable);
   const mostMiB = options.memoryMiB + RUNTIME_MIB;
   const looking = setInterval(() => {
-    const pid = /"child-pid": *(\d+)/.exec(info())?.[1];
+    const pid = innerPid();
     if (pid === undefined) return;
     if (residentMiB(pid) > mostMiB) end({ how: "memory" });
     if (secondsUsed(pid) > options.cpuSeconds) end({ how: "time" });
