@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Walks every operation of the contract: nothing answers a stranger, nothing falls over bad input. */
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Operation } from "#contract/operation.ts";
 import { PLATFORM } from "#contract/platform/index.ts";
@@ -123,7 +124,10 @@ describe.each(
   PLATFORM.filter(({ access }) => access === "admin").map((operation) => [operation.id, operation] as const),
 )("%s", (_id, operation) => {
   it("is for the operator only", async () => {
-    const path = operation.path.replace(":id", `host_${"0".repeat(32)}`);
+    const path = operation.path
+      .replace(":id", `host_${"0".repeat(32)}`)
+      .replace(":client_id", `oc_${"0".repeat(32)}`)
+      .replace(":user_id", randomUUID());
     const call = (key: string | null) =>
       callerOf(casemate.url, key)(operation.method, path, operation.example?.body);
     expect((await call(null)).status).toBe(401);
