@@ -61,8 +61,22 @@ export async function welcome({ url, secureUrl, layout, admin, json }: Welcome):
           ...workloadExample(url, layout.path("admin.key")).map((line) => `  ${line}`),
         ]
       : []),
+    "",
+    "Try a model on a device (for this organization's programs; the whole example is in the README):",
+    "",
+    ...tenantExample(url).map((line) => `  ${line}`),
   ];
 }
+
+/** The beginning of the README's third example. */
+const tenantExample = (url: string): string[] => [
+  `URL=${url}`,
+  `field() { grep -o "\\"$1\\": *\\"[^\\"]*\\"" | head -1 | cut -d'"' -f4; }`,
+  "./casemate tenants create acme --json > acme.json",
+  "TOKEN=$(curl -s $URL/cdb/oauth2/token -d grant_type=client_credentials -d client_id=$(field client_id < acme.json) \\",
+  "  -d client_secret=$(field client_secret < acme.json) | field access_token)",
+  'curl -s $URL/cpt/configuration -H "Authorization: Bearer $TOKEN"',
+];
 
 /** The second example of the README. */
 export const workloadExample = (url: string, adminKeyFile: string): string[] => [
