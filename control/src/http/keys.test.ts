@@ -18,7 +18,9 @@ const keys: Record<string, string> = {};
 beforeAll(async () => {
   const none = { requestsPerMinute: null };
   const sessions = { tiers: { free: { rpm: null } } };
-  casemate = await startInstallation({ withHost: false, config: { workloads: none, sessions } });
+  // Routed only where it is switched on.
+  const models = { legacyAuth: true };
+  casemate = await startInstallation({ withHost: false, config: { workloads: none, sessions, models } });
   const admin = callerOf(casemate.url, casemate.adminKey);
   keys.host = randomBytes(24).toString("hex");
   const made = await admin("POST", "/api/v1/metal-instances/register", {
@@ -38,6 +40,12 @@ beforeAll(async () => {
   expect(narrowed.status).toBe(201);
   keys.narrowed = narrowed.body.apiKey ?? narrowed.body.apiToken ?? narrowed.body.key;
   expect(keys.narrowed).toMatch(/^cm_wl_/);
+  const acme = await casemate.tenant();
+  const site = (await acme("POST", "/dev/systems", { Name: "s" })).body.ID;
+  const word = (await acme("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
+  const asked = { ServerId: randomUUID(), SystemId: site, RegistrationToken: word };
+  keys.edge = (await casemate.anyone("POST", "/dev/plugin/register", asked)).body.Key;
+  expect(keys.edge).toMatch(/^cm_edge_/);
 });
 afterAll(() => casemate[Symbol.asyncDispose]());
 
@@ -46,6 +54,7 @@ const pathOf = ({ path }: Operation) => path.replaceAll(/:\w+/g, "none").replace
 const opens = (kind: string, { id, access, surface, scope, method }: Operation): boolean => {
   const reads = method === "GET" || method === "HEAD";
   if (kind === "host") return HOSTS_OWN.has(id);
+  if (kind === "edge" || access === "server") return kind === "edge" && access === "server";
   if (access === "host" || access === "hostOrAdmin" || access === "admin") return false;
   if (kind === "pull") return surface === "registry" && reads;
   if (kind === "narrowed")
@@ -57,7 +66,7 @@ const opens = (kind: string, { id, access, surface, scope, method }: Operation):
   return surface === kind || (kind === "workloads" && surface === "registry");
 };
 
-describe.each(["host", "pull", "narrowed", "workloads", "sessions"])("a key of kind %s", (kind) => {
+describe.each(["host", "edge", "pull", "narrowed", "workloads", "sessions"])("a key of kind %s", (kind) => {
   const guarded = OPERATIONS.filter(({ access }) => access !== "public" && access !== "signed");
   it.each(guarded.filter((each) => !opens(kind, each)).map((each) => [each.id, each] as const))(
     "does not open %s",
