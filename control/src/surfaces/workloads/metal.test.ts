@@ -228,15 +228,22 @@ it("what runs on a host that is silent is charged to its last word, and to now w
     );
     return entries.rows[0]!.micros;
   };
-  // It began two hours ago, and was heard of for the first of them.
-  await sql`
-    update meters set meter_from = now() - interval '2 hours', meter_to = now() - interval '2 hours',
-      metered_micros = 0 where machine_id = ${machine}`.execute(db.run);
   await casemate.host.stop();
+  // Nobody writes any more when it was heard of.
+  const hosts = async () =>
+    ((await (await fetch(`${casemate.url}/health`)).json()) as { hosts: number }).hosts;
+  await expect.poll(hosts).toBe(0);
   const heard = (ago: string) =>
     sql`
     update hosts set heard_at = now() - ${ago}::interval where id = ${casemate.host.hostId}`.execute(db.run);
-  await heard("1 hour");
+  // It began two hours ago, and was heard of for the first of them. Both at once: control meters by itself too.
+  await db.write(async (tx) => {
+    await sql`
+      update meters set meter_from = now() - interval '2 hours', meter_to = now() - interval '2 hours',
+        metered_micros = 0 where machine_id = ${machine}`.execute(tx);
+    await sql`
+      update hosts set heard_at = now() - interval '1 hour' where id = ${casemate.host.hostId}`.execute(tx);
+  });
   const before = await charged();
   await sleep(50);
   expect(await charged()).toBe(before);
