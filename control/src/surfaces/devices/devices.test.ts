@@ -211,6 +211,24 @@ describe("servers and what they are told", () => {
   });
 });
 
+it("devices that are added while their server is put out are added or refused, never neither", async () => {
+  for (let round = 0; round < 5; round++) {
+    const edge = await enrol();
+    const add = (n: number) =>
+      acme("POST", "/dev/devices", { Name: "Gate", Server: edge.id, Serial: String(n) });
+    const tell = (n: number) =>
+      edge.call("POST", `/dev/server/${edge.id}/devices`, { Name: "cam", Serial: `own${n}` });
+    const replies = await Promise.all([
+      ...Array.from({ length: 6 }, (_, n) => add(n)),
+      acme("DELETE", `/dev/server/${edge.id}`),
+      ...Array.from({ length: 6 }, (_, n) => tell(n)),
+    ]);
+    for (const { status, text } of replies) expect([200, 201, 401, 404], text).toContain(status);
+    expect((await acme("GET", `/dev/system/${site}/devices`)).body).toEqual([]);
+    expect((await acme("GET", `/dev/system/${site}`)).body.DeviceCount).toBe(0);
+  }
+});
+
 describe("what is no request of theirs", () => {
   const ours = DEVICES.filter(({ access }) => access !== "bearer");
   it.each(ours.map((one) => [one.id, one] as const))(

@@ -5,17 +5,20 @@
  *
  *  A. The row of a server is locked before those of its devices, always; several servers in the order of
  *     their ids. Whoever changes a device begins here.
+ *  B. A server that was put out meanwhile is missing here, before anything of it is written.
  */
 import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
 import { JOURNAL_CHANNEL } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 
 export async function tellServers(tx: Tx, account: string, servers: readonly string[]): Promise<void> {
   const ids = [...new Set(servers)];
-  await sql`
+  const { rows } = await sql`
     with locked as (select id from servers where id = any(${ids}::uuid[]) order by id for update),
     told as (
       update servers sv set desired_version = desired_version + 1 from locked where sv.id = locked.id returning sv.id
     )
     select pg_notify(${JOURNAL_CHANNEL}, ${account} || ' ' || id) from told`.execute(tx);
+  if (rows.length < ids.length) throw new Fault("server.not-found");
 }
