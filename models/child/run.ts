@@ -47,7 +47,7 @@ export async function run(
 
 const wordsOf = (error: unknown) =>
   (error instanceof Error ? error.message : String(error))
-    .replaceAll(/\/work\/\w+/g, "the file")
+    .replaceAll(/\/job\/\w+/g, "the file")
     .replaceAll(/\/[\w./-]*onnxruntime[\w./-]*/g, "")
     .slice(0, 400);
 

@@ -255,6 +255,6 @@ describeWith([userNamespaces], "a stranger's file", () => {
     const wrong = detector(({ graph }) => {
       graph!.initializer.push(floats("w1", [1], [1]));
     });
-    for (const { Message } of await rulesOf(wrong)) expect(Message).not.toMatch(/\/work|node_modules|\/tmp/);
+    for (const { Message } of await rulesOf(wrong)) expect(Message).not.toMatch(/\/job|node_modules|\/tmp/);
   });
 });

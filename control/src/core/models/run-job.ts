@@ -98,7 +98,7 @@ async function start({ limits, job, files, onProgress, signal }: RunJob, folder:
       ],
       `${ROOT}/models/child/main.ts`,
     ],
-    ...{ env: {}, cwd: "/work" },
+    ...{ env: {}, cwd: "/job" },
     readable: [node, `${ROOT}/models`, `${ROOT}/package.json`, ...modules],
     shown: within(Object.keys(files)),
     writable: within(MADE),
