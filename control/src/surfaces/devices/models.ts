@@ -29,9 +29,9 @@ export async function knownModels(
           (select coalesce(json_agg(a.media_type), '[]') from function_artifacts a
             where a.function_id = f.id and a.number = v.number)))
         from function_versions v where v.function_id = f.id and coalesce(v.repaired, v.report) is not null) as versions
-    from functions f where f.id = any(${[...new Set(ids)]}::uuid[]) and ${functionSeen(viewerOf(party))}`.execute(
-    db,
-  );
+    from functions f where f.id = any(${[...new Set(ids)]}::uuid[]) and ${functionSeen(viewerOf(party))}
+    -- In a save's transaction: nobody deletes one between this look and the end of it.
+    order by f.id for key share of f`.execute(db);
   return new Map(rows.map((row) => [row.id, knownModel(row)]));
 }
 
