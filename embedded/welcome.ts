@@ -44,7 +44,7 @@ export async function welcome({ url, secureUrl, layout, admin, json }: Welcome):
   return [
     `casemate ready ${url}`,
     ...(health.isolation ?? []).map(driver),
-    `  API pages     ${url}/v1/openapi.html  ${url}/openapi.html`,
+    `  API pages     ${url}/v1/openapi.html  ${url}/openapi.html  ${url}/cpt/openapi.html  ${url}/dev/openapi.html`,
     ...(secureUrl === null ? [] : [`  over TLS      ${secureUrl}   (its authority: ${url}/ca.pem)`]),
     admin.fresh
       ? `  admin key     ${admin.key}   (shown this once; kept in ${layout.path("admin.key")})`
@@ -72,7 +72,7 @@ export async function welcome({ url, secureUrl, layout, admin, json }: Welcome):
 const tenantExample = (url: string): string[] => [
   `URL=${url}`,
   `field() { grep -o "\\"$1\\": *\\"[^\\"]*\\"" | head -1 | cut -d'"' -f4; }`,
-  "./casemate tenants create acme --json > acme.json",
+  "(umask 077; ./casemate tenants create acme --json > acme.json)",
   "TOKEN=$(curl -s $URL/cdb/oauth2/token -d grant_type=client_credentials -d client_id=$(field client_id < acme.json) \\",
   "  -d client_secret=$(field client_secret < acme.json) | field access_token)",
   'curl -s $URL/cpt/configuration -H "Authorization: Bearer $TOKEN"',
