@@ -2,18 +2,10 @@
 /** Service tokens: bearer secrets for programs that cannot ask for access tokens. */
 import { Type } from "typebox";
 import { operation } from "../operation.ts";
-import { Instant, Name, Paging, TOKEN_ERRORS, Uuid } from "./vocabulary.ts";
+import { Instant, Name, Paging, SCOPES, TOKEN_ERRORS, Uuid } from "./vocabulary.ts";
 
-const Scope = Type.Enum([
-  "organization:read",
-  "models:read",
-  "models:write",
-  "devices:health",
-  "devices:read",
-  "devices:write",
-  "subscriptions:read",
-  "subscriptions:write",
-]);
+/** A program that holds one cannot change who belongs to the organization. */
+const Scope = Type.Enum(SCOPES.filter((scope) => scope !== "organization:write"));
 const Token = Type.Object({
   UUID: Uuid,
   Name: Type.String(),

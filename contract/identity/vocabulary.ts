@@ -43,3 +43,17 @@ export const TOKEN_ERRORS = [
   "request.invalid",
   "limits.rate",
 ] as const;
+
+/** What an operation may ask of whoever acts. */
+export const SCOPES = [
+  "organization:read",
+  "organization:write",
+  "models:read",
+  "models:write",
+  /** How sites, servers and devices are; nothing of what runs on them. */
+  "devices:health",
+  "devices:read",
+  "devices:write",
+  "subscriptions:read",
+  "subscriptions:write",
+] as const;

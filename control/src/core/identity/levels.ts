@@ -9,20 +9,11 @@
  *  C. A token that was narrowed has at most what it was narrowed to, whoever it acts for.
  */
 
+import { SCOPES } from "#contract/identity/vocabulary.ts";
+
 export type PartyKind = "user" | "organization" | "channel_partner";
 
-export const SCOPES = [
-  "organization:read",
-  "organization:write",
-  "models:read",
-  "models:write",
-  /** How sites, servers and devices are; nothing of what runs on them. */
-  "devices:health",
-  "devices:read",
-  "devices:write",
-  "subscriptions:read",
-  "subscriptions:write",
-] as const;
+export { SCOPES };
 export type Scope = (typeof SCOPES)[number];
 
 const READ: readonly Scope[] = ["organization:read", "models:read", "devices:health", "devices:read"];
