@@ -11,8 +11,11 @@ export interface Inventory {
   cgroups: number;
   /** Files and folders of the state folder (the database and logs apart) and of the run folder. */
   files: number;
-  /** Open in every part but the database, which opens tables when it pleases. */
-  descriptors: number;
+  /**
+   * Open in every part but the database, which opens tables when it pleases: by program and by what is
+   * open, numbers left out.
+   */
+  descriptors: Record<string, number>;
 }
 
 export function takeInventory(pid: number, state: string): Inventory {
@@ -34,7 +37,7 @@ export function takeInventory(pid: number, state: string): Inventory {
       (sum, name) => sum + below(join(state, name)),
       below(host.sandboxFolder),
     ),
-    descriptors: parts.reduce((sum, each) => sum + tryList(`/proc/${each}/fd`).length, 0),
+    descriptors: openOf(parts),
   };
 }
 
@@ -55,9 +58,14 @@ export async function takeRested(take: () => Inventory, forMs = 15_000): Promise
 
 /** What is there now and was not before, by kind; empty when nothing. Things that went (an idle connection) are no loss. */
 export function excess(before: Inventory, now: Inventory): string[] {
-  return (Object.keys(before) as (keyof Inventory)[])
-    .filter((kind) => now[kind] > before[kind])
-    .map((kind) => `${now[kind] - before[kind]} ${kind}`);
+  const counted = ["processes", "mounts", "cgroups", "files"] as const;
+  // By kind, so that a connection that was let go makes no room for a file that was not.
+  const opened = Object.entries(now.descriptors).map(
+    ([kind, count]) => [`descriptors (${kind})`, count - (before.descriptors[kind] ?? 0)] as const,
+  );
+  return [...counted.map((kind) => [kind, now[kind] - before[kind]] as const), ...opened]
+    .filter(([, more]) => more > 0)
+    .map(([kind, more]) => `${more} ${kind}`);
 }
 
 /** Looks again until nothing is in excess: a killed process stays in the tables for a moment. */
@@ -94,6 +102,18 @@ export function descendants(pid: number): number[] {
   const found = [pid];
   for (let at = 0; at < found.length; at++) found.push(...(children.get(found[at]!) ?? []));
   return found;
+}
+
+function openOf(pids: readonly number[]): Record<string, number> {
+  const open: Record<string, number> = {};
+  for (const pid of pids) {
+    const program = programOf(pid);
+    for (const name of tryList(`/proc/${pid}/fd`)) {
+      const kind = `${program} ${(tryLink(`/proc/${pid}/fd/${name}`) ?? "closing").replace(/\d+/g, "#")}`;
+      open[kind] = (open[kind] ?? 0) + 1;
+    }
+  }
+  return open;
 }
 
 const programOf = (pid: number) => basename(tryLink(`/proc/${pid}/exe`) ?? "");
