@@ -17,11 +17,14 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs
 import { join } from "node:path";
 import { Fault } from "#contract/errors.ts";
 import { isDigest } from "./digest.ts";
+import { PieceWriter } from "./piece-writer.ts";
 import type { Allow, BlobStore, ByteRange, Digest, Expected, Stored } from "./port.ts";
 
 const UPLOAD = /^[0-9a-f]{32}$/;
 const SHARD = /^[0-9a-f]{2}$/;
 const CHUNK = 256 * 1024;
+/** Written and hashed in one go; as much as came meanwhile, so that what came is soon in the file. */
+const PIECES = { sizeBytes: 1024 * 1024, kind: "eager" } as const;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_DIRECTORY } = constants;
 
 export async function openFileStore(folder: string): Promise<BlobStore> {
@@ -62,17 +65,24 @@ class FileStore implements BlobStore {
       const known = this.#hashed.get(upload);
       const hash = known?.sizeBytes === offset ? known.hash : null;
       this.#hashed.delete(upload);
-      let size = offset;
       let hashed = offset;
+      const writer = new PieceWriter(PIECES, offset, async (at, piece) => {
+        // The hash is made while the disk takes them.
+        const writing = writeWhole(file, piece, at);
+        hash?.update(piece);
+        hashed += piece.length;
+        await writing;
+      });
       try {
-        for await (const chunk of source) {
-          await allow(size + chunk.length);
-          // The hash is made while the disk takes them.
-          const writing = writeWhole(file, chunk, size);
-          hash?.update(chunk);
-          hashed += chunk.length;
-          await writing;
-          size += chunk.length;
+        let size = offset;
+        try {
+          for await (const chunk of source) {
+            size += chunk.length;
+            await allow(size);
+            await writer.write(chunk);
+          }
+        } finally {
+          await writer.end();
         }
       } catch (error) {
         // Full: what this attempt took is given back, so that whoever frees room finds it free.
@@ -80,14 +90,18 @@ class FileStore implements BlobStore {
           await file.truncate(offset);
           throw new Fault("platform.no-space", {}, { cause: error });
         }
-        // A chunk that was written in part is no part of the upload.
-        await file.truncate(size);
+        // A piece that was written in part is no part of the upload.
+        await file.truncate(writer.written);
         // Unless the hash knows of bytes that were not written.
-        if (hash !== null && hashed === size) this.#hashed.set(upload, { hash, sizeBytes: size });
+        if (hash !== null && hashed === writer.written)
+          this.#hashed.set(upload, { hash, sizeBytes: writer.written });
         throw error;
+      } finally {
+        // A write that was answered, well or not, reads nothing any more.
+        writer.free();
       }
-      if (hash !== null) this.#hashed.set(upload, { hash, sizeBytes: size });
-      return size;
+      if (hash !== null) this.#hashed.set(upload, { hash, sizeBytes: writer.written });
+      return writer.written;
     });
   }
 

@@ -45,7 +45,8 @@ export interface BlobStore {
   sizeOfUpload(upload: string): Promise<number | null>;
   /**
    * Appends at `offset`, which must be the upload's size, and answers the new size. When `source` breaks
-   * off, what came before stays and its error is thrown. `allow` hears of each new size beforehand.
+   * off, what came before stays and its error is thrown. `allow` hears of each new size beforehand. A chunk
+   * is the source's again when the next is asked for.
    */
   append(upload: string, offset: number, source: AsyncIterable<Uint8Array>, allow: Allow): Promise<number>;
   /** Hashes what is there; the upload stays as it is. */

@@ -31,6 +31,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { Fault } from "#contract/errors.ts";
 import { isDigest } from "./digest.ts";
+import { PieceWriter } from "./piece-writer.ts";
 import type { Allow, BlobStore, ByteRange, Digest, Expected, Stored } from "./port.ts";
 
 export interface S3Options {
@@ -48,7 +49,7 @@ const UPLOAD = /^[0-9a-f]{32}$/;
 const PIECE = /^(\d{16})\.(\d+)\.(\d+)$/;
 const BEGUN = /^begun\.(\d+)$/;
 /** Of all but the last, which lets the service put them together itself: it takes none below 5 MiB. */
-const PIECE_BYTES = 8 * 1024 * 1024;
+const PIECES = { sizeBytes: 8 * 1024 * 1024, kind: "whole" } as const;
 const PART_MIN = 5 * 1024 * 1024;
 const TRIES = 4;
 
@@ -114,7 +115,7 @@ class S3Store implements BlobStore {
       const known = this.#hashed.get(upload);
       const hash = known?.sizeBytes === offset ? known.hash : null;
       this.#hashed.delete(upload);
-      const writer = new PieceWriter(offset, async (at, bytes) => {
+      const writer = new PieceWriter(PIECES, offset, async (at, bytes) => {
         const key = `${String(at).padStart(16, "0")}.${bytes.length}.${Date.now()}`;
         await this.#put(`uploads/${upload}/${key}`, bytes);
         hash?.update(bytes);
@@ -272,7 +273,7 @@ class S3Store implements BlobStore {
 
   async #sendParts(pieces: Piece[], target: Target, UploadId: string | undefined): Promise<string[]> {
     const tags: string[] = [];
-    const writer = new PieceWriter(0, async (_at, Body) => {
+    const writer = new PieceWriter(PIECES, 0, async (_at, Body) => {
       const part = new UploadPartCommand({ ...target, UploadId, PartNumber: tags.length + 1, Body });
       const { ETag } = await this.#send(() => this.#client.send(part));
       tags.push(ETag ?? "");
@@ -382,38 +383,6 @@ class S3Store implements BlobStore {
 }
 
 type Target = { Bucket: string; Key: string };
-
-/** Chunks of any size to pieces of one size, the last one smaller; nothing of it is written for no bytes. */
-class PieceWriter {
-  written: number;
-  #parts: Uint8Array[] = [];
-  #size = 0;
-  readonly #send: (at: number, bytes: Uint8Array) => Promise<void>;
-
-  constructor(offset: number, send: (at: number, bytes: Uint8Array) => Promise<void>) {
-    this.written = offset;
-    this.#send = send;
-  }
-
-  async write(chunk: Uint8Array): Promise<void> {
-    for (let at = 0; at < chunk.length; ) {
-      const part = chunk.subarray(at, at + PIECE_BYTES - this.#size);
-      this.#parts.push(part);
-      this.#size += part.length;
-      at += part.length;
-      if (this.#size === PIECE_BYTES) await this.end();
-    }
-  }
-
-  async end(): Promise<void> {
-    if (this.#size === 0) return;
-    const bytes = Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.#size = 0;
-    await this.#send(this.written, bytes);
-    this.written += bytes.length;
-  }
-}
 
 function blobKey(digest: Digest): string {
   if (!isDigest(digest)) throw new Error("not a digest");

@@ -11,6 +11,7 @@ import { Fault } from "#contract/errors.ts";
 import { FORMATS, type Format } from "#models/job.ts";
 import type { Stored } from "../../blobs/port.ts";
 import type { Call } from "../../http/call.ts";
+import { lentChunks } from "../../http/lent-chunks.ts";
 import type { ModelsDeps } from "./deps.ts";
 
 export interface Uploaded {
@@ -64,7 +65,7 @@ async function readParts<T>(deps: Needs, call: Call, schema: TSchema, form: Form
           stored: { digest: `sha256:${"0".repeat(64)}`, sizeBytes: 0 },
           format,
         };
-        await deps.store.append(upload, 0, part.file, (size) => {
+        await deps.store.append(upload, 0, lentChunks(part.file), (size) => {
           if (size > deps.config.uploadBytesMax)
             throw new Fault("request.too-large", { limit: deps.config.uploadBytesMax, field: "file" });
         });

@@ -20,6 +20,7 @@ import { digestBytes } from "../../blobs/digest.ts";
 import type { Digest, Stored } from "../../blobs/port.ts";
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { lentChunks } from "../../http/lent-chunks.ts";
 import type { Deps } from "./deps.ts";
 import {
   asPushFault,
@@ -113,7 +114,7 @@ async function receive(deps: Deps, call: Sent, upload: Upload, offset: number): 
 /** A client that goes away is no fault of ours, whatever the socket calls it. */
 async function* incoming({ stream }: Sent): AsyncGenerator<Uint8Array> {
   try {
-    for await (const chunk of stream) yield chunk as Buffer;
+    yield* lentChunks(stream);
   } catch (cause) {
     throw new Fault("registry.upload-invalid", { detail: "The body broke off." }, { cause });
   }
