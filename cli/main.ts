@@ -30,6 +30,7 @@ program
   .option("--state <dir>", "state folder", DEFAULT_STATE)
   .option("--port <n>", "port on loopback (default 8787)")
   .option("--config <file>", "JSON configuration, see docs/configuration.md")
+  .option("--with-edge", "run an edge agent with a demo camera beside it")
   .option("--insecure", "plain HTTP also on an address that others reach (control.http.host)")
   .option("--json", "print one JSON object when ready")
   .action((options) => finish(upCommand(options)));

@@ -8,6 +8,7 @@ interface Options {
   config?: string;
   insecure?: boolean;
   json?: boolean;
+  withEdge?: boolean;
 }
 
 export async function upCommand({
@@ -16,6 +17,7 @@ export async function upCommand({
   config,
   insecure = false,
   json = false,
+  withEdge = false,
 }: Options): Promise<number> {
   const number = port === undefined ? null : Number(port);
   if (number !== null && !(Number.isInteger(number) && number > 0 && number < 65536)) {
@@ -33,7 +35,7 @@ export async function upCommand({
     }
   });
   const started = await up(
-    { state, port: number, configFile: config ?? null, insecure, json, signal: asked.signal },
+    { state, port: number, configFile: config ?? null, insecure, json, withEdge, signal: asked.signal },
     (line) => process.stdout.write(`${line}\n`),
     (line) => process.stderr.write(`casemate: ${line}\n`),
   );

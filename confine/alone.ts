@@ -16,7 +16,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import { assembleFilter } from "./seccomp.ts";
 import { findProgram } from "./spawn.ts";
 import type { Machine } from "./syscalls.ts";
@@ -35,10 +35,11 @@ export interface AloneOptions {
   /** Of one file that it writes. */
   fileBytesMax: number;
   memoryMiB: number;
-  cpuSeconds: number;
-  timeoutMs: number;
+  /** Null: of one that stays, and is asked one thing after another; whoever asks bounds each answer. */
+  cpuSeconds: number | null;
+  timeoutMs: number | null;
   /** Given on standard input, which then ends. */
-  input: string;
+  input: string | Readable;
   /** Called with each line of standard output. */
   onLine(line: string): void;
   lineBytesMax: number;
@@ -89,7 +90,7 @@ const limitsOf = ({ memoryMiB, fileBytesMax, cpuSeconds }: AloneOptions): string
   `--data=${(memoryMiB + RUNTIME_MIB) * MIB}`,
   `--fsize=${fileBytesMax}`,
   // Behind our own looking: the first process of a namespace hears no SIGXCPU, and SIGKILL does not say why.
-  `--cpu=${cpuSeconds + CPU_GRACE_S}`,
+  `--cpu=${cpuSeconds === null ? "unlimited" : cpuSeconds + CPU_GRACE_S}`,
   // As for sessions: 1 is "never" also where the kernel pipes cores to a program.
   ...["--core=1", "--nofile=256"],
 ];
@@ -142,13 +143,14 @@ function watch(child: ChildProcess, options: AloneOptions): Promise<Ended> {
   };
   const cancel = () => end({ how: "cancelled" });
   options.signal.addEventListener("abort", cancel, { once: true });
-  const late = setTimeout(() => end({ how: "time" }), options.timeoutMs);
+  const { timeoutMs, cpuSeconds } = options;
+  const late = timeoutMs === null ? undefined : setTimeout(() => end({ how: "time" }), timeoutMs);
   const mostMiB = options.memoryMiB + RUNTIME_MIB;
   const looking = setInterval(() => {
     const pid = innerPid();
     if (pid === undefined) return;
     if (residentMiB(pid) > mostMiB) end({ how: "memory" });
-    if (secondsUsed(pid) > options.cpuSeconds) end({ how: "time" });
+    if (cpuSeconds !== null && secondsUsed(pid) > cpuSeconds) end({ how: "time" });
   }, WATCH_MS);
   readLines(child.stdout!, options, () => end({ how: "talk" }));
   give(child.stdio[3] as Writable, assembleFilter(process.arch as Machine, { threadsOnly: true }));
@@ -194,10 +196,11 @@ function secondsUsed(pid: string): number {
   return (user + system) / TICKS_PER_SECOND;
 }
 
-function give(stream: Writable, bytes: Buffer | string): void {
+function give(stream: Writable, input: Buffer | string | Readable): void {
   // It may end without having read.
   stream.on("error", () => {});
-  stream.end(bytes);
+  if (input instanceof Readable) input.pipe(stream);
+  else stream.end(input);
 }
 
 function tailOf(stream: Readable): () => string {

@@ -28,6 +28,8 @@ export interface AgentOptions {
   version: string;
   runtimeVersion: string;
   threads: number;
+  /** Around what runs models; null where there can be none. */
+  walls: { memoryMiB: number } | null;
   say(line: string): void;
 }
 
@@ -136,13 +138,13 @@ export class Agent {
 
   /** The trial is in a runner of its own, beside the one that goes on working. */
   async #adopt(wish: Wish): Promise<void> {
-    const { folder, threads } = this.#options;
-    const runner = new Runner();
+    const { folder, threads, walls } = this.#options;
+    const artifacts = wish.Manifest.Artefacts.map((artifact) => ({
+      artifact,
+      path: folder.artifactPath(artifact.SHA256),
+    }));
+    const runner = new Runner({ walls, artifacts: artifacts.map(({ path }) => path) });
     try {
-      const artifacts = wish.Manifest.Artefacts.map((artifact) => ({
-        artifact,
-        path: folder.artifactPath(artifact.SHA256),
-      }));
       const pipelines = wish.Desired.Devices.flatMap((device) => device.Pipelines);
       await runner.load({ artifacts, pipelines, threads }, TRIAL_MS);
     } catch (error) {

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The agent as a process of its own, with models that were really converted, on pictures that were really drawn. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
-import { userNamespaces } from "#control/src/core/models/testing.ts";
-import { settledFunction, upload } from "#control/src/surfaces/models/testing.ts";
-import { prepareImage } from "#models/image.ts";
-import { meaningOf } from "#models/meaning.ts";
-import { detector, detectorParts, floats, modelOf, node } from "#models/testing.ts";
-import { type Caller, type Installation, startInstallation, type Tenant } from "#testing/installation.ts";
-import { describeWith } from "#testing/requirements.ts";
+import { userNamespaces } from "../control/src/core/models/testing.ts";
+import { settledFunction, upload } from "../control/src/surfaces/models/testing.ts";
+import { prepareImage } from "../models/image.ts";
+import { meaningOf } from "../models/meaning.ts";
+import { detector, detectorParts, floats, modelOf, node } from "../models/testing.ts";
+import { type Caller, type Installation, startInstallation, type Tenant } from "../testing/installation.ts";
+import { describeWith } from "../testing/requirements.ts";
 
 const MAIN = new URL("./main.ts", import.meta.url).pathname;
 
@@ -54,6 +63,7 @@ describeWith([userNamespaces], "the edge agent", () => {
   let folder: string;
   let pictures: string;
   let agents: ChildProcess[];
+  let path: string | undefined;
   beforeAll(async () => {
     casemate = await startInstallation({
       ...{ withHost: false, config: { identity: { requestsPerMinute: null } } },
@@ -69,6 +79,7 @@ describeWith([userNamespaces], "the edge agent", () => {
 
   beforeEach(async () => {
     agents = [];
+    path = process.env.PATH;
     folder = mkdtempSync(join(tmpdir(), "casemate-edge-"));
     pictures = join(folder, "pictures");
     mkdirSync(pictures);
@@ -89,6 +100,7 @@ describeWith([userNamespaces], "the edge agent", () => {
   function start(args: string[], state = join(folder, "state")) {
     const child = spawn(process.execPath, [MAIN, "--state", state, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, PATH: path },
     });
     agents.push(child);
     const said = { lines: [] as Line[], words: "" };
@@ -203,19 +215,52 @@ describeWith([userNamespaces], "the edge agent", () => {
     expect(alone.said.words).toContain("--url and --site");
   });
 
-  it("a process that runs models and dies is started again", async () => {
+  /** What runs models for an agent: the one that the kernel would call, behind all its wrappers. */
+  const runnersOf = (pid: number): number[] =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+      .split(" ")
+      .filter((each) => each.trim() !== "")
+      .flatMap((each) => {
+        const below = runnersOf(Number(each));
+        return below.length > 0 ? below : [Number(each)];
+      });
+
+  it("a process that runs models has its models and nothing else; one that dies is started again", async () => {
     const { device, server, said, child } = await atWork(["--frames", pictures, "--fps", "20"]);
     await give(device, [{ modelUUID: model }]);
     // Nothing is on trial any more: there is one such process.
     await serverIs(server, { ReportedVersion: 3 });
     await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 40_000 });
-    const runner = Number(
-      readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ").at(-1),
+    const [runner] = runnersOf(child.pid!);
+    const within = (path: string) => existsSync(join(`/proc/${runner}/root`, path));
+    const artifacts = join(folder, "state", "artifacts");
+    const names = readdirSync(artifacts);
+    expect(names.map((name) => within(join(artifacts, name)))).toEqual([true]);
+    expect(existsSync(join(folder, "state", "identity.json"))).toBe(true);
+    expect([join(folder, "state", "identity.json"), pictures, "/etc/passwd", "/home"].map(within)).toEqual(
+      Array(4).fill(false),
     );
-    process.kill(runner, "SIGKILL");
+    const networkOf = (pid: number | string) => readlinkSync(`/proc/${pid}/ns/net`);
+    expect(networkOf(runner!)).not.toBe(networkOf("self"));
+    expect(readFileSync(`/proc/${runner}/status`, "utf8")).toMatch(/^Seccomp:\t2$/m);
+    expect(said.words).not.toContain("with all that this user may");
+
+    process.kill(runner!, "SIGKILL");
     const before = said.lines.length;
     await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 30_000 });
-    await vi.waitUntil(() => said.words.includes("ended (SIGKILL)"), { timeout: 10_000 });
+    await vi.waitUntil(() => said.words.includes("the process that runs models ended"), { timeout: 10_000 });
+  });
+
+  it("says plainly that models have all that it has where there are no walls, and works", async () => {
+    const programs = join(folder, "programs");
+    mkdirSync(programs);
+    const refusing = "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n";
+    writeFileSync(join(programs, "bwrap"), refusing, { mode: 0o755 });
+    path = `${programs}:${process.env.PATH}`;
+    const { device, said } = await atWork(["--frames", pictures, "--fps", "20"]);
+    await give(device, [{ modelUUID: model }]);
+    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 40_000 });
+    expect(said.words).toContain("models run with all that this user may: bwrap: No permissions");
   });
 
   it("what a device keeps is read by nobody else", async () => {

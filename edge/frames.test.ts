@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { describeWith, type Requirement } from "#testing/requirements.ts";
+import { describeWith, type Requirement } from "../testing/requirements.ts";
 import { type FrameOptions, readFrames, split } from "./frames.ts";
 
 const ffmpeg: Requirement = {

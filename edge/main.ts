@@ -11,19 +11,22 @@ import { Agent } from "./agent.ts";
 import { enrol } from "./enrol.ts";
 import { Folder } from "./folder.ts";
 import { readFrames } from "./frames.ts";
+import { whyNoWalls } from "./walls.ts";
 
 const USAGE = `casemate-edge --frames SOURCE [--url URL --site UUID [--token WORD]]
 
   --url URL       the control plane, e.g. https://api.example.com
   --site UUID     the site to be let into
-  --token WORD    a registration token; without one, somebody types a code. CASEMATE_REGISTRATION_TOKEN too
+  --token WORD    a registration token, or @file that holds it; without one, somebody types a code
   --name NAME     what the server is called there
   --ca FILE       PEM of the authority of the control plane's certificate
   --state FOLDER  what is kept (./casemate-edge)
   --frames SOURCE a folder of pictures, a video file, or rtsp://…; the devices it has are given these
   --fps NUMBER    pictures a second (1)
   --once          end when the source has ended
+  --attached      end when standard input ends
   --threads N     of each model (1)
+  --memory MIB    that models may take together (2048)
 `;
 
 function optionsOf() {
@@ -32,7 +35,13 @@ function optionsOf() {
     return parseArgs({
       options: {
         ...{ url: text, site: text, token: text, name: text, ca: text, state: text, frames: text, fps: text },
-        ...{ threads: text, once: { type: "boolean" }, help: { type: "boolean" } },
+        ...{
+          threads: text,
+          memory: text,
+          attached: { type: "boolean" },
+          once: { type: "boolean" },
+          help: { type: "boolean" },
+        },
       },
     }).values;
   } catch (error) {
@@ -58,6 +67,8 @@ async function main(): Promise<number> {
   const [framesPerSecond, threads] = [Number(given.fps ?? 1), Number(given.threads ?? 1)];
   if (!(framesPerSecond > 0 && framesPerSecond <= 120)) return usage("--fps is a number up to 120");
   if (!Number.isInteger(threads) || threads < 1) return usage("--threads is a number");
+  const memoryMiB = Number(given.memory ?? 2048);
+  if (!Number.isInteger(memoryMiB) || memoryMiB < 1) return usage("--memory is a number of MiB");
   const folder = new Folder(given.state ?? "casemate-edge");
   let identity = folder.identity();
   if (identity === null) {
@@ -65,22 +76,30 @@ async function main(): Promise<number> {
       return usage("It is in no site yet: --url and --site say which.");
     identity = await enrol(folder, {
       ...{ url: given.url, systemId: given.site, name: given.name, say },
-      token: given.token ?? process.env.CASEMATE_REGISTRATION_TOKEN,
+      token: given.token?.startsWith("@") ? readFileSync(given.token.slice(1), "utf8").trim() : given.token,
       ca: given.ca === undefined ? undefined : readFileSync(given.ca, "utf8"),
     });
     say(`is server ${identity.serverId} of site ${identity.systemId}`);
   }
+  // The same control plane under another address, as whoever starts this says.
+  if (given.url !== undefined && given.url !== identity.url) {
+    identity = { ...identity, url: given.url };
+    folder.keepIdentity(identity);
+  }
+  const unwalled = await whyNoWalls();
+  if (unwalled !== null) say(`models run with all that this user may: ${unwalled}`);
   const agent = new Agent({
-    ...{ identity, folder, threads, say },
+    ...{ identity, folder, threads, say, walls: unwalled === null ? { memoryMiB } : null },
     version: versionOf(new URL("../package.json", import.meta.url)),
     runtimeVersion: versionOf(new URL("../package.json", import.meta.resolve("onnxruntime-node"))),
   });
   const stopping = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.once(signal, () => {
-      stopping.abort();
-      agent.stop();
-    });
+  const stop = () => {
+    stopping.abort();
+    agent.stop();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
+  if (given.attached) process.stdin.resume().once("end", stop);
   const following = agent.follow();
   if (given.frames !== undefined) {
     const source = {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { detector, floats, modelOf, node, value } from "#models/testing.ts";
+import { detector, floats, modelOf, node, value } from "../models/testing.ts";
 import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
 import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
 

@@ -8,9 +8,9 @@
  */
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import sharp from "sharp";
-import { prepareImage } from "#models/image.ts";
-import { inputRoleOf, parseIoName } from "#models/io-name.ts";
-import { meaningOf } from "#models/meaning.ts";
+import { prepareImage } from "../models/image.ts";
+import { inputRoleOf, parseIoName } from "../models/io-name.ts";
+import { meaningOf } from "../models/meaning.ts";
 import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
 
 export interface Detection {

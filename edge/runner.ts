@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The process that runs models, started with `fork` by the agent (runner-process.ts): a model that hangs,
- * or takes all memory, ends this one, and the agent goes on. It has no key and speaks to nobody else.
+ * The process that runs models, started by the agent (runner-process.ts): a model that hangs, or takes all
+ * memory, ends this one, and the agent goes on. It has no key and speaks to nobody else: a line of JSON
+ * comes in, a line goes out.
  *
  *     load     every model of a wish, then one grey picture through every pipeline: what fails, fails here
  *     run      one picture through the pipelines of one device
  */
+import { createInterface } from "node:readline";
 import sharp from "sharp";
 import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
 import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
@@ -50,15 +52,16 @@ async function tryAll(pipeline: WishedPipeline, picture: Buffer): Promise<void> 
   for (const chain of pipeline.chains) if (chain.Mode !== "Direct") await tryAll(chain, picture);
 }
 
-if (process.send)
-  process.on("message", (ask: RunnerAsk) => {
-    answer(ask).then(
-      (said) => process.send!(said),
-      (error: unknown) =>
-        process.send!({
-          kind: "failed",
-          message: (error instanceof Error ? error.message : String(error)).slice(0, 500),
-        }),
-    );
-  });
-process.on("disconnect", () => process.exit(0));
+/** Pictures come one after another: the next is read when this one is answered. */
+const lines = createInterface({ input: process.stdin });
+for await (const line of lines) {
+  const said = await answer(JSON.parse(line) as RunnerAsk).catch(
+    (error: unknown): RunnerAnswer => ({
+      kind: "failed",
+      message: (error instanceof Error ? error.message : String(error)).slice(0, 500),
+    }),
+  );
+  await new Promise((resolve) => process.stdout.write(`${JSON.stringify(said)}\n`, resolve));
+}
+// Nobody asks any more; sessions that were not released hold threads.
+process.exit(0);

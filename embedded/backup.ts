@@ -27,7 +27,7 @@ import { dirname, join, resolve } from "node:path";
 import pg from "pg";
 import { lockFolder } from "./lock.ts";
 
-const KEPT = ["control", "blobs", "host", "signer", "keys", "config", "admin.key", "version"];
+const KEPT = ["control", "blobs", "host", "signer", "keys", "config", "edge", "admin.key", "version"];
 
 export async function backup(folderOfState: string, target: string): Promise<void> {
   // The database's client takes a relative path for a host's name, and a running server for one that is not there.

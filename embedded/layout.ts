@@ -14,6 +14,7 @@
  *             host/                the host's records and its key     the caller
  *             signer/              the issuer's key, sealed           uid signer
  *             keys/                key that seals the issuer's key    the caller
+ *             edge/, demo/         of `up --with-edge` (demo/demo.ts)
  *             logs/
  */
 import { createHash } from "node:crypto";
@@ -29,7 +30,14 @@ export interface Layout {
   state: string;
   root: boolean;
   /** null: everything runs as the caller. */
-  owners: { control: Owner; database: Owner; signer: number; prober: number; ingress: number } | null;
+  owners: {
+    control: Owner;
+    database: Owner;
+    edge: Owner;
+    signer: number;
+    prober: number;
+    ingress: number;
+  } | null;
   path(...parts: string[]): string;
   /** A folder that every uid can pass through, for what sandboxes read while they start. */
   runFolder: string;
@@ -38,14 +46,19 @@ export interface Layout {
 }
 
 /** Below the ranges that distributions hand out dynamically, above all static ones. */
-const UIDS = { control: 63_010, prober: 63_011, signer: 63_012, database: 63_013, ingress: 63_014 };
+const UIDS = {
+  ...{ control: 63_010, prober: 63_011, signer: 63_012, database: 63_013, ingress: 63_014 },
+  edge: 63_015,
+};
 const own = (uid: number): Owner => ({ uid, gid: uid });
 
 export function prepareLayout(folder: string): Layout {
   const state = resolve(folder);
   const root = process.getuid?.() === 0;
   const path = (...parts: string[]) => join(state, ...parts);
-  const owners = root ? { ...UIDS, control: own(UIDS.control), database: own(UIDS.database) } : null;
+  const owners = root
+    ? { ...UIDS, control: own(UIDS.control), database: own(UIDS.database), edge: own(UIDS.edge) }
+    : null;
   // A unix socket's path is at most 107 bytes, and the longest of ours ends like this.
   if (Buffer.byteLength(path("postgres", "socket", ".s.PGSQL.5432")) > 107) {
     throw new Error(`the path of the state folder is too long for unix sockets: ${state}`);

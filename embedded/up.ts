@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * `casemate up`: the whole installation on one machine. Three processes besides this one, as on any
- * number of machines: PostgreSQL, control (its own uid, no privileges), host (the one with privileges).
+ * number of machines: PostgreSQL, control (its own uid, no privileges), host (the one with privileges). With
+ * `--with-edge` a fourth, an edge agent for a look at it.
  * This process holds no secret after start but the operator's key file's hash, and only restarts what
  * died.
  */
@@ -10,7 +11,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findProgram, spawnPart } from "#confine/spawn.ts";
-import { openAdminKey } from "./admin-key.ts";
+import { type AdminKey, openAdminKey } from "./admin-key.ts";
 import { askOwn } from "./ask-own.ts";
 import {
   type Address,
@@ -22,6 +23,7 @@ import {
   writeConfigs,
 } from "./config.ts";
 import { startDatabase } from "./database.ts";
+import { type Demo, startDemo } from "./demo/demo.ts";
 import { HOST_GRACE_MS, passedOn, startHost } from "./host.ts";
 import { type Layout, prepareLayout } from "./layout.ts";
 import { lockFolder } from "./lock.ts";
@@ -34,6 +36,7 @@ import { withoutRoot } from "./without-root.ts";
 
 const ROOT = dirname(dirname(new URL(import.meta.url).pathname));
 const CONTROL_GRACE_MS = 10_000;
+const EDGE_GRACE_MS = 5_000;
 const RESTART_MS = 500;
 const RESTART_MOST_MS = 2_000;
 const READY_MS = 60_000;
@@ -48,6 +51,8 @@ export interface UpOptions {
   /** Plain HTTP also on an address that others reach. */
   insecure: boolean;
   json: boolean;
+  /** With a demo device beside it. */
+  withEdge: boolean;
   /** Aborted when the start is no longer wanted. */
   signal: AbortSignal;
 }
@@ -83,6 +88,8 @@ export async function up(
     const database = usesOwnServer(user) ? null : await keepDatabase(layout, warn);
     if (database !== null) undo.push(() => database.stop());
     const address = addressOf(options.port, user, process.env);
+    if (options.withEdge && address.tls)
+      throw new Error("--with-edge speaks plain HTTP to this machine, and control.http.tls is set");
     const databaseSocket = database?.host ?? null;
     const { insecure } = options;
     const wiring = { layout, admin, address, databaseSocket, user, insecure };
@@ -117,8 +124,9 @@ export async function up(
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
+    const demo = options.withEdge ? await withEdge(options, url, layout, admin, user, warn, undo) : null;
     for (const line of await welcome({
-      ...{ url, layout, admin, json: options.json },
+      ...{ url, layout, admin, json: options.json, demo },
       secureUrl: configs.secureUrl,
     }))
       print(line);
@@ -130,6 +138,27 @@ export async function up(
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** What is only shown keeps nothing else from running. */
+async function withEdge(
+  { signal }: UpOptions,
+  url: string,
+  layout: Layout,
+  admin: AdminKey,
+  user: UserConfig,
+  warn: (line: string) => void,
+  undo: (() => Promise<void> | void)[],
+): Promise<Demo | null> {
+  try {
+    const { part, demo } = await startDemo({ url, layout, adminKey: admin.key, user, signal, warn });
+    undo.push(() => part.stop(EDGE_GRACE_MS));
+    return demo;
+  } catch (error) {
+    signal.throwIfAborted();
+    warn(`no demo device: ${error instanceof Error ? error.message : error}`);
+    return null;
   }
 }
 

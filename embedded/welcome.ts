@@ -2,6 +2,7 @@
 /** What a person sees when it is up: what runs here and what cannot, the key once, an example that works. */
 import type { AdminKey } from "./admin-key.ts";
 import { askOwn } from "./ask-own.ts";
+import type { Demo } from "./demo/demo.ts";
 import type { Layout } from "./layout.ts";
 
 interface Welcome {
@@ -11,6 +12,8 @@ interface Welcome {
   layout: Layout;
   admin: AdminKey;
   json: boolean;
+  /** Null: none runs. */
+  demo: Demo | null;
 }
 
 interface Isolation {
@@ -20,7 +23,7 @@ interface Isolation {
   missing: string | null;
 }
 
-export async function welcome({ url, secureUrl, layout, admin, json }: Welcome): Promise<string[]> {
+export async function welcome({ url, secureUrl, layout, admin, json, demo }: Welcome): Promise<string[]> {
   const answer = await askOwn(`${url}/v1/health`);
   const health = JSON.parse(answer?.text ?? '{"status":"unknown"}') as {
     status: string;
@@ -34,6 +37,7 @@ export async function welcome({ url, secureUrl, layout, admin, json }: Welcome):
         status: health.status,
         admin_key_file: layout.path("admin.key"),
         isolation: health.isolation ?? [],
+        demo: demo === null ? null : demoJson(demo),
       }),
     ];
   }
@@ -65,8 +69,36 @@ export async function welcome({ url, secureUrl, layout, admin, json }: Welcome):
     "Try a model on a device (for this organization's programs; the whole example is in the README):",
     "",
     ...tenantExample(url).map((line) => `  ${line}`),
+    ...(demo === null
+      ? []
+      : [
+          "",
+          `A demo camera is being looked at. What is found in its pictures: tail -f ${demo.log}`,
+          "",
+          ...demoExample(url, demo).map((line) => `  ${line}`),
+        ]),
   ];
 }
+
+const demoJson = ({ clientFile, log, system, device, model }: Demo) => ({
+  ...{ client_file: clientFile, log_file: log, system_id: system, device_id: device, model_id: model },
+});
+
+/** From the state of the camera to a change of what it looks for. */
+const demoExample = (url: string, { clientFile, log, system, device, model }: Demo): string[] => [
+  `URL=${url}`,
+  `field() { grep -o "\\"$1\\": *\\"[^\\"]*\\"" | head -1 | cut -d'"' -f4; }`,
+  `TOKEN=$(curl -s $URL/cdb/oauth2/token -d grant_type=client_credentials -d client_id=$(field client_id < ${clientFile}) \\`,
+  `  -d client_secret=$(field client_secret < ${clientFile}) | field access_token)`,
+  'call() { curl -s -H "Authorization: Bearer $TOKEN" "$@"; }',
+  `call $URL/dev/system/${system}/devices`,
+  ...(model === null
+    ? []
+    : [
+        `call -X PUT $URL/dev/device/${device}/pipelines -d '[{"modelUUID":"${model}","Classes":["Green"]}]'`,
+        `sleep 5; tail -n 3 ${log}`,
+      ]),
+];
 
 /** The beginning of the README's third example. */
 const tenantExample = (url: string): string[] => [

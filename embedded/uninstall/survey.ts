@@ -63,6 +63,7 @@ export function partsOf({ state }: Pick<Installation, "state">): FoundProcess[] 
   const parts = [
     ["/control/src/main.ts", join(state, "config/control.json")],
     ["/host/main.ts", join(state, "keys/host.json")],
+    ["/edge/main.ts", join(state, "edge")],
   ] as const;
   const signerFolder = `--chdir=${join(state, "signer")}`;
   const database = worksIn(join(state, "postgres/data"));
