@@ -2,18 +2,22 @@
 /** Documents made from the code and committed, so that a public change shows in the diff. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { DOCUMENTS } from "#contract/documents.ts";
+import { type ApiDocument, DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
 import pkg from "#package.json" with { type: "json" };
+import { clientTypes } from "./sdk-types.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
 const FILES: Record<string, () => string> = Object.fromEntries(
-  DOCUMENTS.map(({ file, path: _served, ...document }) => [
-    `docs/openapi/${file}`,
-    () => `${JSON.stringify(openApiDocument({ ...document, version: pkg.version }), null, 2)}\n`,
+  DOCUMENTS.flatMap((document) => [
+    [`docs/openapi/${document.file}`, () => openApi(document)],
+    [`sdk/types/${document.file.replace(/json$/, "ts")}`, () => clientTypes(document)],
   ]),
 );
+
+const openApi = ({ file: _file, path: _served, ...document }: ApiDocument) =>
+  `${JSON.stringify(openApiDocument({ ...document, version: pkg.version }), null, 2)}\n`;
 
 export function generatedDrift(): string[] {
   return Object.entries(FILES).flatMap(([path, make]) => {

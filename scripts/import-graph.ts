@@ -12,6 +12,8 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const MAY_IMPORT: Record<string, string[]> = {
   contract: ["package.json"],
   evidence: [],
+  // What a client in another project takes away.
+  sdk: [],
   confine: [],
   // What a confined child runs, and what it is asked.
   models: [],

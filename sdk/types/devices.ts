@@ -1,0 +1,1917 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made from the contract's tables by `npm run generate`; not edited by hand.
+/** Casemate devices: every operation by its id. */
+export interface Operations {
+  /** Add a site */
+  "devices.systems.create": {
+    method: "POST";
+    path: "/dev/systems";
+    body: {
+      Name: string;
+    };
+    answers: {
+      201: {
+        ID: string;
+        Name: string;
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        ServerCount: number;
+        DeviceCount: number;
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Remove a site that has no servers any more */
+  "devices.systems.delete": {
+    method: "DELETE";
+    path: "/dev/system/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "site.not-empty";
+  };
+  /** One site */
+  "devices.systems.get": {
+    method: "GET";
+    path: "/dev/system/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        ServerCount: number;
+        DeviceCount: number;
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
+  };
+  /** Sites */
+  "devices.systems.list": {
+    method: "GET";
+    path: "/dev/systems";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      q?: string;
+      Status?: "online" | "offline";
+    };
+    answers: {
+      200: ({
+        ID: string;
+        Name: string;
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        ServerCount: number;
+        DeviceCount: number;
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** Rename a site */
+  "devices.systems.change": {
+    method: "PATCH";
+    path: "/dev/system/:id";
+    params: {
+      id: string;
+    };
+    body: {
+      Name: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        ServerCount: number;
+        DeviceCount: number;
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "request.precondition";
+  };
+  /** Let in the server that shows this code */
+  "devices.claims.approve": {
+    method: "POST";
+    path: "/dev/system/:id/claims";
+    params: {
+      id: string;
+    };
+    body: {
+      Code: string;
+      Name?: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        Health: "unknown" | "ok" | "degraded" | "failed";
+        Version: string;
+        AIPluginVersion: string;
+        Runtime: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        } | null;
+        RuntimeWanted: string | null;
+        AvailableRuntimes: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors: (string)[];
+        Postprocessors: (string)[];
+        Supports: {
+          Pipelines: boolean;
+        };
+        DesiredVersion: number;
+        ReportedVersion: number;
+        Errors: (string)[];
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "registration.not-found" | "server.exists";
+  };
+  /** Make a word that lets servers into a site */
+  "devices.tokens.create": {
+    method: "POST";
+    path: "/dev/registration-tokens";
+    body: {
+      SystemId: string;
+      /** 1 unless given */
+      MaxUses?: number;
+      /** A day unless given */
+      LifetimeSeconds?: number;
+      /** In its place; RFC 3339 */
+      ExpiresAt?: string;
+    };
+    answers: {
+      201: {
+        ID: string;
+        SystemId: string;
+        Prefix: string;
+        MaxUses: number;
+        Used: number;
+        /** UTC, ISO 8601 */
+        ExpiresAt: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        Token: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
+  };
+  /** Let nobody in with a word any more */
+  "devices.tokens.delete": {
+    method: "DELETE";
+    path: "/dev/registration-token/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "registration.not-found";
+  };
+  /** Servers that ask to be let in */
+  "devices.claims.list": {
+    method: "GET";
+    path: "/dev/system/:id/claims";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+    };
+    answers: {
+      200: ({
+        ServerId: string;
+        Source: Record<string, string> | null;
+        /** UTC, ISO 8601 */
+        ExpiresAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
+  };
+  /** Words that still let servers in */
+  "devices.tokens.list": {
+    method: "GET";
+    path: "/dev/registration-tokens";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      SystemId?: string;
+    };
+    answers: {
+      200: ({
+        ID: string;
+        SystemId: string;
+        Prefix: string;
+        MaxUses: number;
+        Used: number;
+        /** UTC, ISO 8601 */
+        ExpiresAt: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** What became of asking */
+  "devices.claims.poll": {
+    method: "GET";
+    path: "/dev/plugin/claim/:secret";
+    params: {
+      secret: string;
+    };
+    answers: {
+      200: {
+        ServerId: string;
+        SystemId: string;
+        /** The server's own, shown once */
+        Key: string;
+      };
+      202: {
+        Message: string;
+      };
+    };
+    errors: "limits.rate" | "registration.not-found" | "server.exists";
+  };
+  /** A server asks to be let into a site */
+  "devices.register": {
+    method: "POST";
+    path: "/dev/plugin/register";
+    body: {
+      ServerId: string;
+      SystemId: string;
+      Source?: Record<string, string> | null;
+      Name?: string;
+      RegistrationToken?: string;
+    };
+    answers: {
+      201: {
+        ServerId: string;
+        SystemId: string;
+        /** The server's own, shown once */
+        Key: string;
+      };
+      202: {
+        ServerId: string;
+        /** A person types it at the site */
+        Code: string;
+        PollURL: string;
+        /** UTC, ISO 8601 */
+        ExpiresAt: string;
+      };
+    };
+    errors: "limits.rate" | "request.invalid" | "registration.refused" | "server.exists";
+  };
+  /** Put a server out, with its devices; its key opens nothing any more */
+  "devices.servers.delete": {
+    method: "DELETE";
+    path: "/dev/server/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
+  };
+  /** The bytes of an artefact that a server is to run */
+  "devices.own.artifact": {
+    method: "GET";
+    path: "/dev/server/:id/artifact/:artifact/content";
+    params: {
+      id: string;
+      artifact: string;
+    };
+    answers: {
+      200: Uint8Array;
+      206: Uint8Array;
+      304: undefined;
+    };
+    errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate" | "function.artifact-not-found" | "blob.range";
+  };
+  /** One server */
+  "devices.servers.get": {
+    method: "GET";
+    path: "/dev/server/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        Health: "unknown" | "ok" | "degraded" | "failed";
+        Version: string;
+        AIPluginVersion: string;
+        Runtime: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        } | null;
+        RuntimeWanted: string | null;
+        AvailableRuntimes: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors: (string)[];
+        Postprocessors: (string)[];
+        Supports: {
+          Pipelines: boolean;
+        };
+        DesiredVersion: number;
+        ReportedVersion: number;
+        Errors: (string)[];
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
+  };
+  /** What a server is to do */
+  "devices.state.get": {
+    method: "GET";
+    path: "/dev/server/:id/state";
+    params: {
+      id: string;
+    };
+    query: {
+      wait?: number;
+    };
+    answers: {
+      200: {
+        Version: number;
+        Desired: {
+          Runtime: string | null;
+          Devices: ({
+            UUID: string;
+            NxID: string;
+            Name: string;
+            Enabled: boolean;
+            Active: boolean;
+            PipelinesVersion: number;
+            Pipelines: ({
+              UUID: string;
+              Name: string;
+              modelUUID: string;
+              modelVersion: number;
+              resizingMethod: "Letterbox" | "Stretch" | "Crop";
+              Preprocessor: string;
+              Postprocessor: string;
+              PostprocessorSettings: Record<string, unknown>;
+              chains: (unknown)[];
+              modelNMS?: number;
+              /** Polygons within which what is found counts, in shares of width and height */
+              Mask?: (((unknown)[])[])[];
+              /** Those that are shown; all, when absent */
+              Classes?: (string)[];
+            })[];
+          })[];
+        };
+        Manifest: {
+          Artefacts: ({
+            UUID: string;
+            Function: string;
+            Version: number;
+            Name: string;
+            InputDriverDetails: Record<string, unknown>;
+            OutputDriverDetails: Record<string, unknown>;
+            MediaType: string;
+            URL: string;
+            SHA256: string;
+            Size: number;
+            /** Ed25519, base64; over what GET /cpt/keys says */
+            Signature: string;
+            KeyID: string;
+          })[];
+        };
+      };
+      304: undefined;
+    };
+    errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate";
+  };
+  /** Servers of a site */
+  "devices.servers.list": {
+    method: "GET";
+    path: "/dev/system/:id/servers";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+    };
+    answers: {
+      200: ({
+        ID: string;
+        Name: string;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        Health: "unknown" | "ok" | "degraded" | "failed";
+        Version: string;
+        AIPluginVersion: string;
+        Runtime: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        } | null;
+        RuntimeWanted: string | null;
+        AvailableRuntimes: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors: (string)[];
+        Postprocessors: (string)[];
+        Supports: {
+          Pipelines: boolean;
+        };
+        DesiredVersion: number;
+        ReportedVersion: number;
+        Errors: (string)[];
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
+  };
+  /** Rename a server */
+  "devices.servers.change": {
+    method: "PATCH";
+    path: "/dev/server/:id";
+    params: {
+      id: string;
+    };
+    body: {
+      Name: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        Health: "unknown" | "ok" | "degraded" | "failed";
+        Version: string;
+        AIPluginVersion: string;
+        Runtime: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        } | null;
+        RuntimeWanted: string | null;
+        AvailableRuntimes: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors: (string)[];
+        Postprocessors: (string)[];
+        Supports: {
+          Pipelines: boolean;
+        };
+        DesiredVersion: number;
+        ReportedVersion: number;
+        Errors: (string)[];
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
+  };
+  /** A server tells of a device it has; of one with the same serial it is told again */
+  "devices.own.put": {
+    method: "POST";
+    path: "/dev/server/:id/devices";
+    params: {
+      id: string;
+    };
+    body: {
+      Name: string;
+      Serial: string;
+      Type?: string;
+      Tags?: (string)[];
+    };
+    answers: {
+      200: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+      201: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate" | "device.too-many";
+  };
+  /** What a server does */
+  "devices.state.report": {
+    method: "PUT";
+    path: "/dev/server/:id/reported";
+    params: {
+      id: string;
+    };
+    body: {
+      /** Taken over so far */
+      Version: number;
+      Health?: "unknown" | "ok" | "degraded" | "failed";
+      Errors?: (string)[];
+      Reported?: Record<string, unknown>;
+      Facts?: {
+        Version?: string;
+        AIPluginVersion?: string;
+        Runtime?: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        };
+        AvailableRuntimes?: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors?: (string)[];
+        Postprocessors?: (string)[];
+        Supports?: {
+          Pipelines: boolean;
+        };
+      };
+    };
+    answers: {
+      200: {
+        DesiredVersion: number;
+      };
+    };
+    errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate";
+  };
+  /** Say which of its runtimes a server is to use */
+  "devices.servers.runtime": {
+    method: "PUT";
+    path: "/dev/server/:id/runtime";
+    params: {
+      id: string;
+    };
+    body: {
+      Runtime: string;
+    };
+    answers: {
+      200: {
+        ID: string;
+        Name: string;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Status: "online" | "offline";
+        Health: "unknown" | "ok" | "degraded" | "failed";
+        Version: string;
+        AIPluginVersion: string;
+        Runtime: {
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        } | null;
+        RuntimeWanted: string | null;
+        AvailableRuntimes: ({
+          Name: string;
+          Version: string;
+          Targets: (string)[];
+        })[];
+        Preprocessors: (string)[];
+        Postprocessors: (string)[];
+        Supports: {
+          Pipelines: boolean;
+        };
+        DesiredVersion: number;
+        ReportedVersion: number;
+        Errors: (string)[];
+        LastSeen: string | null;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime";
+  };
+  /** Add a device to a server */
+  "devices.devices.create": {
+    method: "POST";
+    path: "/dev/devices";
+    body: {
+      Name: string;
+      Server: string;
+      Serial?: string;
+      Type?: string;
+      Tags?: (string)[];
+      Enabled?: boolean;
+      Active?: boolean;
+    };
+    answers: {
+      201: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "device.exists" | "device.too-many";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Remove a device */
+  "devices.devices.delete": {
+    method: "DELETE";
+    path: "/dev/device/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** One device */
+  "devices.devices.get": {
+    method: "GET";
+    path: "/dev/device/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+      304: undefined;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** Devices of all sites */
+  "devices.devices.list": {
+    method: "GET";
+    path: "/dev/devices";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      q?: string;
+      Server?: string;
+      Group?: string;
+      Tag?: string;
+      Status?: "online" | "offline";
+      System?: string;
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** Devices of a site */
+  "devices.systems.devices": {
+    method: "GET";
+    path: "/dev/system/:id/devices";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      q?: string;
+      Server?: string;
+      Group?: string;
+      Tag?: string;
+      Status?: "online" | "offline";
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
+  };
+  /** Rename a device, tag it, switch it on or off */
+  "devices.devices.change": {
+    method: "PATCH";
+    path: "/dev/device/:id";
+    params: {
+      id: string;
+    };
+    body?: {
+      Name?: string;
+      Type?: string;
+      Tags?: (string)[];
+      Enabled?: boolean;
+      Active?: boolean;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition";
+  };
+  /** How many devices there are, and on what */
+  "devices.devices.statistics": {
+    method: "GET";
+    path: "/dev/devices/statistics";
+    answers: {
+      200: {
+        Total: number;
+        Online: number;
+        Active: number;
+        ByRuntime: Record<string, number>;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** One device (other spelling) */
+  "devices.devices.get.alias": {
+    method: "GET";
+    path: "/dev/devices/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+      304: undefined;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** Rename a device, tag it, switch it on or off (other spelling) */
+  "devices.devices.change.alias": {
+    method: "PATCH";
+    path: "/dev/devices/:id";
+    params: {
+      id: string;
+    };
+    body?: {
+      Name?: string;
+      Type?: string;
+      Tags?: (string)[];
+      Enabled?: boolean;
+      Active?: boolean;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        /** In braces */
+        NxID: string;
+        Name: string;
+        Serial: string;
+        Type: string;
+        Tags: (string)[];
+        Enabled: boolean;
+        /** Its pictures are looked at; off until it is switched on */
+        Active: boolean;
+        System: {
+          ID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+          Status: "online" | "offline";
+          AIPluginVersion: string;
+          Supports: {
+            Pipelines: boolean;
+          };
+        };
+        Groups: ({
+          UUID: string;
+          Name: string;
+        })[];
+        nxAI: {
+          pipelines: (unknown)[];
+        };
+        PipelinesVersion: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition";
+  };
+  /** Remove a device (other spelling) */
+  "devices.devices.delete.alias": {
+    method: "DELETE";
+    path: "/dev/devices/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** Put devices into a group */
+  "devices.groups.add": {
+    method: "POST";
+    path: "/dev/group/:id/devices";
+    params: {
+      id: string;
+    };
+    body: {
+      Devices: (string)[];
+    };
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        DeviceCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found" | "device.not-found";
+  };
+  /** Make a group */
+  "devices.groups.create": {
+    method: "POST";
+    path: "/dev/groups";
+    body: {
+      Name: string;
+    };
+    answers: {
+      201: {
+        UUID: string;
+        Name: string;
+        DeviceCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Remove a group; its devices stay */
+  "devices.groups.delete": {
+    method: "DELETE";
+    path: "/dev/group/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
+  };
+  /** Groups */
+  "devices.groups.list": {
+    method: "GET";
+    path: "/dev/groups";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      q?: string;
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        DeviceCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** Rename a group */
+  "devices.groups.change": {
+    method: "PATCH";
+    path: "/dev/group/:id";
+    params: {
+      id: string;
+    };
+    body: {
+      Name: string;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        DeviceCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
+  };
+  /** Take a device out of a group */
+  "devices.groups.remove": {
+    method: "DELETE";
+    path: "/dev/device/:id/group/:group";
+    params: {
+      id: string;
+      group: string;
+    };
+    answers: {
+      200: {
+        Message: string;
+        UUID: string;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found" | "device.not-found";
+  };
+  /** Pipelines of a device */
+  "devices.pipelines.get": {
+    method: "GET";
+    path: "/dev/device/:id/pipelines";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+      304: undefined;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** Replace the pipelines of a device */
+  "devices.pipelines.put": {
+    method: "PUT";
+    path: "/dev/device/:id/pipelines";
+    params: {
+      id: string;
+    };
+    body?: ({
+      UUID?: string;
+      Name?: string;
+      modelUUID: string;
+      /** That of the alias `default` when it is saved */
+      modelVersion?: number;
+      /** Of models that take one */
+      modelNMS?: number;
+      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+      Preprocessor?: string;
+      Postprocessor?: string;
+      PostprocessorSettings?: Record<string, string | number | boolean>;
+      /** Polygons within which what is found counts, in shares of width and height */
+      Mask?: (((unknown)[])[])[];
+      /** Those that are shown; all, when absent */
+      Classes?: (string)[];
+      chains?: ({
+        Mode: "Direct" | "Conditional" | "FeatureExtraction";
+        /** Conditional: the alarm that has to be true */
+        Field?: string;
+        /** FeatureExtraction: the class whose boxes are cut out */
+        Label?: string;
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+        chains?: ({
+          Mode: "Direct" | "Conditional" | "FeatureExtraction";
+          /** Conditional: the alarm that has to be true */
+          Field?: string;
+          /** FeatureExtraction: the class whose boxes are cut out */
+          Label?: string;
+          UUID?: string;
+          Name?: string;
+          modelUUID: string;
+          /** That of the alias `default` when it is saved */
+          modelVersion?: number;
+          /** Of models that take one */
+          modelNMS?: number;
+          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor?: string;
+          Postprocessor?: string;
+          PostprocessorSettings?: Record<string, string | number | boolean>;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+          chains?: ({
+            Mode: "Direct" | "Conditional" | "FeatureExtraction";
+            /** Conditional: the alarm that has to be true */
+            Field?: string;
+            /** FeatureExtraction: the class whose boxes are cut out */
+            Label?: string;
+            UUID?: string;
+            Name?: string;
+            modelUUID: string;
+            /** That of the alias `default` when it is saved */
+            modelVersion?: number;
+            /** Of models that take one */
+            modelNMS?: number;
+            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+            Preprocessor?: string;
+            Postprocessor?: string;
+            PostprocessorSettings?: Record<string, string | number | boolean>;
+            /** Polygons within which what is found counts, in shares of width and height */
+            Mask?: (((unknown)[])[])[];
+            /** Those that are shown; all, when absent */
+            Classes?: (string)[];
+          })[];
+        })[];
+      })[];
+    })[];
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
+  };
+  /** Add pipelines to those of a device */
+  "devices.pipelines.add": {
+    method: "POST";
+    path: "/dev/device/:id/pipelines";
+    params: {
+      id: string;
+    };
+    body?: {
+      UUID?: string;
+      Name?: string;
+      modelUUID: string;
+      /** That of the alias `default` when it is saved */
+      modelVersion?: number;
+      /** Of models that take one */
+      modelNMS?: number;
+      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+      Preprocessor?: string;
+      Postprocessor?: string;
+      PostprocessorSettings?: Record<string, string | number | boolean>;
+      /** Polygons within which what is found counts, in shares of width and height */
+      Mask?: (((unknown)[])[])[];
+      /** Those that are shown; all, when absent */
+      Classes?: (string)[];
+      chains?: ({
+        Mode: "Direct" | "Conditional" | "FeatureExtraction";
+        /** Conditional: the alarm that has to be true */
+        Field?: string;
+        /** FeatureExtraction: the class whose boxes are cut out */
+        Label?: string;
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+        chains?: ({
+          Mode: "Direct" | "Conditional" | "FeatureExtraction";
+          /** Conditional: the alarm that has to be true */
+          Field?: string;
+          /** FeatureExtraction: the class whose boxes are cut out */
+          Label?: string;
+          UUID?: string;
+          Name?: string;
+          modelUUID: string;
+          /** That of the alias `default` when it is saved */
+          modelVersion?: number;
+          /** Of models that take one */
+          modelNMS?: number;
+          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor?: string;
+          Postprocessor?: string;
+          PostprocessorSettings?: Record<string, string | number | boolean>;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+          chains?: ({
+            Mode: "Direct" | "Conditional" | "FeatureExtraction";
+            /** Conditional: the alarm that has to be true */
+            Field?: string;
+            /** FeatureExtraction: the class whose boxes are cut out */
+            Label?: string;
+            UUID?: string;
+            Name?: string;
+            modelUUID: string;
+            /** That of the alias `default` when it is saved */
+            modelVersion?: number;
+            /** Of models that take one */
+            modelNMS?: number;
+            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+            Preprocessor?: string;
+            Postprocessor?: string;
+            PostprocessorSettings?: Record<string, string | number | boolean>;
+            /** Polygons within which what is found counts, in shares of width and height */
+            Mask?: (((unknown)[])[])[];
+            /** Those that are shown; all, when absent */
+            Classes?: (string)[];
+          })[];
+        })[];
+      })[];
+    } | ({
+      UUID?: string;
+      Name?: string;
+      modelUUID: string;
+      /** That of the alias `default` when it is saved */
+      modelVersion?: number;
+      /** Of models that take one */
+      modelNMS?: number;
+      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+      Preprocessor?: string;
+      Postprocessor?: string;
+      PostprocessorSettings?: Record<string, string | number | boolean>;
+      /** Polygons within which what is found counts, in shares of width and height */
+      Mask?: (((unknown)[])[])[];
+      /** Those that are shown; all, when absent */
+      Classes?: (string)[];
+      chains?: ({
+        Mode: "Direct" | "Conditional" | "FeatureExtraction";
+        /** Conditional: the alarm that has to be true */
+        Field?: string;
+        /** FeatureExtraction: the class whose boxes are cut out */
+        Label?: string;
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+        chains?: ({
+          Mode: "Direct" | "Conditional" | "FeatureExtraction";
+          /** Conditional: the alarm that has to be true */
+          Field?: string;
+          /** FeatureExtraction: the class whose boxes are cut out */
+          Label?: string;
+          UUID?: string;
+          Name?: string;
+          modelUUID: string;
+          /** That of the alias `default` when it is saved */
+          modelVersion?: number;
+          /** Of models that take one */
+          modelNMS?: number;
+          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor?: string;
+          Postprocessor?: string;
+          PostprocessorSettings?: Record<string, string | number | boolean>;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+          chains?: ({
+            Mode: "Direct" | "Conditional" | "FeatureExtraction";
+            /** Conditional: the alarm that has to be true */
+            Field?: string;
+            /** FeatureExtraction: the class whose boxes are cut out */
+            Label?: string;
+            UUID?: string;
+            Name?: string;
+            modelUUID: string;
+            /** That of the alias `default` when it is saved */
+            modelVersion?: number;
+            /** Of models that take one */
+            modelNMS?: number;
+            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+            Preprocessor?: string;
+            Postprocessor?: string;
+            PostprocessorSettings?: Record<string, string | number | boolean>;
+            /** Polygons within which what is found counts, in shares of width and height */
+            Mask?: (((unknown)[])[])[];
+            /** Those that are shown; all, when absent */
+            Classes?: (string)[];
+          })[];
+        })[];
+      })[];
+    })[];
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
+  };
+  /** Remove one pipeline with what is chained to it */
+  "devices.pipelines.remove": {
+    method: "DELETE";
+    path: "/dev/device/:id/pipeline/:pipeline";
+    params: {
+      id: string;
+      pipeline: string;
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition" | "pipeline.not-found";
+  };
+  /** Add a pipeline of one model each */
+  "devices.pipelines.functions": {
+    method: "POST";
+    path: "/dev/device/:id/functions";
+    params: {
+      id: string;
+    };
+    body?: ({
+      FunctionUUID: string;
+    })[];
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
+  };
+  /** Give other devices of the site this device's pipelines in place of theirs */
+  "devices.pipelines.clone": {
+    method: "POST";
+    path: "/dev/device/:id/pipelines/clone";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 1: nothing is changed */
+      dryRun?: "0" | "1";
+    };
+    body: {
+      Devices: (string)[];
+    };
+    answers: {
+      200: {
+        Applied: (string)[];
+        Rejected: ({
+          Device: string;
+          Reason: string;
+          Issues: (unknown)[];
+        })[];
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "site.offline" | "device.none-applicable";
+  };
+  /** Replace what the listed devices of a site run */
+  "devices.pipelines.assign": {
+    method: "PUT";
+    path: "/dev/system/:id/devices/pipelines";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 1: nothing is changed */
+      dryRun?: "0" | "1";
+    };
+    body: {
+      Devices: (string)[];
+      Functions?: (string)[];
+      Pipelines?: ({
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+        chains?: ({
+          Mode: "Direct" | "Conditional" | "FeatureExtraction";
+          /** Conditional: the alarm that has to be true */
+          Field?: string;
+          /** FeatureExtraction: the class whose boxes are cut out */
+          Label?: string;
+          UUID?: string;
+          Name?: string;
+          modelUUID: string;
+          /** That of the alias `default` when it is saved */
+          modelVersion?: number;
+          /** Of models that take one */
+          modelNMS?: number;
+          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor?: string;
+          Postprocessor?: string;
+          PostprocessorSettings?: Record<string, string | number | boolean>;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+          chains?: ({
+            Mode: "Direct" | "Conditional" | "FeatureExtraction";
+            /** Conditional: the alarm that has to be true */
+            Field?: string;
+            /** FeatureExtraction: the class whose boxes are cut out */
+            Label?: string;
+            UUID?: string;
+            Name?: string;
+            modelUUID: string;
+            /** That of the alias `default` when it is saved */
+            modelVersion?: number;
+            /** Of models that take one */
+            modelNMS?: number;
+            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+            Preprocessor?: string;
+            Postprocessor?: string;
+            PostprocessorSettings?: Record<string, string | number | boolean>;
+            /** Polygons within which what is found counts, in shares of width and height */
+            Mask?: (((unknown)[])[])[];
+            /** Those that are shown; all, when absent */
+            Classes?: (string)[];
+            chains?: ({
+              Mode: "Direct" | "Conditional" | "FeatureExtraction";
+              /** Conditional: the alarm that has to be true */
+              Field?: string;
+              /** FeatureExtraction: the class whose boxes are cut out */
+              Label?: string;
+              UUID?: string;
+              Name?: string;
+              modelUUID: string;
+              /** That of the alias `default` when it is saved */
+              modelVersion?: number;
+              /** Of models that take one */
+              modelNMS?: number;
+              resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+              Preprocessor?: string;
+              Postprocessor?: string;
+              PostprocessorSettings?: Record<string, string | number | boolean>;
+              /** Polygons within which what is found counts, in shares of width and height */
+              Mask?: (((unknown)[])[])[];
+              /** Those that are shown; all, when absent */
+              Classes?: (string)[];
+            })[];
+          })[];
+        })[];
+      })[];
+    };
+    answers: {
+      200: {
+        Applied: (string)[];
+        Rejected: ({
+          Device: string;
+          Reason: string;
+          Issues: (unknown)[];
+        })[];
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "site.offline" | "device.none-applicable";
+  };
+  /** What a device ran before, newest first */
+  "devices.pipelines.history": {
+    method: "GET";
+    path: "/dev/device/:id/pipelines/history";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+    };
+    answers: {
+      200: ({
+        Version: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        CreatedBy: string;
+        Note: string;
+        Pipelines: ({
+          UUID: string;
+          Name: string;
+          modelUUID: string;
+          modelVersion: number;
+          resizingMethod: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor: string;
+          Postprocessor: string;
+          PostprocessorSettings: Record<string, unknown>;
+          chains: (unknown)[];
+          modelNMS?: number;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+        })[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** Save an earlier revision again, as a new one */
+  "devices.pipelines.rollback": {
+    method: "POST";
+    path: "/dev/device/:id/pipelines/rollback";
+    params: {
+      id: string;
+    };
+    body: {
+      Version: number;
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        modelUUID: string;
+        modelVersion: number;
+        resizingMethod: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor: string;
+        Postprocessor: string;
+        PostprocessorSettings: Record<string, unknown>;
+        chains: (unknown)[];
+        modelNMS?: number;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition" | "pipeline.not-found";
+  };
+}
+
+/** What an answer of status 400 and above holds. */
+export type ErrorBody = {
+  Message: string;
+  Field?: {
+    Name: string;
+    Message: string;
+  };
+  AuthorizationInvalid?: boolean;
+  UUID?: string;
+  /** Stable; of a closed vocabulary */
+  Code: string;
+  RequestID: string;
+};

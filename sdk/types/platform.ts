@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: Apache-2.0
+// Made from the contract's tables by `npm run generate`; not edited by hand.
+/** Casemate platform: every operation by its id. */
+export interface Operations {
+  /** Hosts, oldest first */
+  "platform.hosts.list": {
+    method: "GET";
+    path: "/platform/v1/hosts";
+    answers: {
+      200: {
+        hosts: ({
+          id: string;
+          object: "host";
+          name: string;
+          state: "connected" | "away" | "draining" | "put_out";
+          version: string;
+          isolations: (string)[];
+          /** What it has of us now, sessions included */
+          machines: number;
+          /** UTC, ISO 8601 */
+          last_seen_at: string;
+          /** UTC, ISO 8601 */
+          created_at: string;
+        })[];
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden";
+  };
+  /** A word that lets one host in, once */
+  "platform.hosts.invite": {
+    method: "POST";
+    path: "/platform/v1/hosts/invitations";
+    body?: {
+      /** What you will know the host by */
+      name?: string;
+      /** Seconds */
+      lifetime_s?: number;
+    };
+    answers: {
+      201: {
+        id: string;
+        token: string;
+        /** UTC, ISO 8601 */
+        expires_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden";
+  };
+  /** Come in with an invitation */
+  "platform.hosts.join": {
+    method: "POST";
+    path: "/platform/v1/hosts/join";
+    body: {
+      token: string;
+      host_id: string;
+      /** Of an nkey of a user */
+      public_key: string;
+      /** Made with the seed of `public_key`, base64url, over the lines `casemate host join 1`, the SHA-256 of `token` in hex, `host_id` and `public_key`, each ended by LF */
+      signature: string;
+    };
+    answers: {
+      200: {
+        host_id: string;
+        /** The host's own key for this API, shown this once */
+        key: string;
+        broker: {
+          servers: (string)[];
+          tls: "on" | "off";
+          ca_pem: string | null;
+        };
+      };
+    };
+    errors: "host.invitation" | "host.no-broker" | "request.invalid" | "limits.rate";
+  };
+  /** Give a host nothing new */
+  "platform.hosts.drain": {
+    method: "POST";
+    path: "/platform/v1/hosts/:id/drain";
+    params: {
+      id: string;
+    };
+    body?: {
+      move?: boolean;
+    };
+    answers: {
+      200: {
+        id: string;
+        object: "host";
+        name: string;
+        state: "connected" | "away" | "draining" | "put_out";
+        version: string;
+        isolations: (string)[];
+        /** What it has of us now, sessions included */
+        machines: number;
+        /** UTC, ISO 8601 */
+        last_seen_at: string;
+        /** UTC, ISO 8601 */
+        created_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "host.not-found";
+  };
+  /** Give a host machines again */
+  "platform.hosts.resume": {
+    method: "POST";
+    path: "/platform/v1/hosts/:id/resume";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        id: string;
+        object: "host";
+        name: string;
+        state: "connected" | "away" | "draining" | "put_out";
+        version: string;
+        isolations: (string)[];
+        /** What it has of us now, sessions included */
+        machines: number;
+        /** UTC, ISO 8601 */
+        last_seen_at: string;
+        /** UTC, ISO 8601 */
+        created_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "host.not-found";
+  };
+  /** Put a host out, for good */
+  "platform.hosts.revoke": {
+    method: "POST";
+    path: "/platform/v1/hosts/:id/revoke";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        id: string;
+        object: "host";
+        name: string;
+        state: "connected" | "away" | "draining" | "put_out";
+        version: string;
+        isolations: (string)[];
+        /** What it has of us now, sessions included */
+        machines: number;
+        /** UTC, ISO 8601 */
+        last_seen_at: string;
+        /** UTC, ISO 8601 */
+        created_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "host.not-found";
+  };
+  /** The keys this installation certifies proofs with */
+  "platform.issuers.list": {
+    method: "GET";
+    path: "/platform/v1/issuers";
+    answers: {
+      200: ({
+        issuerId: string;
+        /** `base64:` and the SPKI in DER */
+        publicKey: string;
+      })[];
+    };
+    errors: "limits.rate";
+  };
+  /** Rotate the key-encryption key, and the key that signs access tokens */
+  "platform.keys.rotate": {
+    method: "POST";
+    path: "/platform/v1/keys/rotate";
+    answers: {
+      200: {
+        key_id: string;
+        rewrapped: number;
+        signing_key_id: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden";
+  };
+  /** An organization, and a client that acts for it */
+  "platform.tenants.create": {
+    method: "POST";
+    path: "/platform/v1/tenants";
+    body: {
+      name: string;
+    };
+    answers: {
+      201: {
+        /** Its name */
+        tenant: string;
+        /** For X-Act-As-ID, with X-Act-As-Kind `organization` */
+        organization_id: string;
+        account_id: string;
+        oauth_client: {
+          client_id: string;
+          client_secret: string;
+        };
+        token_url: string;
+        api_keys: {
+          workloads: string;
+        };
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid";
+  };
+  /** A channel partner, and an invitation for its first administrator */
+  "platform.channel-partners.create": {
+    method: "POST";
+    path: "/platform/v1/channel-partners";
+    body: {
+      name: string;
+      administrator_email: string;
+    };
+    answers: {
+      201: {
+        channel_partner_id: string;
+        invitation: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid";
+  };
+  /** Register a program that people sign in to */
+  "platform.clients.create": {
+    method: "POST";
+    path: "/platform/v1/oauth-clients";
+    body: {
+      name: string;
+      redirect_uris: (string)[];
+      confidential?: boolean;
+      require_pkce?: boolean;
+      native?: boolean;
+    };
+    answers: {
+      201: {
+        client_id: string;
+        client_secret: string | null;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid";
+  };
+  /** Put a client out, for good */
+  "platform.clients.revoke": {
+    method: "DELETE";
+    path: "/platform/v1/oauth-clients/:client_id";
+    params: {
+      client_id: string;
+    };
+    answers: {
+      204: undefined;
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "client.not-found";
+  };
+  /** Make a user */
+  "platform.users.create": {
+    method: "POST";
+    path: "/platform/v1/users";
+    body: {
+      email: string;
+      name: string;
+      password: string;
+    };
+    answers: {
+      201: {
+        user_id: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid" | "identity.email-taken";
+  };
+  /** Delete a user */
+  "platform.users.delete": {
+    method: "DELETE";
+    path: "/platform/v1/users/:user_id";
+    params: {
+      user_id: string;
+    };
+    answers: {
+      204: undefined;
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "account.not-found";
+  };
+  /** What happened to the account, newest first */
+  "platform.events.list": {
+    method: "GET";
+    path: "/platform/v1/events";
+    query: {
+      limit?: number;
+      cursor?: string;
+      type?: "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+    };
+    answers: {
+      200: {
+        events: ({
+          /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
+          id: string;
+          object: "event";
+          type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+          /** UTC, ISO 8601 */
+          created_at: string;
+          data: Record<string, unknown>;
+        })[];
+        next_cursor: string | null;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate";
+  };
+  /** Follow the account's events (SSE) */
+  "platform.events.stream": {
+    method: "GET";
+    path: "/platform/v1/events/stream";
+    query: {
+      type?: "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+    };
+    answers: {
+      200: string;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "event.pruned" | "limits.rate";
+  };
+  /** One event */
+  "platform.events.get": {
+    method: "GET";
+    path: "/platform/v1/events/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
+        id: string;
+        object: "event";
+        type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+        /** UTC, ISO 8601 */
+        created_at: string;
+        data: Record<string, unknown>;
+      };
+    };
+    errors: "identity.unauthorized" | "event.not-found" | "limits.rate";
+  };
+  /** Have events sent to an address */
+  "platform.webhooks.create": {
+    method: "POST";
+    path: "/platform/v1/webhooks";
+    body: {
+      /** https, to a public address */
+      url: string;
+      events?: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+      description?: string;
+    };
+    answers: {
+      201: {
+        /** whk_ and 32 hex digits */
+        id: string;
+        object: "webhook";
+        url: string;
+        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        description: string;
+        disabled: boolean;
+        disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
+        failing_since: string | null;
+        /** UTC, ISO 8601 */
+        created_at: string;
+        /** UTC, ISO 8601 */
+        updated_at: string;
+        /** `whsec_` and base64. Shown here and never again. */
+        secret: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.limit";
+  };
+  /** The account's webhooks, oldest first */
+  "platform.webhooks.list": {
+    method: "GET";
+    path: "/platform/v1/webhooks";
+    answers: {
+      200: {
+        webhooks: ({
+          /** whk_ and 32 hex digits */
+          id: string;
+          object: "webhook";
+          url: string;
+          events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+          description: string;
+          disabled: boolean;
+          disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
+          failing_since: string | null;
+          /** UTC, ISO 8601 */
+          created_at: string;
+          /** UTC, ISO 8601 */
+          updated_at: string;
+        })[];
+      };
+    };
+    errors: "identity.unauthorized" | "limits.rate";
+  };
+  /** One webhook */
+  "platform.webhooks.get": {
+    method: "GET";
+    path: "/platform/v1/webhooks/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        /** whk_ and 32 hex digits */
+        id: string;
+        object: "webhook";
+        url: string;
+        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        description: string;
+        disabled: boolean;
+        disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
+        failing_since: string | null;
+        /** UTC, ISO 8601 */
+        created_at: string;
+        /** UTC, ISO 8601 */
+        updated_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found";
+  };
+  /** Change a webhook */
+  "platform.webhooks.update": {
+    method: "PATCH";
+    path: "/platform/v1/webhooks/:id";
+    params: {
+      id: string;
+    };
+    body?: {
+      /** https, to a public address */
+      url?: string;
+      events?: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+      description?: string;
+      disabled?: boolean;
+    };
+    answers: {
+      200: {
+        /** whk_ and 32 hex digits */
+        id: string;
+        object: "webhook";
+        url: string;
+        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        description: string;
+        disabled: boolean;
+        disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
+        failing_since: string | null;
+        /** UTC, ISO 8601 */
+        created_at: string;
+        /** UTC, ISO 8601 */
+        updated_at: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found";
+  };
+  /** Delete a webhook with its deliveries */
+  "platform.webhooks.delete": {
+    method: "DELETE";
+    path: "/platform/v1/webhooks/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      204: undefined;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found";
+  };
+  /** Make a new secret; the old one signs beside it for 24 hours */
+  "platform.webhooks.rotate-secret": {
+    method: "POST";
+    path: "/platform/v1/webhooks/:id/rotate-secret";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        id: string;
+        /** `whsec_` and base64. Shown here and never again. */
+        secret: string;
+        /** UTC, ISO 8601 */
+        previous_valid_until: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found" | "webhook.changed";
+  };
+  /** Send a `webhook.test` there, whatever events it is for */
+  "platform.webhooks.test": {
+    method: "POST";
+    path: "/platform/v1/webhooks/:id/test";
+    params: {
+      id: string;
+    };
+    answers: {
+      202: {
+        event_id: string;
+        delivery_id: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found" | "webhook.disabled";
+  };
+  /** What was sent there and how it went, newest first */
+  "platform.webhooks.deliveries": {
+    method: "GET";
+    path: "/platform/v1/webhooks/:id/deliveries";
+    params: {
+      id: string;
+    };
+    query: {
+      limit?: number;
+      cursor?: string;
+      state?: "pending" | "delivered" | "failed";
+    };
+    answers: {
+      200: {
+        deliveries: ({
+          /** whd_ and 32 hex digits */
+          id: string;
+          event_id: string;
+          event_type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+          state: "pending" | "delivered" | "failed";
+          replay_of: string | null;
+          /** UTC, ISO 8601 */
+          created_at: string;
+          next_attempt_at: string | null;
+          attempts: ({
+            number: number;
+            /** UTC, ISO 8601 */
+            at: string;
+            duration_ms: number;
+            status: number | null;
+            obstacle: string | null;
+          })[];
+        })[];
+        next_cursor: string | null;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found";
+  };
+  /** Send it again, under the same `webhook-id` */
+  "platform.webhooks.replay": {
+    method: "POST";
+    path: "/platform/v1/webhooks/:id/deliveries/:delivery_id/replay";
+    params: {
+      id: string;
+      delivery_id: string;
+    };
+    answers: {
+      202: {
+        delivery_id: string;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate" | "webhook.not-found" | "delivery.not-found" | "event.not-found" | "webhook.disabled";
+  };
+}
+
+/** What an answer of status 400 and above holds. */
+export type ErrorBody = {
+  error: string;
+  message: string;
+  status: number;
+};
