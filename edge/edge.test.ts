@@ -212,7 +212,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     expect(refused.said.words).toContain("lets nobody in");
     const alone = start(["--frames", pictures]);
     expect(await alone.ended).toBe(2);
-    expect(alone.said.words).toContain("--url and --site");
+    expect(alone.said.words).toContain("--url and --token");
   });
 
   /** What runs models for an agent: the one that the kernel would call, behind all its wrappers. */

@@ -8,7 +8,7 @@ const POLL_MS = 3_000;
 
 export interface EnrolOptions {
   url: string;
-  systemId: string;
+  systemId: string | undefined;
   token: string | undefined;
   name: string | undefined;
   ca: string | undefined;
@@ -20,30 +20,36 @@ export async function enrol(folder: Folder, options: EnrolOptions): Promise<Iden
   const client = new Client({ url, key: null, ca });
   const serverId = folder.serverId();
   const reply = await client.json("POST", "/dev/plugin/register", {
-    ...{ ServerId: serverId, SystemId: systemId },
+    ServerId: serverId,
+    ...(systemId !== undefined && { SystemId: systemId }),
     Source: { os: process.platform, arch: process.arch, node: process.version },
     ...(name !== undefined && { Name: name }),
     ...(token !== undefined && { RegistrationToken: token }),
   });
   if (reply.status !== 201 && reply.status !== 202) throw new Error(refusalOf(reply));
-  const key =
+  const { SystemId, Key } =
     reply.status === 201
-      ? (reply.body as { Key: string }).Key
+      ? (reply.body as Enrolled)
       : await approved(client, reply.body as { Code: string; PollURL: string }, say);
-  const identity: Identity = { url, serverId, systemId, key, ...(ca !== undefined && { ca }) };
+  const identity: Identity = { url, serverId, systemId: SystemId, key: Key, ...(ca !== undefined && { ca }) };
   folder.keepIdentity(identity);
   return identity;
+}
+
+interface Enrolled {
+  SystemId: string;
+  Key: string;
 }
 
 async function approved(
   client: Client,
   { Code, PollURL }: { Code: string; PollURL: string },
   say: EnrolOptions["say"],
-): Promise<string> {
+): Promise<Enrolled> {
   say(`Type this code at the site: ${Code}`);
   for (;;) {
     const reply = await client.json("GET", PollURL);
-    if (reply.status === 200) return (reply.body as { Key: string }).Key;
+    if (reply.status === 200) return reply.body as Enrolled;
     if (reply.status !== 202) throw new Error(refusalOf(reply));
     await sleep(POLL_MS);
   }

@@ -15,7 +15,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Wish } from "./wish.ts";
 
 export interface Identity {
@@ -31,7 +31,7 @@ export class Folder {
   readonly path: string;
 
   constructor(path: string) {
-    this.path = path;
+    this.path = resolve(path);
     mkdirSync(this.artifacts, { recursive: true, mode: 0o700 });
   }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- *     casemate-edge --url URL --site UUID [--token WORD] --frames SOURCE …
+ *     casemate-edge --url URL (--token WORD | --site UUID) --frames SOURCE …
  *
  * Lets itself into the site when it was not yet, then runs what it is told. What is found goes to standard
  * output, one line of JSON for each picture and device; what happens goes to standard error.
  */
 import { readFileSync } from "node:fs";
+import { findPackageJSON } from "node:module";
+import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { Agent } from "./agent.ts";
 import { enrol } from "./enrol.ts";
@@ -13,11 +15,11 @@ import { Folder } from "./folder.ts";
 import { readFrames } from "./frames.ts";
 import { whyNoWalls } from "./walls.ts";
 
-const USAGE = `casemate-edge --frames SOURCE [--url URL --site UUID [--token WORD]]
+const USAGE = `casemate-edge --frames SOURCE [--url URL (--token WORD | --site UUID)]
 
   --url URL       the control plane, e.g. https://api.example.com
-  --site UUID     the site to be let into
-  --token WORD    a registration token, or @file that holds it; without one, somebody types a code
+  --token WORD    a registration token, or @file that holds it; it says which site
+  --site UUID     the site; without a token somebody types a code there
   --name NAME     what the server is called there
   --ca FILE       PEM of the authority of the control plane's certificate
   --state FOLDER  what is kept (./casemate-edge)
@@ -72,8 +74,8 @@ async function main(): Promise<number> {
   const folder = new Folder(given.state ?? "casemate-edge");
   let identity = folder.identity();
   if (identity === null) {
-    if (given.url === undefined || given.site === undefined)
-      return usage("It is in no site yet: --url and --site say which.");
+    if (given.url === undefined || (given.site === undefined && given.token === undefined))
+      return usage("It is in no site yet: --url and --token say which, or --url and --site.");
     identity = await enrol(folder, {
       ...{ url: given.url, systemId: given.site, name: given.name, say },
       token: given.token?.startsWith("@") ? readFileSync(given.token.slice(1), "utf8").trim() : given.token,
@@ -90,7 +92,7 @@ async function main(): Promise<number> {
   if (unwalled !== null) say(`models run with all that this user may: ${unwalled}`);
   const agent = new Agent({
     ...{ identity, folder, threads, say, walls: unwalled === null ? { memoryMiB } : null },
-    version: versionOf(new URL("../package.json", import.meta.url)),
+    version: versionOf(pathToFileURL(findPackageJSON(import.meta.url)!)),
     runtimeVersion: versionOf(new URL("../package.json", import.meta.resolve("onnxruntime-node"))),
   });
   const stopping = new AbortController();

@@ -67,9 +67,10 @@ export class Runner {
   }
 
   async #alone({ memoryMiB }: { memoryMiB: number }, artifacts: readonly string[]): Promise<string> {
+    const { readable, shown } = programFiles();
     const ended = await runAlone({
       ...{ command: realpathSync(process.execPath), args: [QUIET, MODULE], env: {} },
-      ...{ cwd: "/", readable: [...programFiles(), ...artifacts], shown: {}, writable: {} },
+      ...{ cwd: "/", readable: [...readable, ...artifacts], shown, writable: {} },
       ...{ fileBytesMax: 0, memoryMiB, cpuSeconds: null, timeoutMs: null, input: this.#input },
       onLine: (line) => this.#hear(line),
       ...{ lineBytesMax: ANSWER_BYTES_MAX, linesMax: Number.POSITIVE_INFINITY, signal: this.#ending.signal },

@@ -90,12 +90,12 @@ export const register = operation({
   perAddressRpm: 120,
   summary: "A server asks to be let into a site",
   description:
-    "With a registration token it is in at once. Without, a person of the site's organization has to say yes to `Code`; that the site exists is not said.",
+    "With a registration token, which says which site it is for, it is in at once. Without, `SystemId` says so, and a person of the site's organization has to say yes to `Code`; that the site exists is not said.",
   bodyLimit: 16 * 1024,
   body: Type.Object(
     {
       ServerId: Uuid,
-      SystemId: Uuid,
+      SystemId: Type.Optional(Uuid),
       Source: Type.Optional(nullable(Type.Record(Word, Word, { maxProperties: 50 }))),
       Name: Type.Optional(Name),
       RegistrationToken: Type.Optional(Type.String({ maxLength: 128 })),

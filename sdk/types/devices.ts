@@ -308,7 +308,7 @@ export interface Operations {
     path: "/dev/plugin/register";
     body: {
       ServerId: string;
-      SystemId: string;
+      SystemId?: string;
       Source?: Record<string, string> | null;
       Name?: string;
       RegistrationToken?: string;

@@ -56,6 +56,16 @@ describe("letting servers in", () => {
     expect((await acme("GET", `/dev/system/${site}/servers`)).body).toHaveLength(1);
   });
 
+  it("a registration token says which site it is for, and without one the site is to be named", async () => {
+    const RegistrationToken = await tokenFor();
+    const entered = await register({ SystemId: undefined, RegistrationToken });
+    expect([entered.status, entered.body.SystemId]).toEqual([201, site]);
+    const nowhere = await register({ SystemId: undefined });
+    expect([nowhere.status, nowhere.body.Message]).toEqual([400, expect.stringContaining("SystemId")]);
+    const elsewhere = await register({ SystemId: randomUUID(), RegistrationToken: await tokenFor() });
+    expect([elsewhere.status, elsewhere.body.Code]).toEqual([403, "registration.refused"]);
+  });
+
   it("of fifty who use a token for three at once, three are let in", async () => {
     const RegistrationToken = await tokenFor({ MaxUses: 3 });
     const replies = await Promise.all(Array.from({ length: 50 }, () => register({ RegistrationToken })));

@@ -107,13 +107,19 @@ const viewToken = (row: TokenRow) => ({
 
 export async function register({ db }: Needs, call: Call<typeof contract.register>): Promise<Answer> {
   const { ServerId, SystemId, RegistrationToken, Name = "Server", Source = null } = call.body;
-  const server = { id: ServerId.toLowerCase(), site: SystemId.toLowerCase(), name: Name };
+  const asking = { id: ServerId.toLowerCase(), name: Name };
   if (RegistrationToken !== undefined)
     return db.write(async (tx) => {
-      const admittedBy = await useToken(tx, RegistrationToken, server);
-      const key = await admit(tx, { ...server, admittedBy });
-      return { status: 201, body: { ServerId: server.id, SystemId: server.site, Key: key } };
+      const word = await useToken(tx, RegistrationToken, asking.id, SystemId ?? null);
+      const key = await admit(tx, { ...asking, ...word });
+      return { status: 201, body: { ServerId: asking.id, SystemId: word.site, Key: key } };
     });
+  if (SystemId === undefined)
+    throw new Fault("request.invalid", {
+      field: "SystemId",
+      detail: "SystemId: is missing, and there is no RegistrationToken",
+    });
+  const server = { ...asking, site: SystemId.toLowerCase() };
   const secret = makeKey(CLAIM_PREFIX);
   const code = makeCode();
   const { rows } = await sql<{ expires_at: Date }>`
@@ -140,21 +146,26 @@ interface Asking {
 }
 
 /** A. Who repeats a registration whose answer was lost does not use it again. */
-async function useToken(tx: Tx, token: string, { id, site }: Asking): Promise<string> {
-  const { rows } = await sql<{ id: string }>`
+async function useToken(
+  tx: Tx,
+  token: string,
+  server: string,
+  site: string | null,
+): Promise<{ site: string; admittedBy: string }> {
+  const { rows } = await sql<{ id: string; site_id: string }>`
     with word as (
-      select t.id, t.used < t.max_uses as more, exists (
-          select from servers sv where sv.id = ${id} and sv.admitted_by = t.id::text and sv.last_seen is null) as again
+      select t.id, t.site_id, t.used < t.max_uses as more, exists (
+          select from servers sv where sv.id = ${server} and sv.admitted_by = t.id::text and sv.last_seen is null) as again
       from site_tokens t join sites s on s.id = t.site_id join parties p on p.id = s.party_id
-      where t.hash = ${hashKey(token)} and t.site_id = ${site} and t.expires_at > now() and t.revoked_at is null
+      where t.hash = ${hashKey(token)} and t.site_id = coalesce(${site}::uuid, t.site_id) and t.expires_at > now() and t.revoked_at is null
         and p.deleted_at is null
       for update of t
     ), counted as (
       update site_tokens t set used = used + 1 from word where t.id = word.id and word.more and not word.again
     )
-    select id from word where more or again`.execute(tx);
+    select id, site_id from word where more or again`.execute(tx);
   if (rows.length === 0) throw new Fault("registration.refused");
-  return rows[0]!.id;
+  return { site: rows[0]!.site_id, admittedBy: rows[0]!.id };
 }
 
 /** The server's key (B). A server is locked before its site (tell.ts), which may not go meanwhile. */
