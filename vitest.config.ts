@@ -13,7 +13,8 @@ export default defineConfig({
     hookTimeout: deep ? 240_000 : 120_000,
     // Waiting for something to become so is no measurement: a machine with much to do takes its time.
     expect: { poll: { timeout: 20_000 } },
-    maxWorkers: 2,
+    // Tests wait for other processes a third of their time. With `--all` the kill stages would feel a third neighbour.
+    maxWorkers: deep ? 2 : 3,
     globalSetup: ["testing/global-setup.ts"],
   },
 });

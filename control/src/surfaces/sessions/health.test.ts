@@ -37,7 +37,7 @@ async function ailing() {
   };
 }
 
-it("says that an engine fails, and that it is well again, without being asked to look", async () => {
+it.concurrent("says that an engine fails, and that it is well again, without being asked to look", async () => {
   await using one = await ailing();
   expect(await one.health()).toMatchObject({ status: "healthy", engines: { eee: true, ave: true } });
   one.ail(() => {
@@ -49,7 +49,7 @@ it("says that an engine fails, and that it is well again, without being asked to
   await one.becomes("healthy", { eee: true, ave: true });
 }, 60_000);
 
-it("answers at once while an engine hangs, and calls it failed", async () => {
+it.concurrent("answers at once while an engine hangs, and calls it failed", async () => {
   await using one = await ailing();
   const hung = Promise.withResolvers<void>();
   one.ail(() => hung.promise);

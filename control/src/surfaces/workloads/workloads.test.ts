@@ -6,7 +6,7 @@ import { Resolver } from "node:dns/promises";
 import { request } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Notice } from "#contract/link/machine.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { freePort } from "#testing/free-port.ts";
@@ -374,7 +374,15 @@ describe("what a stranger and a broken request get", () => {
 describe("its name", () => {
   it("is answered by our name server with its host's address, and is no name any more when it is deleted", async () => {
     const me = await account();
-    const { body } = await me("POST", "/api/v1/workloads/create", ASK);
+    // What was deleted before this may still hold the host's room for a moment.
+    const { body } = await vi.waitFor(
+      async () => {
+        const made = await me("POST", "/api/v1/workloads/create", ASK);
+        expect(made.status).toBe(201);
+        return made;
+      },
+      { timeout: 20_000, interval: 100 },
+    );
     const resolver = new Resolver();
     resolver.setServers([`127.0.0.1:${namesPort}`]);
     expect(await resolver.resolve4(body.domain)).toEqual(["127.0.0.1"]);
