@@ -330,6 +330,15 @@ describe("devices and groups", () => {
     expect([twice.status, twice.body.Field.Name]).toEqual([409, "Serial"]);
   });
 
+  it("devices that are added at several servers of a site at once are all there, and counted", async () => {
+    const edges = await Promise.all([enrol(), enrol(), enrol(), enrol()]);
+    const adding = Array.from({ length: 24 }, (_, at) =>
+      acme("POST", "/dev/devices", { Name: `cam${at}`, Server: edges[at % 4]!.id }),
+    );
+    expect((await Promise.all(adding)).map(({ status }) => status)).toEqual(Array(24).fill(201));
+    expect((await acme("GET", `/dev/system/${site}`)).body.DeviceCount).toBe(24);
+  });
+
   it("of two who change the same version, the second is told, and without If-Match the last one wins", async () => {
     const edge = await enrol();
     const made = await acme("POST", "/dev/devices", { Name: "Gate", Server: edge.id });

@@ -62,6 +62,8 @@ interface NewDevice {
 
 async function add(tx: Tx, party: string, server: ServerRow, device: NewDevice, by: string): Promise<string> {
   await tellServers(tx, server.account_id, [server.id]);
+  // Whoever counts the site's devices wants its row alone, and whoever adds one holds it with all who add.
+  await sql`select from sites where id = ${server.site_id} for update`.execute(tx);
   const { rows } = await sql<{ n: number }>`
     select count(*)::int as n from devices where server_id = ${server.id}`.execute(tx);
   if (rows[0]!.n >= DEVICES_MAX) throw new Fault("device.too-many", { limit: DEVICES_MAX });
