@@ -84,6 +84,16 @@ export const ERRORS = {
   "pipeline.refused": kind(422, "never", "caller", "{detail}"),
   "pipeline.not-found": kind(404, "never", "caller", "There is no such pipeline, or revision."),
   "group.not-found": kind(404, "never", "caller", "There is no such group."),
+  "rollout.not-found": kind(404, "never", "caller", "There is no such rollout."),
+  "rollout.over": kind(409, "never", "caller", "The rollout is {status}, and cannot {action}."),
+  "rollout.overlaps": kind(409, "later", "caller", "{count} of the devices are in another rollout."),
+  "rollout.too-large": kind(422, "never", "caller", "A rollout has at most {limit} devices."),
+  "rollout.too-many": kind(
+    409,
+    "later",
+    "account",
+    "There are {limit} rollouts under way, and can be no more.",
+  ),
   // Of a word that is wrong, used up, too old or for another site: which one is not said.
   "registration.refused": kind(403, "never", "caller", "This registration token lets nobody in here."),
   "registration.not-found": kind(404, "never", "caller", "There is no such registration."),

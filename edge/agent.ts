@@ -43,9 +43,13 @@ export class Agent {
   readonly #client: Client;
   readonly #stopping = new AbortController();
   #running: Running | null = null;
-  /** The number of the wish that was looked at last, well or not. */
+  /** The mark of the wish that was looked at last. */
   #seen: string | undefined;
+  /** The number of the wish that was tried last, well or not. */
+  #tried: number | undefined;
   #fault: string | null = null;
+  /** The control plane has what is to be said of it. */
+  #told = false;
   #keys: Keys = new Map();
 
   constructor(options: AgentOptions) {
@@ -104,16 +108,19 @@ export class Agent {
     const headers: Record<string, string> = this.#seen === undefined ? {} : { "if-none-match": this.#seen };
     const wait = this.#seen === undefined ? 0 : WAIT_S;
     const path = `/dev/server/${identity.serverId}/state?wait=${wait}`;
-    // What we are is told before what we are to do is asked: the wish depends on it.
-    if (this.#seen === undefined) await this.#report();
+    // What we are is told before what we are to do is asked: the wish depends on it. So is what could not
+    // be told when it happened.
+    if (!this.#told) await this.#report();
     const reply = await this.#client.json("GET", path, undefined, { headers, signal });
     if (reply.status === 304) return;
     if (reply.status !== 200) throw new Error(refusalOf(reply));
     const wish = readWish(reply.body);
     this.#seen = reply.headers.etag;
+    this.#told = false;
     try {
       await this.#bring(wish);
       await this.#adopt(wish);
+      this.#tried = wish.Version;
       this.#options.folder.keepGood(wish);
       this.#options.folder.keepOnly([wish]);
       this.#fault = null;
@@ -121,6 +128,7 @@ export class Agent {
     } catch (error) {
       if (signal.aborted) return;
       // A
+      this.#tried = wish.Version;
       this.#fault = (error as Error).message;
       say(`goes on as before: ${this.#fault}`);
     }
@@ -161,6 +169,7 @@ export class Agent {
     const runtime = { Name: "cpu", Version: runtimeVersion, Targets: TARGETS };
     const reply = await this.#client.json("PUT", `/dev/server/${identity.serverId}/reported`, {
       Version: this.#running?.wish.Version ?? 0,
+      ...(this.#tried !== undefined && { Tried: this.#tried }),
       Health: this.#fault === null ? "ok" : "degraded",
       Errors: this.#fault === null ? [] : [this.#fault.slice(0, 1000)],
       Facts: {
@@ -169,5 +178,6 @@ export class Agent {
       },
     });
     if (reply.status !== 200) throw new Error(refusalOf(reply));
+    this.#told = true;
   }
 }

@@ -18,7 +18,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { userNamespaces } from "../control/src/core/models/testing.ts";
-import { settledFunction, upload } from "../control/src/surfaces/models/testing.ts";
+import { sendForm, settledFunction, upload } from "../control/src/surfaces/models/testing.ts";
 import { prepareImage } from "../models/image.ts";
 import { meaningOf } from "../models/meaning.ts";
 import { detector, detectorParts, floats, modelOf, node } from "../models/testing.ts";
@@ -66,7 +66,8 @@ describeWith([userNamespaces], "the edge agent", () => {
   let path: string | undefined;
   beforeAll(async () => {
     casemate = await startInstallation({
-      ...{ withHost: false, config: { identity: { requestsPerMinute: null } } },
+      withHost: false,
+      config: { identity: { requestsPerMinute: null }, devices: { rolloutEveryMs: 200 } },
     });
     acme = await casemate.tenant("acme");
     const details = { InputDriverDetails: { means: [10, 20, 30], vars: [2, 2, 2], order: 0 } };
@@ -116,10 +117,10 @@ describeWith([userNamespaces], "the edge agent", () => {
   }
 
   /** A server with one device that is switched on. */
-  async function atWork(args: string[], url = casemate.url) {
+  async function atWork(args: string[], url = casemate.url, state = join(folder, "state")) {
     const site = (await acme("POST", "/dev/systems", { Name: "Harbour" })).body.ID;
     const token = (await acme("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
-    const agent = start(["--url", url, "--site", site, "--token", token, ...args]);
+    const agent = start(["--url", url, "--site", site, "--token", token, ...args], state);
     const heard = async () => (await acme("GET", `/dev/system/${site}/servers`)).body[0];
     await vi.waitUntil(async () => (await heard())?.Status === "online", { timeout: 30_000, interval: 100 });
     const server = (await heard()).ID;
@@ -181,6 +182,68 @@ describeWith([userNamespaces], "the edge agent", () => {
     expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["good"]);
     await acme("POST", `/dev/device/${device}/pipelines/rollback`, { Version: 1 });
     await serverIs(server, { Health: "ok", ReportedVersion: 5, Errors: [] });
+  });
+
+  it("a version that fails its trial is taken back by its rollout, and the second device never had it", async () => {
+    const { UUID } = await upload(casemate.url, acme, detector(), {
+      ...{ Name: "Staged", EnableConversions: ["application/x-onnx"] },
+    });
+    expect((await settledFunction(acme, UUID)).Status).toBe("ok");
+    const file = { name: "model.onnx", bytes: brittle() };
+    await sendForm(casemate.url, acme.key, "PATCH", `/cpt/function/${UUID}`, { data: {}, file });
+    expect(await settledFunction(acme, UUID)).toMatchObject({ Status: "ok", Version: 2 });
+    const both = [
+      await atWork(["--frames", pictures, "--fps", "20"]),
+      await atWork(["--frames", pictures, "--fps", "20"], casemate.url, join(folder, "second")),
+    ];
+    for (const { device, server } of both) {
+      await give(device, [{ modelUUID: UUID, modelVersion: 1, Name: "staged" }]);
+      await serverIs(server, { Health: "ok", ReportedVersion: 3 });
+    }
+    const Stages = [
+      { Count: 1, HoldSeconds: 0 },
+      { Percent: 100, HoldSeconds: 0 },
+    ];
+    const roll = (Version: number) =>
+      acme("POST", "/dev/rollouts", {
+        ...{ Function: UUID, Version, Stages, Target: { Devices: both.map(({ device }) => device) } },
+      });
+    const { UUID: bad } = (await roll(2)).body;
+    const is = (id: string, state: object) =>
+      vi.waitFor(async () => expect((await acme("GET", `/dev/rollout/${id}`)).body).toMatchObject(state), {
+        timeout: 60_000,
+        interval: 200,
+      });
+    await is(bad, {
+      Status: "rolled_back",
+      Reason: "1 devices failed",
+      Counts: { Queued: 1, RolledBack: 1 },
+    });
+    const [first, second] = (await acme("GET", `/dev/rollout/${bad}/devices`)).body;
+    expect(first).toMatchObject({
+      Status: "failed",
+      Rollback: "done",
+      Error: expect.stringContaining("Gather"),
+    });
+    expect(second).toMatchObject({ Status: "queued", Version: null });
+    await serverIs(both[0]!.server, { Health: "ok", Errors: [] });
+    await serverIs(both[1]!.server, { Health: "ok", ReportedVersion: 3, DesiredVersion: 3 });
+    const notes = async ({ device }: { device: string }) =>
+      (await acme("GET", `/dev/device/${device}/pipelines/history`)).body.map(
+        (each: { Note: string }) => each.Note,
+      );
+    expect(await notes(both[1]!)).toEqual(["replaced"]);
+    expect(await notes(both[0]!)).toEqual([
+      `rolled back to 1 by rollout ${bad}`,
+      `rollout ${bad}`,
+      "replaced",
+    ]);
+    // Both still find things, as they did all the time.
+    for (const { said } of both) {
+      const before = said.lines.length;
+      await vi.waitUntil(() => said.lines.length > before + 3, { timeout: 20_000 });
+      expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["staged"]);
+    }
   });
 
   it("works on while the control plane is away, also when it is started then, and catches up", async () => {

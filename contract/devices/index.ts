@@ -15,6 +15,7 @@ import {
   removePipeline,
   rollBack,
 } from "./pipelines.ts";
+import { createRollout, getRollout, listRolloutDevices, listRollouts, patchRollout } from "./rollouts.ts";
 import * as servers from "./servers.ts";
 import * as systems from "./systems.ts";
 
@@ -29,4 +30,5 @@ export const DEVICES: readonly Operation[] = [
   ...Object.values(groups),
   ...[getPipelines, putPipelines, addPipelines, removePipeline, addFunctions],
   ...[clonePipelines, assignPipelines, listHistory, rollBack],
+  ...[createRollout, listRollouts, getRollout, listRolloutDevices, patchRollout],
 ];

@@ -150,6 +150,20 @@ export const putReported = operation({
         maximum: Number.MAX_SAFE_INTEGER,
         description: "Taken over so far",
       }),
+      Tried: Type.Optional(
+        Type.Integer({
+          minimum: 0,
+          maximum: Number.MAX_SAFE_INTEGER,
+          description:
+            "The wish that was tried last; larger than Version when its trial failed. Rollouts judge by it: a server that does not say it is waited for until the time is over",
+        }),
+      ),
+      FailedDevices: Type.Optional(
+        Type.Array(Uuid, {
+          maxItems: 1000,
+          description: "Those whose part of the tried wish did not run; absent: it cannot be said which",
+        }),
+      ),
       Health: Type.Optional(Health),
       Errors: Type.Optional(Type.Array(Type.String({ maxLength: 1000 }), { maxItems: 100 })),
       Reported: Type.Optional(

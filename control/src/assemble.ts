@@ -40,6 +40,7 @@ import { createServer } from "./http/server.ts";
 import { followTls, readTls, requireGuarded } from "./http/tls.ts";
 import { openIdentity } from "./identity.ts";
 import { startNames } from "./names.ts";
+import { rolloutsTurn } from "./surfaces/devices/rollout-turn.ts";
 import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
@@ -219,6 +220,8 @@ export async function startControl({
     const identity = await openIdentity({ db, vault }, config, () => url, onError);
     undo.push(() => identity.close());
     const edge = devicesRoutes({ db, feed, store, log });
+    const { rolloutEveryMs } = config.devices;
+    undo.push(every(rolloutEveryMs, () => rolloutsTurn({ db, log }, rolloutEveryMs), onError));
     const artifactKeys = await openArtifactKeys(db, vault);
     const work = await startWork({
       ...{ db, store, keys: artifactKeys, config: config.models, replica, onError },

@@ -221,6 +221,12 @@ export const ControlConfig = closed({
     cancelUrl: nullable(Type.String()),
     apiBase: nullable(Type.String()),
   }),
+  devices: closed({
+    /** Between two looks at a rollout that is under way. */
+    rolloutEveryMs: Type.Integer({ minimum: 50, maximum: 60_000 }),
+    /** Days that rollouts are kept when they are over. */
+    rolloutDays: Type.Integer({ minimum: 1 }),
+  }),
   retention: closed({
     /** Days that journal payloads are kept; afterwards they are erased and the chain still holds. */
     journalPayloadDays: Type.Integer({ minimum: 1 }),

@@ -86,6 +86,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     cancelUrl: null,
     apiBase: null,
   },
+  devices: { rolloutEveryMs: 1000, rolloutDays: 400 },
   retention: { journalPayloadDays: 400, journalDays: 800 },
   log: { level: "info" },
   replica: "control-1",

@@ -36,6 +36,10 @@ export async function startHousekeeping(
       );
       await pruneJournal(db, sealer, config.retention.journalDays);
       await sql`
+        delete from rollouts where ended_at < now() - make_interval(days => ${config.devices.rolloutDays})`.execute(
+        db.soft,
+      );
+      await sql`
         update accounts set cycle_start = date_trunc('month', now()) where cycle_start < date_trunc('month', now())`.execute(
         db.run,
       );

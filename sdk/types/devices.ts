@@ -675,6 +675,10 @@ export interface Operations {
     body: {
       /** Taken over so far */
       Version: number;
+      /** The wish that was tried last; larger than Version when its trial failed. Rollouts judge by it: a server that does not say it is waited for until the time is over */
+      Tried?: number;
+      /** Those whose part of the tried wish did not run; absent: it cannot be said which */
+      FailedDevices?: (string)[];
       Health?: "unknown" | "ok" | "degraded" | "failed";
       Errors?: (string)[];
       Reported?: Record<string, unknown>;
@@ -1899,6 +1903,431 @@ export interface Operations {
       })[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition" | "pipeline.not-found";
+  };
+  /** Bring a change of pipelines to many devices in stages */
+  "devices.rollouts.create": {
+    method: "POST";
+    path: "/dev/rollouts";
+    query: {
+      /** 1: nothing is kept or changed */
+      dryRun?: "0" | "1";
+    };
+    body: {
+      Name?: string;
+      /** All that each device is to run, in place of what it has */
+      Pipelines?: ({
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: (((unknown)[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: (string)[];
+        chains?: ({
+          Mode: "Direct" | "Conditional" | "FeatureExtraction";
+          /** Conditional: the alarm that has to be true */
+          Field?: string;
+          /** FeatureExtraction: the class whose boxes are cut out */
+          Label?: string;
+          UUID?: string;
+          Name?: string;
+          modelUUID: string;
+          /** That of the alias `default` when it is saved */
+          modelVersion?: number;
+          /** Of models that take one */
+          modelNMS?: number;
+          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+          Preprocessor?: string;
+          Postprocessor?: string;
+          PostprocessorSettings?: Record<string, string | number | boolean>;
+          /** Polygons within which what is found counts, in shares of width and height */
+          Mask?: (((unknown)[])[])[];
+          /** Those that are shown; all, when absent */
+          Classes?: (string)[];
+          chains?: ({
+            Mode: "Direct" | "Conditional" | "FeatureExtraction";
+            /** Conditional: the alarm that has to be true */
+            Field?: string;
+            /** FeatureExtraction: the class whose boxes are cut out */
+            Label?: string;
+            UUID?: string;
+            Name?: string;
+            modelUUID: string;
+            /** That of the alias `default` when it is saved */
+            modelVersion?: number;
+            /** Of models that take one */
+            modelNMS?: number;
+            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+            Preprocessor?: string;
+            Postprocessor?: string;
+            PostprocessorSettings?: Record<string, string | number | boolean>;
+            /** Polygons within which what is found counts, in shares of width and height */
+            Mask?: (((unknown)[])[])[];
+            /** Those that are shown; all, when absent */
+            Classes?: (string)[];
+            chains?: ({
+              Mode: "Direct" | "Conditional" | "FeatureExtraction";
+              /** Conditional: the alarm that has to be true */
+              Field?: string;
+              /** FeatureExtraction: the class whose boxes are cut out */
+              Label?: string;
+              UUID?: string;
+              Name?: string;
+              modelUUID: string;
+              /** That of the alias `default` when it is saved */
+              modelVersion?: number;
+              /** Of models that take one */
+              modelNMS?: number;
+              resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+              Preprocessor?: string;
+              Postprocessor?: string;
+              PostprocessorSettings?: Record<string, string | number | boolean>;
+              /** Polygons within which what is found counts, in shares of width and height */
+              Mask?: (((unknown)[])[])[];
+              /** Those that are shown; all, when absent */
+              Classes?: (string)[];
+            })[];
+          })[];
+        })[];
+      })[];
+      /** Instead: only this model is brought, settings stay */
+      Function?: string;
+      Version?: number;
+      /** Instead of Version; `default` when neither is given */
+      Alias?: string;
+      /** In whose place; Function itself unless given */
+      Replaces?: string;
+      /** What any of Devices, Groups and Systems names; with Tags only those that have one of them */
+      Target: {
+        Devices?: (string)[];
+        Groups?: (string)[];
+        Systems?: (string)[];
+        Tags?: (string)[];
+      };
+      Stages?: ({
+        Count?: number;
+        Percent?: number;
+        /** 300 unless given: how long a stage is watched when all of it is well */
+        HoldSeconds?: number;
+      })[];
+      Abort?: {
+        /** More failed devices than this */
+        Failures?: number;
+        /** More devices than this that did not report in time */
+        TimedOut?: number;
+        /** A larger share than this of the changed devices, failed or timed out */
+        FailurePercent?: number;
+        /** Shares count when so many devices were changed; 1 unless given */
+        MinDevices?: number;
+      };
+      /** true unless given: what fails is taken back by itself */
+      Rollback?: boolean;
+      /** 600 unless given: until a device must have reported */
+      TimeoutSeconds?: number;
+    };
+    answers: {
+      200: {
+        Stages: ({
+          Devices: (string)[];
+          HoldSeconds: number;
+        })[];
+        Skipped: ({
+          Device: string;
+          Reason: string;
+        })[];
+      };
+      201: {
+        UUID: string;
+        Name: string;
+        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+        Reason: string | null;
+        /** The one under way, from 0 */
+        Stage: number;
+        Stages: ({
+          /** In this stage */
+          Devices: number;
+          HoldSeconds: number;
+        })[];
+        Counts: {
+          Total: number;
+          Queued: number;
+          InProgress: number;
+          Succeeded: number;
+          Failed: number;
+          TimedOut: number;
+          Overtaken: number;
+          Skipped: number;
+          RollingBack: number;
+          RolledBack: number;
+        };
+        Change: {
+          Pipelines: (unknown)[];
+        } | {
+          Replaces: string;
+          Function: string;
+          Version: number;
+        };
+        Abort: {
+          /** More failed devices than this */
+          Failures?: number;
+          /** More devices than this that did not report in time */
+          TimedOut?: number;
+          /** A larger share than this of the changed devices, failed or timed out */
+          FailurePercent?: number;
+          /** Shares count when so many devices were changed; 1 unless given */
+          MinDevices?: number;
+        };
+        Rollback: boolean;
+        TimeoutSeconds: number;
+        CreatedBy: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        EndedAt: string | null;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "group.not-found" | "site.not-found" | "device.none-applicable" | "rollout.too-large" | "rollout.overlaps" | "rollout.too-many";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Rollouts, newest first */
+  "devices.rollouts.list": {
+    method: "GET";
+    path: "/dev/rollouts";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      Status?: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+    };
+    answers: {
+      200: ({
+        UUID: string;
+        Name: string;
+        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+        Reason: string | null;
+        /** The one under way, from 0 */
+        Stage: number;
+        Stages: ({
+          /** In this stage */
+          Devices: number;
+          HoldSeconds: number;
+        })[];
+        Counts: {
+          Total: number;
+          Queued: number;
+          InProgress: number;
+          Succeeded: number;
+          Failed: number;
+          TimedOut: number;
+          Overtaken: number;
+          Skipped: number;
+          RollingBack: number;
+          RolledBack: number;
+        };
+        Change: {
+          Pipelines: (unknown)[];
+        } | {
+          Replaces: string;
+          Function: string;
+          Version: number;
+        };
+        Abort: {
+          /** More failed devices than this */
+          Failures?: number;
+          /** More devices than this that did not report in time */
+          TimedOut?: number;
+          /** A larger share than this of the changed devices, failed or timed out */
+          FailurePercent?: number;
+          /** Shares count when so many devices were changed; 1 unless given */
+          MinDevices?: number;
+        };
+        Rollback: boolean;
+        TimeoutSeconds: number;
+        CreatedBy: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        EndedAt: string | null;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
+  /** One rollout */
+  "devices.rollouts.get": {
+    method: "GET";
+    path: "/dev/rollout/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+        Reason: string | null;
+        /** The one under way, from 0 */
+        Stage: number;
+        Stages: ({
+          /** In this stage */
+          Devices: number;
+          HoldSeconds: number;
+        })[];
+        Counts: {
+          Total: number;
+          Queued: number;
+          InProgress: number;
+          Succeeded: number;
+          Failed: number;
+          TimedOut: number;
+          Overtaken: number;
+          Skipped: number;
+          RollingBack: number;
+          RolledBack: number;
+        };
+        Change: {
+          Pipelines: (unknown)[];
+        } | {
+          Replaces: string;
+          Function: string;
+          Version: number;
+        };
+        Abort: {
+          /** More failed devices than this */
+          Failures?: number;
+          /** More devices than this that did not report in time */
+          TimedOut?: number;
+          /** A larger share than this of the changed devices, failed or timed out */
+          FailurePercent?: number;
+          /** Shares count when so many devices were changed; 1 unless given */
+          MinDevices?: number;
+        };
+        Rollback: boolean;
+        TimeoutSeconds: number;
+        CreatedBy: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        EndedAt: string | null;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found";
+  };
+  /** How far each device of a rollout is, in the order of the stages */
+  "devices.rollouts.devices": {
+    method: "GET";
+    path: "/dev/rollout/:id/devices";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      Status?: "queued" | "changing" | "healthy" | "failed" | "timed_out" | "overtaken" | "gone" | "skipped";
+    };
+    answers: {
+      200: ({
+        Device: {
+          UUID: string;
+          Name: string;
+        };
+        Server: {
+          ID: string;
+          Name: string;
+        } | null;
+        Stage: number | null;
+        Status: "queued" | "changing" | "healthy" | "failed" | "timed_out" | "overtaken" | "gone" | "skipped";
+        Rollback: "asked" | "done" | "unanswered" | null;
+        Error: string | null;
+        /** PipelinesVersion that it had, and is taken back to */
+        VersionBefore: number;
+        Version: number | null;
+        VersionBack: number | null;
+        /** UTC, ISO 8601 */
+        Since: string;
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found";
+  };
+  /** Pause, resume, cancel or take back a rollout */
+  "devices.rollouts.act": {
+    method: "PATCH";
+    path: "/dev/rollout/:id";
+    params: {
+      id: string;
+    };
+    body: {
+      Action: "pause" | "resume" | "cancel" | "rollback";
+    };
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+        Reason: string | null;
+        /** The one under way, from 0 */
+        Stage: number;
+        Stages: ({
+          /** In this stage */
+          Devices: number;
+          HoldSeconds: number;
+        })[];
+        Counts: {
+          Total: number;
+          Queued: number;
+          InProgress: number;
+          Succeeded: number;
+          Failed: number;
+          TimedOut: number;
+          Overtaken: number;
+          Skipped: number;
+          RollingBack: number;
+          RolledBack: number;
+        };
+        Change: {
+          Pipelines: (unknown)[];
+        } | {
+          Replaces: string;
+          Function: string;
+          Version: number;
+        };
+        Abort: {
+          /** More failed devices than this */
+          Failures?: number;
+          /** More devices than this that did not report in time */
+          TimedOut?: number;
+          /** A larger share than this of the changed devices, failed or timed out */
+          FailurePercent?: number;
+          /** Shares count when so many devices were changed; 1 unless given */
+          MinDevices?: number;
+        };
+        Rollback: boolean;
+        TimeoutSeconds: number;
+        CreatedBy: string;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        EndedAt: string | null;
+      };
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found" | "rollout.over" | "request.precondition";
   };
 }
 

@@ -28,6 +28,7 @@ type Needs = Pick<DevicesDeps, "db">;
 export interface PipelinesRow {
   id: string;
   nx_id: string;
+  name: string;
   site_id: string;
   server_id: string;
   facts: ServerFacts;
@@ -37,12 +38,13 @@ export interface PipelinesRow {
   pipelines_version: number;
 }
 
-const ROWS = sql`
-  select d.id, d.nx_id, d.site_id, d.server_id, d.pipelines, d.pipelines_version, sv.facts, sv.runtime_wanted, ${ONLINE} as online
+export const PIPELINES_ROWS = sql`
+  select d.id, d.nx_id, d.name, d.site_id, d.server_id, d.pipelines, d.pipelines_version, sv.facts, sv.runtime_wanted, ${ONLINE} as online
   from devices d join servers sv on sv.id = d.server_id`;
 
 async function requireRow(db: Db | Tx, party: string, id: string): Promise<PipelinesRow> {
-  const { rows } = await sql<PipelinesRow>`${ROWS} where d.party_id = ${party} and d.id = ${id}`.execute(db);
+  const { rows } =
+    await sql<PipelinesRow>`${PIPELINES_ROWS} where d.party_id = ${party} and d.id = ${id}`.execute(db);
   if (rows[0] === undefined) throw new Fault("device.not-found", { uuid: id });
   return rows[0];
 }
@@ -66,7 +68,6 @@ export async function get({ db }: Needs, call: Call<typeof contract.getPipelines
 type Change = (now: PipelinesRow) => GivenPipeline[];
 
 interface Save {
-  party: string;
   account: string;
   by: string;
   note: string;
@@ -86,7 +87,7 @@ async function save(
     requireUnchanged(call.headers, versioned(now));
     const { kept, issues } = await check(tx, party.id, now, change(now));
     if (issues.length > 0) throw refusedBy(issues, now.id);
-    await write(tx, now, kept, { party: party.id, account: call.account.id, by, note });
+    await write(tx, now, kept, { account: call.account.id, by, note });
     return requireRow(tx, party.id, now.id);
   });
   return shown(row);
@@ -112,9 +113,10 @@ export const runsOf = (kept: readonly KeptPipeline[]): { id: string; number: num
     ...runsOf(chains),
   ]);
 
-async function write(
+/** A. The device's server has been told (C). */
+export async function write(
   tx: Tx,
-  row: PipelinesRow,
+  row: Pick<PipelinesRow, "id" | "pipelines_version">,
   kept: KeptPipeline[],
   { account, by, note }: Save,
 ): Promise<void> {
@@ -208,9 +210,8 @@ export async function clone(deps: Needs, call: Call<typeof contract.clonePipelin
 }
 
 /** Each device has its own: ids of pipelines are not shared. */
-function withoutIds({ UUID: _, chains, ...rest }: KeptPipeline): GivenPipeline {
-  return { ...rest, chains: chains.map((chain) => ({ ...chain, ...withoutIds(chain) })) as never };
-}
+export const withoutIds = <P extends GivenPipeline>({ UUID: _, chains = [], ...rest }: P): P =>
+  ({ ...rest, chains: chains.map(withoutIds) }) as unknown as P;
 
 export async function assign(deps: Needs, call: Call<typeof contract.assignPipelines>): Promise<Answer> {
   const site = await requireSite(deps.db.run, call.actor.party.id, call.params.id);
@@ -256,7 +257,7 @@ async function giveToMany(
         servers.map((each) => each.server_id),
       );
     const { rows } = await sql<PipelinesRow>`
-      ${ROWS} where d.party_id = ${party.id} and d.site_id = ${site.id}
+      ${PIPELINES_ROWS} where d.party_id = ${party.id} and d.site_id = ${site.id}
         and (d.id = any(${uuids}::uuid[]) or d.nx_id = any(${uuids}::uuid[])) order by d.id`.execute(tx);
     const found = new Map(rows.flatMap((row) => [[row.id, row] as const, [row.nx_id, row] as const]));
     const done = new Set<string>();
@@ -271,7 +272,7 @@ async function giveToMany(
       else if (issues.length > 0)
         Rejected.push({ Device: given, Reason: issues[0]!.message, Issues: issues });
       else {
-        if (!dry) await write(tx, row, kept, { party: party.id, account: call.account.id, by, note });
+        if (!dry) await write(tx, row, kept, { account: call.account.id, by, note });
         Applied.push(row.id);
       }
     }

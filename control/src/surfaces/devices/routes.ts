@@ -3,6 +3,7 @@ import * as devicesContract from "#contract/devices/devices.ts";
 import * as enrolmentContract from "#contract/devices/enrolment.ts";
 import * as groupsContract from "#contract/devices/groups.ts";
 import * as pipelinesContract from "#contract/devices/pipelines.ts";
+import * as rolloutsContract from "#contract/devices/rollouts.ts";
 import * as serversContract from "#contract/devices/servers.ts";
 import * as systemsContract from "#contract/devices/systems.ts";
 import { type Route, route } from "../../http/call.ts";
@@ -11,6 +12,7 @@ import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
 import * as groups from "./groups.ts";
 import * as pipelines from "./pipelines.ts";
+import * as rollouts from "./rollouts.ts";
 import * as servers from "./servers.ts";
 import * as state from "./state.ts";
 import * as systems from "./systems.ts";
@@ -58,6 +60,11 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   route(pipelinesContract.assignPipelines, (call) => pipelines.assign(deps, call)),
   route(pipelinesContract.listHistory, (call) => pipelines.history(deps, call)),
   route(pipelinesContract.rollBack, (call) => pipelines.rollBack(deps, call)),
+  route(rolloutsContract.createRollout, (call) => rollouts.create(deps, call)),
+  route(rolloutsContract.listRollouts, (call) => rollouts.list(deps, call)),
+  route(rolloutsContract.getRollout, (call) => rollouts.get(deps, call)),
+  route(rolloutsContract.listRolloutDevices, (call) => rollouts.listDevices(deps, call)),
+  route(rolloutsContract.patchRollout, (call) => rollouts.act(deps, call)),
   route(serversContract.getOwnArtifact, (call) => state.getArtifact(deps, call)),
   route(groupsContract.listGroups, (call) => groups.list(deps, call)),
   route(groupsContract.createGroup, (call) => groups.create(deps, call)),

@@ -133,8 +133,11 @@ export async function putReported(
 ): Promise<Answer> {
   const server = await requireOwnServer(db.run, call.principal?.serverId ?? null, call.params.id);
   const { Version: version, Health = server.health, Errors = [], Reported = {}, Facts = {} } = call.body;
+  // Who does not say what was tried has tried what runs.
+  const { Tried = version, FailedDevices = [] } = call.body;
   const { rows } = await sql<{ desired_version: number }>`
-    update servers set reported_version = ${version}, health = ${Health}, errors = ${JSON.stringify(Errors)}::jsonb,
+    update servers set reported_version = ${version}, tried_version = ${Tried},
+      failed_devices = ${FailedDevices}::uuid[], health = ${Health}, errors = ${JSON.stringify(Errors)}::jsonb,
       reported = ${JSON.stringify(Reported)}::jsonb, facts = facts || ${JSON.stringify(Facts)}::jsonb, last_seen = now()
     where id = ${server.id} returning desired_version`.execute(db.run);
   return { status: 200, body: { DesiredVersion: rows[0]?.desired_version ?? 0 } };

@@ -12,13 +12,19 @@ import { Fault } from "#contract/errors.ts";
 import { JOURNAL_CHANNEL } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 
-export async function tellServers(tx: Tx, account: string, servers: readonly string[]): Promise<void> {
+/** Answers the number of each server's wish from now on. */
+export async function tellServers(
+  tx: Tx,
+  account: string,
+  servers: readonly string[],
+): Promise<Map<string, number>> {
   const ids = [...new Set(servers)];
-  const { rows } = await sql`
+  const { rows } = await sql<{ id: string; desired_version: number }>`
     with locked as (select id from servers where id = any(${ids}::uuid[]) order by id for update),
     told as (
-      update servers sv set desired_version = desired_version + 1 from locked where sv.id = locked.id returning sv.id
+      update servers sv set desired_version = desired_version + 1 from locked where sv.id = locked.id returning sv.id, desired_version
     )
-    select pg_notify(${JOURNAL_CHANNEL}, ${account} || ' ' || id) from told`.execute(tx);
+    select id, desired_version, pg_notify(${JOURNAL_CHANNEL}, ${account} || ' ' || id) from told`.execute(tx);
   if (rows.length < ids.length) throw new Fault("server.not-found");
+  return new Map(rows.map((row) => [row.id, row.desired_version]));
 }

@@ -65,7 +65,8 @@ export async function remove({ db }: Needs, call: Call<typeof contract.deleteFun
     await sql`delete from functions where id = ${uuid} and party_id = ${call.actor.party.id}`
       .execute(tx)
       .catch((error) => {
-        if (isReferenced(error, "device_models")) throw new Fault("function.deployed", { uuid });
+        if (isReferenced(error, "device_models") || isReferenced(error, "rollout_models"))
+          throw new Fault("function.deployed", { uuid });
         throw error;
       });
     await append(tx, {

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a rollout makes of what a device runs, in which stage, and when too much has gone wrong. Pure. */
+import type { Static } from "typebox";
+import type { GivenPipeline } from "#contract/devices/pipelines.ts";
+import type { AbortGiven, StageGiven } from "#contract/devices/rollouts.ts";
+import { Fault } from "#contract/errors.ts";
+import type { KeptPipeline, KnownModel } from "./checks.ts";
+import { withoutIds } from "./pipelines.ts";
+
+export type RolloutChange =
+  | { Pipelines: GivenPipeline[] }
+  | { Replaces: string; Function: string; Version: number };
+
+/** What the device is to run then; null: there is nothing of it to change. */
+export function changed(change: RolloutChange, now: readonly KeptPipeline[]): GivenPipeline[] | null {
+  if ("Pipelines" in change) return change.Pipelines.map(withoutIds);
+  let touched = false;
+  const { Replaces, Function: model, Version: version } = change;
+  const walk = <P extends KeptPipeline>(one: P): P => {
+    const hit = one.modelUUID === Replaces && (model !== Replaces || one.modelVersion !== version);
+    touched ||= hit;
+    const run = hit ? { modelUUID: model, modelVersion: version } : {};
+    return { ...one, ...run, chains: one.chains.map(walk) };
+  };
+  const after = now.map(walk);
+  return touched ? after : null;
+}
+
+/** The versions that are meant now: devices of a later stage get no other ones. */
+export const withVersions = <P extends GivenPipeline>(one: P, models: ReadonlyMap<string, KnownModel>): P => {
+  const version = one.modelVersion ?? models.get(one.modelUUID.toLowerCase())?.defaultVersion;
+  const chains = (one.chains ?? []).map((chain) => withVersions(chain, models));
+  return { ...one, ...(version !== undefined && { modelVersion: version }), chains };
+};
+
+export interface Stage {
+  /** How many devices have been changed when it is over. */
+  Upto: number;
+  HoldSeconds: number;
+}
+
+const HOLD_S = 300;
+const STAGES: readonly Static<typeof StageGiven>[] = [{ Count: 1 }, { Percent: 25 }, { Percent: 100 }];
+
+/** A stage that adds no device to those before is there and passed over. */
+export function stagesOf(given: readonly Static<typeof StageGiven>[] = STAGES, devices: number): Stage[] {
+  const refuse = (at: number, why: string): never => {
+    throw new Fault("request.invalid", { detail: `Stages[${at}] ${why}`, field: `Stages[${at}]` });
+  };
+  let before = 0;
+  const stages = given.map(({ Count, Percent, HoldSeconds = HOLD_S }, at) => {
+    if ((Count === undefined) === (Percent === undefined)) refuse(at, "has either Count or Percent");
+    const wanted = Count ?? Math.ceil((devices * Percent!) / 100);
+    before = Math.max(before, Math.min(wanted, devices));
+    return { Upto: before, HoldSeconds };
+  });
+  if (given.at(-1)!.Percent !== 100) refuse(given.length - 1, "is the last one, and has Percent 100");
+  return stages;
+}
+
+export const stageOf = (stages: readonly Stage[], position: number): number =>
+  stages.findIndex(({ Upto }) => position < Upto);
+
+export interface Failing {
+  /** Those that were changed, or were to be and could not. */
+  changed: number;
+  failed: number;
+  timedOut: number;
+}
+
+/** Why a rollout ends here; null: it goes on. */
+export function exceeded(abort: Static<typeof AbortGiven>, { changed, failed, timedOut }: Failing) {
+  const { Failures, TimedOut, FailurePercent, MinDevices = 1 } = abort;
+  if (Failures !== undefined && failed > Failures) return `${failed} devices failed`;
+  if (TimedOut !== undefined && timedOut > TimedOut) return `${timedOut} devices did not report in time`;
+  const bad = failed + timedOut;
+  if (FailurePercent !== undefined && changed >= MinDevices && bad * 100 > FailurePercent * changed)
+    return `${bad} of ${changed} devices failed or did not report in time`;
+  return null;
+}
+
+/** Without a word about it nothing may fail. */
+export const abortOf = (given: Static<typeof AbortGiven> = {}): Static<typeof AbortGiven> =>
+  Object.keys(given).some((name) => name !== "MinDevices") ? given : { ...given, Failures: 0, TimedOut: 0 };
