@@ -264,7 +264,7 @@ export const ERRORS = {
   "function.not-found": kind(404, "never", "caller", "There is no such model."),
   "function.not-read": kind(409, "later", "caller", "The model has not been looked at yet."),
   "function.not-ready": kind(409, "never", "caller", "The model has nothing that can be run: {detail}"),
-  "function.deployed": kind(409, "never", "caller", "Devices still run the model."),
+  "function.deployed": kind(409, "never", "caller", "Devices of your own still run the model."),
   "function.artifact-not-found": kind(404, "never", "caller", "There is no such artefact."),
   "catalogue.not-found": kind(404, "never", "caller", "There is no such catalogue."),
   "catalogue.not-empty": kind(409, "never", "caller", "The catalogue has models; take them out first."),
@@ -282,6 +282,12 @@ export const ERRORS = {
     "never",
     "caller",
     "This belongs to somebody else; act for them to change it.",
+  ),
+  "models.full": kind(
+    403,
+    "never",
+    "account",
+    "The models of whom you act for may take {limit} bytes, and this would be more; delete what is not needed.",
   ),
   "models.refused": kind(422, "never", "caller", "{detail}"),
   "models.unconfined": kind(

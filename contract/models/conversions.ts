@@ -138,7 +138,7 @@ export const putArtifact = operation({
   bodyKind: "bytes",
   bodyLimit: UPLOAD_MAX,
   responses: { 201: { description: "The artefact", schema: Artifact } },
-  errors: [...TOKEN_ERRORS, "conversion.not-found", "conversion.lease", "request.too-large"],
+  errors: [...TOKEN_ERRORS, "conversion.not-found", "conversion.lease", "request.too-large", "models.full"],
 });
 
 const ofArtifacts = { ...reads, tag: "Artefacts" } as const;

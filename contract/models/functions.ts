@@ -59,6 +59,7 @@ export const createFunction = operation({
     "request.media-type",
     "request.too-large",
     "catalogue.not-found",
+    "models.full",
   ],
   example: {
     curl: `curl -H "Authorization: Bearer $TOKEN" -F 'data={"Name":"Cats"};type=application/json' -F file=@cats.onnx $URL/cpt/functions`,
@@ -88,7 +89,7 @@ export const patchFunction = operation({
   bodyMediaType: "multipart/form-data",
   bodyLimit: FORM_MAX,
   responses: { 200: { description: "The model", schema: ModelFunction } },
-  errors: [...changes, "request.precondition", "request.too-large", "catalogue.not-found"],
+  errors: [...changes, "request.precondition", "request.too-large", "catalogue.not-found", "models.full"],
 });
 
 export const deleteFunction = operation({
@@ -97,6 +98,8 @@ export const deleteFunction = operation({
   method: "DELETE",
   path: "/cpt/function/:uuid",
   summary: "Delete a model with all its versions",
+  description:
+    "Not while devices of its owner run it. What only devices of others run is withdrawn: nobody sees it any more, who runs it runs on, and it is deleted when nobody does, after 90 days at the latest.",
   params: OfItem,
   responses: { 200: { description: "It is gone", schema: Reply } },
   errors: [...changes, "function.deployed"],
@@ -116,6 +119,7 @@ export const functionStatistics = operation({
         ByStatus: Type.Record(Type.String(), Type.Integer()),
         ByCatalogue: Type.Record(Type.String(), Type.Integer()),
         StorageBytes: Type.Integer(),
+        StorageBytesMax: Type.Union([Type.Integer(), Type.Null()], { description: "Null: no limit" }),
       }),
     },
   },

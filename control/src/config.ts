@@ -144,6 +144,8 @@ export const ControlConfig = closed({
     legacyAuth: Type.Boolean(),
     /** Of one file, at most 2 GiB. */
     uploadBytesMax: Type.Integer({ minimum: 1, maximum: 2 * 1024 ** 3 }),
+    /** Bytes that all models of an account may take. */
+    bytesPerAccount: limit,
     /** Models with newer operators, or of a newer form, do not conform. */
     opsetMax: Type.Integer({ minimum: 1, maximum: 24 }),
     irVersionMax: Type.Integer({ minimum: 3, maximum: 12 }),

@@ -46,7 +46,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
   },
   models: {
     legacyAuth: false,
-    ...{ uploadBytesMax: 2 * 1024 ** 3, opsetMax: 17, irVersionMax: 9 },
+    ...{ uploadBytesMax: 2 * 1024 ** 3, bytesPerAccount: 20 * 1024 ** 3, opsetMax: 17, irVersionMax: 9 },
     ...{ children: 1, threads: 2, memoryMiB: 2048, timeoutMs: 600_000, leaseMs: 3_600_000 },
     externalTargets: [
       "application/x-onnx; device=hailo",

@@ -77,7 +77,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
   /** Remove an alias; `default` stays */
   "models.aliases.delete": {
@@ -117,6 +117,8 @@ export interface Operations {
         ByStatus: Record<string, number>;
         ByCatalogue: Record<string, number>;
         StorageBytes: number;
+        /** Null: no limit */
+        StorageBytesMax: number | null;
       };
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
@@ -513,7 +515,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
   /** Point an alias at a version */
   "models.aliases.put": {
@@ -606,7 +608,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
   /** One model (other spelling) */
   "models.functions.get.alias": {
@@ -765,7 +767,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
   /** Delete a model with all its versions (other spelling) */
   "models.functions.delete.alias": {
@@ -1163,7 +1165,7 @@ export interface Operations {
         CreatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found" | "conversion.lease" | "request.too-large";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found" | "conversion.lease" | "request.too-large" | "models.full";
   };
   /** Try a conversion again that failed or was cancelled */
   "models.conversions.retry": {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type ArtifactKeys, openArtifactKeys } from "./keys.ts";
+export { endPromise, full, type Promised, promiseRoom } from "./room.ts";
 export { runJob } from "./run-job.ts";
 export {
   addJob as requeue,
@@ -12,6 +13,7 @@ export {
   tell,
 } from "./tasks.ts";
 export { catalogueSeen, functionSeen, type Viewer, viewerOf } from "./visibility.ts";
+export { removeFunction } from "./withdrawn.ts";
 export {
   addArtifact,
   isBuiltIn,

@@ -5,7 +5,8 @@
  *
  *  A. A party sees its own. A person in their own name sees those of their organizations too.
  *  B. A catalogue shows its models to everybody (`public`), or to the parties it names (`organization`).
- *  C. Only the owner changes anything, acting as the owner.
+ *  C. What was withdrawn (withdrawn.ts) nobody sees.
+ *  D. Only the owner changes anything, acting as the owner.
  */
 import { type RawBuilder, sql } from "kysely";
 import type { Actor } from "../identity/index.ts";
@@ -40,7 +41,7 @@ export const catalogueSeen = (
 /** Of function `f`. */
 export const functionSeen = (
   actor: Viewer,
-): RawBuilder<boolean> => sql<boolean>`(${isOurs(actor, "f.party_id")}
+): RawBuilder<boolean> => sql<boolean>`(f.withdrawn_at is null and (${isOurs(actor, "f.party_id")}
   or exists (
     select from catalogue_functions cf join catalogues c on c.id = cf.catalogue_id
-    where cf.function_id = f.id and ${catalogueSeen(actor)}))`;
+    where cf.function_id = f.id and ${catalogueSeen(actor)})))`;

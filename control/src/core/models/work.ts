@@ -21,6 +21,7 @@ import type { Database } from "../../database/open.ts";
 import { Bell, type Job, openJobs } from "../jobs/index.ts";
 import { JOURNAL_CHANNEL } from "../journal/index.ts";
 import type { ArtifactKeys } from "./keys.ts";
+import { requireRoom } from "./room.ts";
 import { type ChildLimits, clearWork, runJob } from "./run-job.ts";
 import {
   addJob,
@@ -38,6 +39,7 @@ import {
   take,
   WORK_CHANNEL,
 } from "./tasks.ts";
+import { sweepWithdrawn } from "./withdrawn.ts";
 
 export interface ModelsConfig {
   uploadBytesMax: number;
@@ -51,6 +53,8 @@ export interface ModelsConfig {
   /** Media types that workers outside make. */
   externalTargets: string[];
   leaseMs: number;
+  /** Null: as many as the disk has. */
+  bytesPerAccount: number | null;
 }
 
 export interface WorkDeps {
@@ -119,6 +123,7 @@ export async function startWork(deps: WorkDeps): Promise<Work> {
 
   const turn = async (): Promise<number> => {
     await takeBack(deps, queue);
+    await sweepWithdrawn(db);
     const { rows } =
       await sql`select 1 from conversions where status = 'queued' and not external limit 1`.execute(db.soft);
     if (rows.length === 0) return IDLE_MS;
@@ -291,9 +296,11 @@ async function convert(deps: WorkNow, queue: TaskQueue, job: Job<TaskJob>, held:
   }
   const { answer, stored } = done.value;
   if (answer.op !== "convert") throw new Error("the child answered something else");
-  await deps.db.write(async (tx) => {
+  const kept = deps.db.write(async (tx) => {
     await queue.complete(tx, job);
-    const artifactId = await addArtifact(tx, deps.keys, {
+    // Before the function's (tasks.ts, C): it may have been cancelled, or be cancelled now.
+    await sql`select 1 from conversions where id = ${held.id} for update`.execute(tx);
+    const artifactId = await addArtifact(tx, deps, {
       ...{ functionId: held.functionId, number: held.number, mediaType: held.target!, stored },
       ...{ options, deviation: answer.deviation },
     });
@@ -307,6 +314,13 @@ async function convert(deps: WorkNow, queue: TaskQueue, job: Job<TaskJob>, held:
         update function_versions set repaired = ${JSON.stringify(answer.report)}
         where function_id = ${held.functionId} and number = ${held.number}`.execute(tx);
     await settled(tx, held, outcome);
+  });
+  await kept.catch(async (error) => {
+    if (!(error instanceof Fault && error.code === "models.full")) throw error;
+    await deps.db.write(async (tx) => {
+      await queue.complete(tx, job);
+      await endAs(tx, held, failed([said("limits.storage", error.message)]));
+    });
   });
 }
 
@@ -365,7 +379,12 @@ export interface NewArtifact {
   deviation: object | null;
 }
 
-export async function addArtifact(tx: Tx, keys: ArtifactKeys, given: NewArtifact): Promise<string> {
+/** Locks the function (tasks.ts, C), then its owner's room. */
+export async function addArtifact(
+  tx: Tx,
+  { keys, config }: Pick<WorkDeps, "keys"> & { config: Pick<ModelsConfig, "bytesPerAccount"> },
+  given: NewArtifact,
+): Promise<string> {
   const { functionId, number, mediaType, stored, options, deviation } = given;
   const id = randomUUID();
   const sha256 = stored.digest.slice("sha256:".length);
@@ -376,14 +395,19 @@ export async function addArtifact(tx: Tx, keys: ArtifactKeys, given: NewArtifact
     sha256,
     sizeBytes: stored.sizeBytes,
   });
+  const { rows: owners } = await sql<{ party_id: string }>`
+    select party_id from functions where id = ${functionId} for no key update`.execute(tx);
+  const party = owners[0]?.party_id;
+  if (party === undefined) throw new Fault("function.not-found", { uuid: functionId });
   const { rows } = await sql`
     with blob as (
       update blobs set touched_at = now() where digest = ${digestBytes(stored.digest)} and removing is null returning digest
     )
-    insert into function_artifacts (id, function_id, number, media_type, digest, size_bytes, key_id, signature, options, deviation)
+    insert into function_artifacts (id, function_id, number, media_type, digest, size_bytes, key_id, signature, options, deviation, party_id)
     select ${id}, ${functionId}, ${number}, ${mediaType}, digest, ${stored.sizeBytes}, ${keyId}, ${signature},
-      ${JSON.stringify(options)}, ${deviation === null ? null : JSON.stringify(deviation)}
+      ${JSON.stringify(options)}, ${deviation === null ? null : JSON.stringify(deviation)}, ${party}
     from blob returning 1`.execute(tx);
   if (rows.length === 0) throw new Fault("platform.overloaded", {}, { retryAfterSeconds: 5 });
+  await requireRoom(tx, party, config.bytesPerAccount);
   return id;
 }

@@ -10,6 +10,7 @@ import type { TSchema } from "typebox";
 import { Fault } from "#contract/errors.ts";
 import { FORMATS, type Format } from "#models/job.ts";
 import type { Stored } from "../../blobs/port.ts";
+import { endPromise, full, type Promised, promiseRoom } from "../../core/models/index.ts";
 import type { Call } from "../../http/call.ts";
 import { lentChunks } from "../../http/lent-chunks.ts";
 import type { ModelsDeps } from "./deps.ts";
@@ -21,6 +22,10 @@ export interface Uploaded {
   format: Format;
 }
 
+interface Room {
+  promised: Promised | null;
+}
+
 export interface Form<T> {
   data: T | null;
   file: Uploaded | null;
@@ -30,7 +35,7 @@ const DATA_MAX = 1024 * 1024;
 const ajv = new Ajv({ allErrors: false, strict: false });
 const compiled = new WeakMap<TSchema, ReturnType<Ajv["compile"]>>();
 
-type Needs = Pick<ModelsDeps, "store" | "config">;
+type Needs = Pick<ModelsDeps, "db" | "store" | "config">;
 
 /** `use` makes the file a blob; without that nothing of it stays. */
 export async function withForm<T, R>(
@@ -40,24 +45,38 @@ export async function withForm<T, R>(
   use: (form: Form<T>) => Promise<R>,
 ): Promise<R> {
   const form: Form<T> = { data: null, file: null };
+  const room: Room = { promised: null };
   try {
     if (isJson(call)) form.data = checked(schema, await jsonOf(call.stream));
-    else await readParts(deps, call, schema, form);
+    else await readParts(deps, call, schema, form, room);
     return await use(form);
   } finally {
     if (form.file !== null) await deps.store.drop(form.file.upload);
+    if (room.promised !== null) await endPromise(deps.db, room.promised);
   }
 }
 
 const isJson = ({ headers }: Call) => /^application\/json\b/i.test(headers["content-type"] ?? "");
 
-async function readParts<T>(deps: Needs, call: Call, schema: TSchema, form: Form<T>): Promise<void> {
+async function readParts<T>(
+  deps: Needs,
+  call: Call,
+  schema: TSchema,
+  form: Form<T>,
+  room: Room,
+): Promise<void> {
   try {
     for await (const part of call.parts()) {
       if (part.fieldname === "data" && form.data === null)
         form.data = checked(schema, part.type === "file" ? await jsonOf(part.file) : parsed(part.value));
       else if (part.fieldname === "file" && part.type === "file" && form.file === null) {
         const format = formatOf(part.filename);
+        const { uploadBytesMax: largest, bytesPerAccount: most } = deps.config;
+        // The form is a little longer than its file; without a length it gets what is left.
+        const said = Number(call.headers["content-length"] ?? Number.NaN);
+        const bytes = Number.isSafeInteger(said) ? Math.min(said, largest) : null;
+        room.promised = await promiseRoom(deps.db, call.actor.party.id, { bytes, largest, most });
+        const promised = room.promised.bytes;
         const upload = await deps.store.begin();
         // From here on it is dropped by whoever called us.
         form.file = {
@@ -68,6 +87,7 @@ async function readParts<T>(deps: Needs, call: Call, schema: TSchema, form: Form
         await deps.store.append(upload, 0, lentChunks(part.file), (size) => {
           if (size > deps.config.uploadBytesMax)
             throw new Fault("request.too-large", { limit: deps.config.uploadBytesMax, field: "file" });
+          if (size > promised) throw full(most ?? promised);
         });
         form.file.stored = await deps.store.hash(upload);
       } else

@@ -5,7 +5,7 @@ import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/functions.ts";
 import type { Report } from "#models/job.ts";
 import { append } from "../../core/journal/index.ts";
-import { functionSeen } from "../../core/models/index.ts";
+import { functionSeen, removeFunction } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
@@ -58,27 +58,29 @@ export async function get({ db }: Needs, call: Call<typeof contract.getFunction>
   return answerOf(row, 200);
 }
 
+const REMOVED = {
+  deleted: "The model is deleted.",
+  withdrawn: "The model is withdrawn; it is deleted when the devices of others that run it no longer do.",
+};
+
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteFunction>): Promise<Answer> {
   const { uuid } = call.params;
   await requireOwn(db.run, call.actor, uuid);
-  await db.write(async (tx) => {
-    await sql`delete from functions where id = ${uuid} and party_id = ${call.actor.party.id}`
-      .execute(tx)
-      .catch((error) => {
-        if (isReferenced(error, "device_models") || isReferenced(error, "rollout_models"))
-          throw new Fault("function.deployed", { uuid });
-        throw error;
-      });
+  const outcome = await db.write(async (tx) => {
+    const removed = await removeFunction(tx, call.actor.party.id, uuid);
+    if (removed === "absent") throw new Fault("function.not-found", { uuid });
+    if (removed === "deployed") throw new Fault("function.deployed", { uuid });
     await append(tx, {
-      ...{ account: call.account.id, type: "model.deleted", subject: uuid },
+      ...{ account: call.account.id, type: `model.${removed}`, subject: uuid },
       payload: { by: call.actor.id },
     });
+    return removed;
   });
-  return { status: 200, body: { Message: "The model is deleted.", UUID: uuid } };
+  return { status: 200, body: { Message: REMOVED[outcome], UUID: uuid } };
 }
 
 export async function statistics(
-  { db }: Needs,
+  { db, config }: Pick<ModelsDeps, "db" | "config">,
   call: Call<typeof contract.functionStatistics>,
 ): Promise<Answer> {
   const { rows } = await sql<{
@@ -87,19 +89,22 @@ export async function statistics(
     catalogues: Record<string, number> | null;
     bytes: number;
   }>`
-    with own as (select f.id, f.status from functions f where f.party_id = ${call.actor.party.id})
+    with own as (select f.id, f.status from functions f where f.party_id = ${call.actor.party.id} and f.withdrawn_at is null)
     select (select count(*)::int from own) as total,
       (select json_object_agg(status, n) from (select status, count(*)::int as n from own group by status) s) as statuses,
       (select json_object_agg(catalogue_id, n) from (
         select catalogue_id, count(*)::int as n from catalogue_functions cf join own on own.id = cf.function_id
         group by catalogue_id) c) as catalogues,
-      coalesce((select sum(a.size_bytes) from function_artifacts a join own on own.id = a.function_id), 0)::bigint as bytes`.execute(
+      coalesce((select bytes from model_usage where party_id = ${call.actor.party.id}), 0) as bytes`.execute(
     db.soft,
   );
   const { total, statuses, catalogues, bytes } = rows[0]!;
   return {
     status: 200,
-    body: { Total: total, ByStatus: statuses ?? {}, ByCatalogue: catalogues ?? {}, StorageBytes: bytes },
+    body: {
+      ...{ Total: total, ByStatus: statuses ?? {}, ByCatalogue: catalogues ?? {} },
+      ...{ StorageBytes: bytes, StorageBytesMax: config.bytesPerAccount },
+    },
   };
 }
 
@@ -186,9 +191,3 @@ export async function deleteAlias({ db }: Needs, call: Call<typeof contract.dele
 async function aliases(db: ModelsDeps["db"], { actor }: Call, id: string): Promise<Answer> {
   return { status: 200, body: (await requireFunction(db.run, actor, id)).aliases ?? {} };
 }
-
-/** PostgreSQL's foreign_key_violation: rows of that table still name it. */
-const isReferenced = (error: unknown, table: string): boolean => {
-  const { code, table: of } = error as { code?: string; table?: string };
-  return code === "23503" && of === table;
-};

@@ -80,7 +80,7 @@ export async function putArtifact(
       tx,
     );
     if (rows[0] === undefined) throw new Fault("conversion.lease", { uuid: row.id });
-    const id = await addArtifact(tx, deps.keys, {
+    const id = await addArtifact(tx, deps, {
       ...{ functionId: row.function_id, number: row.number, mediaType: row.target, stored },
       ...{ options: row.options, deviation: null },
     });

@@ -91,7 +91,7 @@ export async function requireFunction(db: Db | Tx, actor: Actor, id: string): Pr
   return row;
 }
 
-/** C of visibility: what is seen and not one's own is not theirs to change. */
+/** D of visibility: what is seen and not one's own is not theirs to change. */
 export async function requireOwn(db: Db | Tx, actor: Actor, id: string): Promise<FunctionRow> {
   const row = await requireFunction(db, actor, id);
   if (row.party_id !== actor.party.id) throw new Fault("models.not-owner", { uuid: id });

@@ -154,14 +154,14 @@ interface NewVersion {
   notes: string;
 }
 
-async function addVersion(tx: Tx, { keys }: ModelsDeps, { id, number, file, by, notes }: NewVersion) {
+async function addVersion(tx: Tx, deps: ModelsDeps, { id, number, file, by, notes }: NewVersion) {
   const digest = digestBytes(file.stored.digest);
   await sql`
     insert into function_versions (function_id, number, digest, sha256, size_bytes, format, notes, created_by)
     values (${id}, ${number}, ${digest}, ${digest}, ${file.stored.sizeBytes}, ${file.format}, ${notes}, ${by})`.execute(
     tx,
   );
-  await addArtifact(tx, keys, {
+  await addArtifact(tx, deps, {
     ...{ functionId: id, number, mediaType: ORIGINALS[file.format], stored: file.stored },
     ...{ options: {}, deviation: null },
   });
