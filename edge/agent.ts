@@ -43,6 +43,7 @@ export class Agent {
   readonly #client: Client;
   readonly #stopping = new AbortController();
   #running: Running | null = null;
+  #mending: Promise<void> | null = null;
   /** The mark of the wish that was looked at last. */
   #seen: string | undefined;
   /** The number of the wish that was tried last, well or not. */
@@ -93,10 +94,16 @@ export class Agent {
     try {
       return await runner.run(device.Pipelines, picture, PICTURE_MS);
     } catch (error) {
-      // C. Another picture finds it well again, or another wish does.
       if (this.#running?.runner === runner && !this.#stopping.signal.aborted) {
-        this.#options.say((error as Error).message);
-        await this.#adopt(wish).catch((again: Error) => this.#options.say(again.message));
+        if (this.#mending === null) this.#options.say((error as Error).message);
+        // C. Once, however many pictures were on their way: a later one finds it well again.
+        if (runner.isOver)
+          this.#mending ??= this.#adopt(wish, runner)
+            .catch((again: Error) => this.#options.say(again.message))
+            .finally(() => {
+              this.#mending = null;
+            });
+        await this.#mending;
       }
       throw error;
     }
@@ -144,8 +151,8 @@ export class Agent {
       await provide({ client: this.#client, folder, keys: this.#keys, signal }, artifact);
   }
 
-  /** The trial is in a runner of its own, beside the one that goes on working. */
-  async #adopt(wish: Wish): Promise<void> {
+  /** The trial is in a runner of its own, beside the one that goes on working, or in place of one that is gone. */
+  async #adopt(wish: Wish, gone?: Runner): Promise<void> {
     const { folder, threads, walls } = this.#options;
     const artifacts = wish.Manifest.Artefacts.map((artifact) => ({
       artifact,
@@ -160,6 +167,11 @@ export class Agent {
       throw error;
     }
     const before = this.#running;
+    // Meanwhile a later wish came, or the end.
+    if ((gone !== undefined && before?.runner !== gone) || this.#stopping.signal.aborted) {
+      runner.end();
+      return;
+    }
     this.#running = { wish, runner };
     before?.runner.end();
   }

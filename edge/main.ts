@@ -67,7 +67,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const [framesPerSecond, threads] = [Number(given.fps ?? 1), Number(given.threads ?? 1)];
-  if (!(framesPerSecond > 0 && framesPerSecond <= 120)) return usage("--fps is a number up to 120");
+  if (!(framesPerSecond > 0 && framesPerSecond <= 1000)) return usage("--fps is a number up to 1000");
   if (!Number.isInteger(threads) || threads < 1) return usage("--threads is a number");
   const memoryMiB = Number(given.memory ?? 2048);
   if (!Number.isInteger(memoryMiB) || memoryMiB < 1) return usage("--memory is a number of MiB");
@@ -125,19 +125,27 @@ async function watch(
   // Nothing is looked at before it is known by whom.
   while (agent.devices().length === 0 && !signal.aborted)
     await new Promise((resolve) => setTimeout(resolve, 200));
+  // While one is looked at, the next is read and on its way.
+  let before: Promise<void> = Promise.resolve();
   for await (const { name, picture } of readFrames(source))
     for (const device of agent.devices()) {
       if (signal.aborted) return;
-      const seen = await agent.look(device, picture).catch(() => null);
-      if (seen === null) continue;
-      const line = {
-        Device: device.UUID,
-        Frame: name,
-        TookMs: Math.round(seen.tookMs * 10) / 10,
-        Found: seen.found,
-      };
-      process.stdout.write(`${JSON.stringify(line)}\n`);
+      const seen = agent.look(device, picture).then(
+        ({ found, tookMs }) => {
+          const line = {
+            Device: device.UUID,
+            Frame: name,
+            TookMs: Math.round(tookMs * 10) / 10,
+            Found: found,
+          };
+          process.stdout.write(`${JSON.stringify(line)}\n`);
+        },
+        () => {},
+      );
+      await before;
+      before = seen;
     }
+  await before;
 }
 
 process.exitCode = await main().catch((error: Error) => {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The agent's side of a runner: one question at a time, each with a time it may take. A model is a
- * stranger's program, so what runs it stands behind walls where there are any (walls.ts), and what it
- * says is a stranger's word: bounded, and held to its form.
+ * The agent's side of a runner: answers come in the order of the questions, and each has a time it may take
+ * from when the one before was answered, so the next picture can be on its way while one is looked at. A
+ * model is a stranger's program, so what runs it stands behind walls where there are any (walls.ts), and
+ * what it says is a stranger's word: bounded, and held to its form.
  */
 import { spawn } from "node:child_process";
 import { realpathSync } from "node:fs";
@@ -31,20 +32,24 @@ export interface RunnerOptions {
   artifacts: readonly string[];
 }
 
+interface Question {
+  timeoutMs: number;
+  resolve(said: RunnerAnswer): void;
+  reject(error: Error): void;
+}
+
 export class Runner {
   readonly #ending = new AbortController();
   readonly #input = new PassThrough();
-  readonly #gone: Promise<void>;
-  #how: string | null = null;
-  #hear: (line: string) => void = NOTHING;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #waiting: Question[] = [];
+  #late: NodeJS.Timeout | undefined;
+  /** Why nothing is answered any more. */
+  #over: Error | null = null;
 
   constructor(options: RunnerOptions) {
     this.#input.on("error", NOTHING);
     const life = options.walls === null ? this.#asWeAre() : this.#alone(options.walls, options.artifacts);
-    this.#gone = life.then((how) => {
-      this.#how = how;
-    });
+    life.then((how) => this.#giveUp(new Error(`the process that runs models ended (${how})`)));
   }
 
   async load(ask: Omit<Extract<RunnerAsk, { kind: "load" }>, "kind">, timeoutMs: number): Promise<void> {
@@ -56,9 +61,14 @@ export class Runner {
     picture: Buffer,
     timeoutMs: number,
   ): Promise<{ found: Found[]; tookMs: number }> {
-    const said = await this.#ask({ kind: "run", pipelines, picture: picture.toString("base64") }, timeoutMs);
+    const ask = { kind: "run", pipelines, pictureBytes: picture.length } as const;
+    const said = await this.#ask(ask, timeoutMs, picture);
     if (said.kind !== "ran") throw new Error("the runner answered something else");
     return said;
+  }
+
+  get isOver(): boolean {
+    return this.#over !== null;
   }
 
   end(): void {
@@ -95,34 +105,46 @@ export class Runner {
     });
   }
 
-  #ask(ask: RunnerAsk, timeoutMs: number): Promise<RunnerAnswer> {
-    const turn = this.#last.then(() => this.#once(ask, timeoutMs));
-    this.#last = turn.catch(NOTHING);
-    return turn;
+  #ask(ask: RunnerAsk, timeoutMs: number, picture?: Buffer): Promise<RunnerAnswer> {
+    const { promise, resolve, reject } = Promise.withResolvers<RunnerAnswer>();
+    if (this.#over !== null) return Promise.reject(this.#over);
+    this.#waiting.push({ timeoutMs, resolve, reject });
+    if (this.#waiting.length === 1) this.#watch();
+    this.#input.write(`${JSON.stringify(ask)}\n`);
+    if (picture !== undefined) this.#input.write(picture);
+    return promise;
   }
 
-  #once(ask: RunnerAsk, timeoutMs: number): Promise<RunnerAnswer> {
-    return new Promise((resolve, reject) => {
-      const settle = (work: () => void) => {
-        clearTimeout(late);
-        this.#hear = NOTHING;
-        work();
-      };
-      const late = setTimeout(() => {
-        this.end();
-        settle(() => reject(new Error(`the models took more than ${timeoutMs} ms`)));
-      }, timeoutMs);
-      this.#hear = (line) => {
-        const said = readAnswer(line);
-        if (said === null) {
-          this.end();
-          settle(() => reject(new Error("the process that runs models said something that is no answer")));
-        } else settle(() => (said.kind === "failed" ? reject(new Error(said.message)) : resolve(said)));
-      };
-      this.#gone.then(() =>
-        settle(() => reject(new Error(`the process that runs models ended (${this.#how})`))),
-      );
-      if (this.#how === null) this.#input.write(`${JSON.stringify(ask)}\n`);
-    });
+  #hear(line: string): void {
+    const [question] = this.#waiting;
+    if (question === undefined) return;
+    const said = readAnswer(line);
+    if (said === null) {
+      this.end();
+      this.#giveUp(new Error("the process that runs models said something that is no answer"));
+      return;
+    }
+    this.#waiting.shift();
+    this.#watch();
+    if (said.kind === "failed") question.reject(new Error(said.message));
+    else question.resolve(said);
+  }
+
+  /** The time of whichever question is the first now. */
+  #watch(): void {
+    clearTimeout(this.#late);
+    const [question] = this.#waiting;
+    if (question === undefined) return;
+    const { timeoutMs } = question;
+    this.#late = setTimeout(() => {
+      this.end();
+      this.#giveUp(new Error(`the models took more than ${timeoutMs} ms`));
+    }, timeoutMs);
+  }
+
+  #giveUp(error: Error): void {
+    this.#over ??= error;
+    clearTimeout(this.#late);
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#over);
   }
 }

@@ -2,13 +2,13 @@
 /**
  * The process that runs models, started by the agent (runner-process.ts): a model that hangs, or takes all
  * memory, ends this one, and the agent goes on. It has no key and speaks to nobody else: a line of JSON
- * comes in, a line goes out.
+ * comes in, a picture's bytes behind it, a line goes out.
  *
  *     load     every model of a wish, then one grey picture through every pipeline: what fails, fails here
  *     run      one picture through the pipelines of one device
  */
-import { createInterface } from "node:readline";
 import sharp from "sharp";
+import { readAsks } from "./asks.ts";
 import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
 import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
 
@@ -19,7 +19,7 @@ export type RunnerAsk =
       pipelines: WishedPipeline[];
       threads: number;
     }
-  | { kind: "run"; pipelines: WishedPipeline[]; picture: string };
+  | { kind: "run"; pipelines: WishedPipeline[]; pictureBytes: number };
 
 export type RunnerAnswer =
   | { kind: "loaded" }
@@ -28,7 +28,7 @@ export type RunnerAnswer =
 
 const models = new Map<string, Loaded>();
 
-async function answer(ask: RunnerAsk): Promise<RunnerAnswer> {
+async function answer(ask: RunnerAsk, picture: Buffer): Promise<RunnerAnswer> {
   if (ask.kind === "load") {
     for (const { artifact, path } of ask.artifacts)
       models.set(modelKey(artifact.Function, artifact.Version), await load(artifact, path, ask.threads));
@@ -39,7 +39,6 @@ async function answer(ask: RunnerAsk): Promise<RunnerAnswer> {
     return { kind: "loaded" };
   }
   const from = performance.now();
-  const picture = Buffer.from(ask.picture, "base64");
   const found: Found[] = [];
   for (const pipeline of ask.pipelines) found.push(await runPipeline(models, pipeline, picture));
   return { kind: "ran", found, tookMs: performance.now() - from };
@@ -52,10 +51,13 @@ async function tryAll(pipeline: WishedPipeline, picture: Buffer): Promise<void> 
   for (const chain of pipeline.chains) if (chain.Mode !== "Direct") await tryAll(chain, picture);
 }
 
-/** Pictures come one after another: the next is read when this one is answered. */
-const lines = createInterface({ input: process.stdin });
-for await (const line of lines) {
-  const said = await answer(JSON.parse(line) as RunnerAsk).catch(
+/** One after another; the next is read meanwhile. */
+const asks = readAsks(process.stdin);
+for (let next = asks.next(); ; ) {
+  const { done, value } = await next;
+  if (done) break;
+  next = asks.next();
+  const said = await answer(value.ask, value.picture).catch(
     (error: unknown): RunnerAnswer => ({
       kind: "failed",
       message: (error instanceof Error ? error.message : String(error)).slice(0, 500),

@@ -41,13 +41,16 @@ export async function prepareImage(
 ): Promise<Prepared> {
   const image = sharp(source, { limitInputPixels: PIXELS_MAX, failOn: "error", animated: false });
   const oriented = image.autoOrient();
-  const meta = await oriented.metadata();
-  const size = { width: meta.autoOrient.width, height: meta.autoOrient.height };
+  const described = oriented.metadata();
   const resized = oriented
     .flatten({ background: { r: GREY, g: GREY, b: GREY } })
     .toColourspace(channels === 1 ? "b-w" : "srgb")
     .resize({ width, height, fit: FIT[resize], background: { r: GREY, g: GREY, b: GREY }, kernel: "linear" });
-  const { data, info } = await resized.raw().toBuffer({ resolveWithObject: true });
+  const [{ data, info }, meta] = await Promise.all([
+    resized.raw().toBuffer({ resolveWithObject: true }),
+    described,
+  ]);
+  const size = { width: meta.autoOrient.width, height: meta.autoOrient.height };
   const area = width * height;
   const values = new Float32Array(area * channels);
   for (let channel = 0; channel < channels; channel++) {
