@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What models cost, as ratios to what is bare: the same file through onnxruntime alone, the same bytes into a
- * file that is hashed. Samples are taken in turns and medians compared. Of a conversion two things are told:
- * the conversion itself, inside its walls, and the whole job with all that makes it trustworthy (the walls, a
- * look at the model, three comparisons of what it computes).
+ * What models and devices cost, as ratios to what is bare: the same file through onnxruntime alone, the same
+ * bytes into a file that is hashed, the same pictures in a bare loop, the same list with fewer devices.
+ * Samples are taken in turns and medians compared. Of a conversion two things are told: the conversion
+ * itself, inside its walls, and the whole job with all that makes it trustworthy (the walls, a look at the
+ * model, three comparisons of what it computes).
  */
 import { spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
@@ -20,6 +21,8 @@ import { readModel } from "#models/child/read-model.ts";
 import { repairModel } from "#models/child/repair.ts";
 import { type Caller, callerOf } from "#testing/caller.ts";
 import { startCasemate } from "#testing/running-casemate.ts";
+import { deviceLists } from "./device-lists.ts";
+import { frames } from "./frames.ts";
 import type { Line } from "./sessions.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
@@ -29,37 +32,58 @@ const REPAIR = {
   renames: { x: "image-", "softmax_0.tmp_0": "scores-0:upright;1:upside down" },
   freeze: { "x[0]": 1, "x[2]": 48, "x[3]": 192 },
 };
+const WHOLE = { sizes: [100, 10_000, 1_000_000], turns: 5, turnMs: 1500 };
+const QUICK = { sizes: [100, 10_000, 100_000], turns: 3, turnMs: 500 };
 const CHUNK = 64 * 1024;
 /** As long as those of curl and of browsers. */
 const BOUNDARY = "------------------------7d1b2f3c9a5e4d60";
 
 export async function benchModels(options: { quick: boolean; onLine(line: Line): void }): Promise<Line[]> {
   const effort = options.quick
-    ? { conversions: 5, uploads: 4, mebibytes: 128, asks: 40 }
-    : { conversions: 15, uploads: 9, mebibytes: 128, asks: 200 };
+    ? {
+        conversions: 5,
+        uploads: 4,
+        mebibytes: 128,
+        asks: 40,
+        frames: { turns: 3, pictures: 150 },
+        lists: QUICK,
+      }
+    : {
+        conversions: 15,
+        uploads: 9,
+        mebibytes: 128,
+        asks: 200,
+        frames: { turns: 5, pictures: 400 },
+        lists: WHOLE,
+      };
   const lines: Line[] = [];
+  const say = (...told: Line[]) => {
+    lines.push(...told);
+    for (const line of told) options.onLine(line);
+  };
   const folder = mkdtempSync(join(tmpdir(), "casemate-bench-models-"));
   try {
-    for (const line of await conversions(folder, effort.conversions)) lines.push(line);
-    for (const line of lines) options.onLine(line);
+    const model = repairedModel();
+    say(...(await conversions(folder, model, effort.conversions)));
+    say(await frames(folder, model, effort.frames));
+    say(...(await deviceLists(effort.lists)));
     await using casemate = await startCasemate({ state: join(folder, "state"), keepState: true });
     const caller = await tenantOf(casemate.url, casemate.state);
-    for (const measure of [uploads, latency]) {
-      const line = await measure(casemate.url, caller, folder, effort);
-      lines.push(line);
-      options.onLine(line);
-    }
+    for (const measure of [uploads, latency]) say(await measure(casemate.url, caller, folder, effort));
     return lines;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function conversions(folder: string, samples: number): Promise<Line[]> {
-  await using runner = openRunner();
+function repairedModel(): Buffer {
   const model = readModel(MODEL);
   repairModel(model, REPAIR);
-  const bytes = Buffer.from(toBinary(ModelProtoSchema, model));
+  return Buffer.from(toBinary(ModelProtoSchema, model));
+}
+
+async function conversions(folder: string, bytes: Buffer, samples: number): Promise<Line[]> {
+  await using runner = openRunner();
   const path = join(folder, "model.onnx");
   writeFileSync(path, bytes);
   const [made, whole, bareMade, bareWhole]: [number[], number[], number[], number[]] = [[], [], [], []];

@@ -5,19 +5,10 @@
  */
 
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import pg from "pg";
-import { startControl } from "#control/src/assemble.ts";
-import { resolveConfig } from "#control/src/config.ts";
-import { hashKey, makeKey } from "#control/src/core/identity/index.ts";
-import { DEFAULT_CONFIG } from "#control/src/defaults.ts";
-import { openLog } from "#control/src/log.ts";
-import { startPostgres } from "#embedded/postgres.ts";
-import { NO_NATS } from "#link/nats/files.ts";
 import { dialSocket } from "#link/socket.ts";
 import { composeStart } from "./compose-start.ts";
+import { openControl } from "./control.ts";
 import { type LoadClient, startLoadClient } from "./load.ts";
 import type { Line } from "./sessions.ts";
 import { DOMAIN, startPart } from "./workloads-parts.ts";
@@ -51,43 +42,13 @@ interface Stage extends AsyncDisposable {
   keys: string[];
 }
 
-/** Control and a durable PostgreSQL, and a host that takes every wish and does nothing about it. */
+/** Control, and a host that takes every wish and does nothing about it. */
 async function openStage(): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), "casemate-bench-w-"));
-  const undo: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
-  const close = async () => {
-    for (const step of undo.splice(0).reverse()) await step();
-  };
+  const control = await openControl({ workloads: { requestsPerMinute: null } });
   try {
-    const owner = process.getuid?.() === 0 ? { uid: 63_013, gid: 63_013 } : null;
-    const caller = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, name: "casemate-operator" };
-    const server = await startPostgres({ folder: join(folder, "pg"), owner, clients: [caller] });
-    undo.push(() => server.stop());
-    const admin = new pg.Client({ host: server.host, user: server.user, database: "postgres" });
-    await admin.connect();
-    await admin.query("create database bench");
-    await admin.end();
-    const adminKey = makeKey("cm_admin_");
-    const config = resolveConfig(
-      {
-        ...structuredClone(DEFAULT_CONFIG),
-        http: { ...DEFAULT_CONFIG.http, port: 0 },
-        database: { socket: server.host, user: server.user, name: "bench", urlFile: null, poolMax: 16 },
-        link: { socket: join(folder, "run", "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
-        folder,
-        operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
-        workloads: { ...DEFAULT_CONFIG.workloads, requestsPerMinute: null },
-        log: { level: "error" },
-      },
-      {},
-      {},
-    );
-    const log = openLog("error", "bench");
-    const control = await startControl({ config, version: "0.0.1", log, checkAnswers: false });
-    undo.push(() => control.close());
     const room = 2_000_000_000;
     const link = dialSocket({
-      path: config.link.socket,
+      path: control.config.link.socket,
       facts: {
         ...{ hostId: `host_${randomBytes(16).toString("hex")}`, version: "0.0.1", bootId: "b" },
         ...{ cpus: 1, memoryMiB: 1, issuers: [], engines: {} },
@@ -96,19 +57,18 @@ async function openStage(): Promise<Stage> {
       },
       handlers: { onDesired() {}, onStream: (_, stream) => stream.end({ kind: "done", trailer: null }) },
     });
-    undo.push(() => link.close());
+    control.undo.push(() => link.close());
     const keys: string[] = [];
     for (let n = 0; n < ACCOUNTS; n++) {
-      const made = await post(control.url, "/api/v1/accounts/create", adminKey, {
+      const made = await post(control.url, "/api/v1/accounts/create", control.adminKey, {
         name: `b${n}`,
         credits: 1e8,
       });
       keys.push(made.apiToken as string);
     }
-    const connection = { host: server.host, user: server.user, database: "bench" };
-    return { url: control.url, connection, keys, [Symbol.asyncDispose]: close };
+    return Object.assign(control, { keys });
   } catch (error) {
-    await close();
+    await control[Symbol.asyncDispose]();
     throw error;
   }
 }

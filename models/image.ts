@@ -53,12 +53,12 @@ export async function prepareImage(
   const size = { width: meta.autoOrient.width, height: meta.autoOrient.height };
   const area = width * height;
   const values = new Float32Array(area * channels);
+  const step = order === 1 ? channels : 1;
   for (let channel = 0; channel < channels; channel++) {
     const [from, by] = [mean[channel] ?? 0, scale[channel] ?? 1];
-    for (let pixel = 0; pixel < area; pixel++) {
-      const value = ((data[pixel * info.channels + channel] ?? 0) - from) / by;
-      values[order === 1 ? pixel * channels + channel : channel * area + pixel] = value;
-    }
+    let to = order === 1 ? channel : channel * area;
+    for (let at = channel; at < data.length; at += info.channels, to += step)
+      values[to] = (data[at]! - from) / by;
   }
   return { values, geometry: geometryOf(size, { width, height }, resize) };
 }

@@ -194,8 +194,11 @@ export async function listDeviceRows(
   page: Page,
 ): Promise<Rows<DeviceRow>> {
   const { q, System, Server, Group, Tag, Status } = asked;
+  // Of a site nothing but the site: with both, the planner takes all rows of each and sorts what they share.
   const place =
-    System === undefined ? sql`d.party_id = ${party}` : sql`d.party_id = ${party} and d.site_id = ${System}`;
+    System === undefined
+      ? sql`d.party_id = ${party}`
+      : sql`d.site_id = (select id from sites where id = ${System} and party_id = ${party})`;
   const filters = [
     ...(q === undefined ? [] : [sql`position(lower(${q}) in lower(d.name)) > 0`]),
     ...(Server === undefined ? [] : [sql`d.server_id = ${Server}`]),
