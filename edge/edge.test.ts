@@ -21,7 +21,7 @@ import { userNamespaces } from "../control/src/core/models/testing.ts";
 import { sendForm, settledFunction, upload } from "../control/src/surfaces/models/testing.ts";
 import { prepareImage } from "../models/image.ts";
 import { meaningOf } from "../models/meaning.ts";
-import { detector, detectorParts, floats, modelOf, node } from "../models/testing.ts";
+import { brittle, detector } from "../models/testing.ts";
 import { type Caller, type Installation, startInstallation, type Tenant } from "../testing/installation.ts";
 import { describeWith } from "../testing/requirements.ts";
 
@@ -35,24 +35,6 @@ interface Line {
     Detections: { Class: string; Score: number; Box: number[] }[];
     Chains: Line["Found"];
   }[];
-}
-
-/** Well with the small numbers that a conversion is tried with, and out of its bounds on any real picture. */
-function brittle(): Buffer {
-  const parts = detectorParts();
-  const [image] = parts.input;
-  return modelOf({
-    ...parts,
-    initializer: [...parts.initializer, floats("table", [2, 1], [0, 0])],
-    node: [
-      node("ReduceMean", [image!.name], ["brightness"], { axes: [0, 1, 2, 3], keepdims: 0 }),
-      node("Cast", ["brightness"], ["index"], { to: 7 }),
-      node("Gather", ["table", "index"], ["nothing"], { axis: 0 }),
-      ...parts.node.slice(0, -1),
-      node("Add", ["scores", "nothing"], ["shifted"]),
-      node("Add", ["shifted", "places"], [parts.output[0]!.name]),
-    ],
-  });
 }
 
 describeWith([userNamespaces], "the edge agent", () => {
