@@ -78,7 +78,9 @@ function describe(operation: Operation): Record<string, unknown> {
     ...(operation.description === undefined ? {} : { description: operation.description }),
     security: open
       ? []
-      : [{ apiKey: [] }, ...(operation.access === "bearer" ? [{ clientCredentials: [] }] : [])],
+      : operation.access === "serverOrAnyone"
+        ? [{}, { apiKey: [] }]
+        : [{ apiKey: [] }, ...(operation.access === "bearer" ? [{ clientCredentials: [] }] : [])],
     parameters: parametersOf(operation),
     ...bodyOf(operation),
     responses: { ...successesOf(operation), ...errorsOf(operation) },

@@ -18,7 +18,7 @@ export type Surface =
 /**
  * Who may call it: `key` is a key of this surface, `account` a key of any surface that was not narrowed,
  * `admin` the operator's, `either` `key` or `admin`, `host` a host's own key, `hostOrAdmin` that or the
- * operator's, `server` an edge server's own key, `bearer` an access token of ours, acting for whom its headers say, `public` anyone (limited by
+ * operator's, `server` an edge server's own key, `serverOrAnyone` that or none at all, `bearer` an access token of ours, acting for whom its headers say, `public` anyone (limited by
  * address).
  */
 export type Access =
@@ -30,6 +30,7 @@ export type Access =
   | "host"
   | "hostOrAdmin"
   | "server"
+  | "serverOrAnyone"
   | "bearer"
   | "signed";
 export type BodyKind = "json" | "bytes" | "none" | "raw";
@@ -64,7 +65,7 @@ export interface Operation {
   idempotent: boolean;
   /** Adds nothing to the database although its method could: answered also when there is no room. */
   storesNothing?: true;
-  /** Requests per minute and address, for public operations. */
+  /** Requests per minute and address, for public operations and who needs no key. */
   perAddressRpm?: number;
   example?: { body?: unknown; curl?: string };
 }

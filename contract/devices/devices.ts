@@ -46,11 +46,15 @@ export const createDevice = operation({
   id: "devices.devices.create",
   method: "POST",
   path: "/dev/devices",
-  summary: "Add a device to a server",
+  summary: "Add a device to a server, or with a server of its own",
+  description:
+    "`Server` says which server has it. With a `RegistrationToken` of a site in its place the device is a machine of its own: it comes in with a server that has nothing else, and `Key`, shown once, is that server's. `Runtime` is the server's, for all that it has.",
   body: Type.Object(
     {
       Name,
-      Server: Uuid,
+      Server: Type.Optional(Uuid),
+      RegistrationToken: Type.Optional(Type.String({ maxLength: 128 })),
+      Runtime: Type.Optional(Word),
       Serial: Type.Optional(Word),
       Type: Type.Optional(Word),
       Tags: Type.Optional(Tags),
@@ -59,8 +63,17 @@ export const createDevice = operation({
     },
     { additionalProperties: false },
   ),
-  responses: { 201: { description: "The device", schema: Device } },
-  errors: [...TOKEN_ERRORS, "server.not-found", "device.exists", "device.too-many"],
+  responses: {
+    201: {
+      description: "The device",
+      schema: Type.Object({ ...Device.properties, Key: Type.Optional(Type.String()) }),
+    },
+  },
+  errors: [
+    ...TOKEN_ERRORS,
+    ...(["server.not-found", "server.runtime", "registration.refused"] as const),
+    ...(["device.exists", "device.too-many"] as const),
+  ],
   idempotent: true,
 });
 
@@ -81,10 +94,13 @@ export const patchDevice = operation({
   method: "PATCH",
   path: "/dev/device/:id",
   summary: "Rename a device, tag it, switch it on or off",
+  description: "`Runtime` is its server's, for all that the server has.",
   params: OfItem,
   body: Type.Object(
     {
       Name: Type.Optional(Name),
+      Runtime: Type.Optional(Word),
+      Serial: Type.Optional(Word),
       Type: Type.Optional(Word),
       Tags: Type.Optional(Tags),
       Enabled: Type.Optional(Type.Boolean()),
@@ -93,7 +109,7 @@ export const patchDevice = operation({
     { additionalProperties: false },
   ),
   responses: { 200: { description: "The device", schema: Device } },
-  errors: [...found, "request.precondition"],
+  errors: [...found, "request.precondition", "server.runtime", "device.exists"],
 });
 
 export const deleteDevice = operation({

@@ -4,6 +4,7 @@ import type { Operation } from "../operation.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
 import * as groups from "./groups.ts";
+import { getDeviceModel } from "./models.ts";
 import {
   addFunctions,
   addPipelines,
@@ -25,6 +26,7 @@ export const DEVICES: readonly Operation[] = [
   ...Object.values(systems),
   ...Object.values(enrolment),
   ...Object.values(servers),
+  getDeviceModel,
   ...Object.values(ownSpelling),
   ...Object.values(OTHER_SPELLINGS),
   ...Object.values(groups),

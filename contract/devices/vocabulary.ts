@@ -80,6 +80,7 @@ export const Device = Type.Object({
   Tags: Type.Array(Type.String()),
   Enabled: Type.Boolean(),
   Active: Type.Boolean({ description: "Its pictures are looked at; off until it is switched on" }),
+  Runtime: nullable(Type.String({ description: "Its server's: wanted, or used" })),
   System: Reference,
   Server: Type.Object({
     ID: Uuid,

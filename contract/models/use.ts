@@ -140,13 +140,15 @@ export const createBenchmark = operation({
   idempotent: true,
 });
 
-const OfSite = { siteId: Type.String({ minLength: 1, maxLength: 100 }) };
+const OfSite = { siteId: Uuid };
 const available = {
   ...reads,
   summary: "Models that a site may put into a pipeline",
+  description:
+    "Seen by the site's owner, and made into something that a server of the site runs which is there now.",
   query: Type.Object(Paging),
   responses: { 200: { description: "Models", schema: Type.Array(ModelFunction) } },
-  errors: TOKEN_ERRORS,
+  errors: [...TOKEN_ERRORS, "site.not-found"],
 } as const;
 export const listAvailable = operation({
   ...available,

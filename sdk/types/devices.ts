@@ -599,6 +599,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -636,6 +637,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -759,13 +761,57 @@ export interface Operations {
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime";
   };
-  /** Add a device to a server */
+  /** A model in the form that devices read (nxAI/models) */
+  "devices.models.get": {
+    method: "GET";
+    path: "/dev/models/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        Documentation: string;
+        InputDriver: string;
+        InputDriverDetails: Record<string, unknown>;
+        OutputDriver: string;
+        OutputDriverDetails: Record<string, unknown>;
+        NamedInput: ({
+          Name: string;
+          DataType: string;
+          Shape: (number | string)[];
+        })[];
+        NamedOutput: ({
+          Name: string;
+          DataType: string;
+          Shape: (number | string)[];
+        })[];
+        Downloads: ({
+          UUID: string;
+          MediaType: string;
+          URL: string;
+          SHA256: string;
+          Size: number;
+          /** Ed25519, base64; over what GET /cpt/keys says */
+          Signature: string;
+          KeyID: string;
+        })[];
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+      };
+    };
+    errors: "identity.token" | "function.not-found" | "limits.rate";
+  };
+  /** Add a device to a server, or with a server of its own */
   "devices.devices.create": {
     method: "POST";
     path: "/dev/devices";
     body: {
       Name: string;
-      Server: string;
+      Server?: string;
+      RegistrationToken?: string;
+      Runtime?: string;
       Serial?: string;
       Type?: string;
       Tags?: (string)[];
@@ -784,6 +830,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -809,9 +856,10 @@ export interface Operations {
         CreatedAt: string;
         /** UTC, ISO 8601 */
         UpdatedAt: string;
+        Key?: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "device.exists" | "device.too-many";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime" | "registration.refused" | "device.exists" | "device.too-many";
     /** Takes Idempotency-Key. */
     idempotent: true;
   };
@@ -849,6 +897,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -908,6 +957,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -968,6 +1018,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -1006,6 +1057,8 @@ export interface Operations {
     };
     body?: {
       Name?: string;
+      Runtime?: string;
+      Serial?: string;
       Type?: string;
       Tags?: (string)[];
       Enabled?: boolean;
@@ -1023,6 +1076,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -1050,7 +1104,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition" | "server.runtime" | "device.exists";
   };
   /** How many devices there are, and on what */
   "devices.devices.statistics": {
@@ -1085,6 +1139,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -1124,6 +1179,8 @@ export interface Operations {
     };
     body?: {
       Name?: string;
+      Runtime?: string;
+      Serial?: string;
       Type?: string;
       Tags?: (string)[];
       Enabled?: boolean;
@@ -1141,6 +1198,7 @@ export interface Operations {
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
+        Runtime: string | null;
         System: {
           ID: string;
           Name: string;
@@ -1168,7 +1226,7 @@ export interface Operations {
         UpdatedAt: string;
       };
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition" | "server.runtime" | "device.exists";
   };
   /** Remove a device (other spelling) */
   "devices.devices.delete.alias": {

@@ -1613,7 +1613,7 @@ export interface Operations {
         UpdatedAt: string;
       })[];
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
   /** Models that a site may put into a pipeline */
   "models.available.customization": {
@@ -1700,7 +1700,7 @@ export interface Operations {
         UpdatedAt: string;
       })[];
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
   /** How fast a model was measured to be */
   "models.benchmarks.list": {

@@ -54,7 +54,8 @@ const pathOf = ({ path }: Operation) => path.replaceAll(/:\w+/g, "none").replace
 const opens = (kind: string, { id, access, surface, scope, method }: Operation): boolean => {
   const reads = method === "GET" || method === "HEAD";
   if (kind === "host") return HOSTS_OWN.has(id);
-  if (kind === "edge" || access === "server") return kind === "edge" && access === "server";
+  const servers = access === "server" || access === "serverOrAnyone";
+  if (kind === "edge" || servers) return kind === "edge" && servers;
   if (access === "host" || access === "hostOrAdmin" || access === "admin") return false;
   if (kind === "pull") return surface === "registry" && reads;
   if (kind === "narrowed")

@@ -78,7 +78,7 @@ async function recogniseKey(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Omit<Caller, "actor">> {
-  if (operation.access === "public" || operation.access === "signed") {
+  if (operation.access === "public" || operation.access === "signed" || isNobody(operation, request)) {
     if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
     const { used, windowStart, now } = await countAddress(
       db.quick,
@@ -90,10 +90,11 @@ async function recogniseKey(
   }
   const presented = keyOf(operation, request);
   const found = presented === undefined ? null : await authenticate(db.quick, presented);
-  const refused = operation.access === "server" ? "identity.token" : "identity.unauthorized";
+  const server = operation.access === "server" || operation.access === "serverOrAnyone";
+  const refused = server ? "identity.token" : "identity.unauthorized";
   if (found === null) throw new Fault(refused);
   const { principal, used, windowStart, now } = found;
-  if (operation.access === "server") {
+  if (server) {
     if (principal.serverId === null) throw new Fault(refused);
     limit(reply, SERVER_RPM, used, windowStart, now);
     return { principal, account: null, now };
@@ -124,6 +125,10 @@ async function recogniseKey(
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
   return { principal, account, now };
 }
+
+/** A key that opens nothing is refused, and not overlooked: who shows one believes to be somebody. */
+const isNobody = ({ access }: Operation, { headers }: FastifyRequest): boolean =>
+  access === "serverOrAnyone" && headers.authorization === undefined && headers["x-api-key"] === undefined;
 
 /** Images are what workloads run: their keys push and pull. What a host is lent to pull opens nothing else. */
 const opens = (made: string, surface: Surface): boolean =>

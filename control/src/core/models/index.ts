@@ -2,6 +2,7 @@
 export { type ArtifactKeys, openArtifactKeys } from "./keys.ts";
 export { endPromise, full, type Promised, promiseRoom } from "./room.ts";
 export { runJob } from "./run-job.ts";
+export { ONLINE_S, siteTargets } from "./site-targets.ts";
 export {
   addJob as requeue,
   enqueue,
@@ -12,7 +13,7 @@ export {
   type TaskOptions,
   tell,
 } from "./tasks.ts";
-export { catalogueSeen, functionSeen, type Viewer, viewerOf } from "./visibility.ts";
+export { catalogueSeen, functionSeen, publicFunction, type Viewer, viewerOf } from "./visibility.ts";
 export { removeFunction } from "./withdrawn.ts";
 export {
   addArtifact,

@@ -38,6 +38,11 @@ export const catalogueSeen = (
   or (c.visibility = 'organization' and exists (
     select from catalogue_guests g where g.catalogue_id = c.id and ${isOurs(actor, "g.party_id")})))`;
 
+/** Of function `f`: shown to everybody, whoever they are. */
+export const publicFunction: RawBuilder<boolean> = sql<boolean>`(f.withdrawn_at is null and exists (
+  select from catalogue_functions cf join catalogues c on c.id = cf.catalogue_id
+  where cf.function_id = f.id and c.visibility = 'public'))`;
+
 /** Of function `f`. */
 export const functionSeen = (
   actor: Viewer,

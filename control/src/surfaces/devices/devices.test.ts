@@ -66,6 +66,44 @@ describe("letting servers in", () => {
     expect([elsewhere.status, elsewhere.body.Code]).toEqual([403, "registration.refused"]);
   });
 
+  it("a device with a token of its own comes in with a server of its own, whose key is shown once", async () => {
+    const ask = async (more: object = {}) => ({
+      ...{ Name: "Lamp post 7", Serial: "LP-7", Type: "camera", Runtime: "cpu" },
+      ...{ RegistrationToken: await tokenFor(), ...more },
+    });
+    const asked = await ask();
+    const made = await acme("POST", "/dev/devices", asked);
+    expect([made.status, made.body.Key]).toEqual([201, expect.stringMatching(/^cm_edge_/)]);
+    expect(made.body).toMatchObject({
+      Name: "Lamp post 7",
+      Serial: "LP-7",
+      Runtime: "cpu",
+      System: { ID: site },
+    });
+    const own = callerOf(casemate.url, made.body.Key);
+    const state = (await own("GET", `/dev/server/${made.body.Server.ID}/state`)).body;
+    expect(state.Desired).toMatchObject({ Runtime: "cpu", Devices: [{ UUID: made.body.UUID }] });
+    expect((await acme("GET", `/dev/device/${made.body.UUID}`)).body.Key).toBeUndefined();
+
+    const refused = async (caller: Caller, body: object) =>
+      (await caller("POST", "/dev/devices", body)).body.Code;
+    expect(await refused(acme, asked)).toBe("registration.refused");
+    expect(await refused(stranger, await ask())).toBe("registration.refused");
+    expect(await refused(acme, await ask({ Server: made.body.Server.ID }))).toBe("request.invalid");
+    expect(await refused(acme, { Name: "nowhere" })).toBe("request.invalid");
+    // Of what was refused nothing is left: neither a server nor a use of the token.
+    expect((await acme("GET", `/dev/system/${site}/servers`)).body).toHaveLength(1);
+    const path = `/dev/device/${made.body.UUID}`;
+    expect((await acme("PATCH", path, { Runtime: "gpu" })).body.Code).toBe("server.runtime");
+    expect((await acme("PATCH", path, { Serial: "LP-8" })).body.Serial).toBe("LP-8");
+    const many = await Promise.all(
+      Array.from({ length: 6 }, async (_, at) =>
+        acme("POST", "/dev/devices", await ask({ Serial: `S${at}` })),
+      ),
+    );
+    expect(many.map(({ status }) => status)).toEqual(Array(6).fill(201));
+  });
+
   it("of fifty who use a token for three at once, three are let in", async () => {
     const RegistrationToken = await tokenFor({ MaxUses: 3 });
     const replies = await Promise.all(Array.from({ length: 50 }, () => register({ RegistrationToken })));

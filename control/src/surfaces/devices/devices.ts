@@ -11,6 +11,7 @@ import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
+import { admit, useToken } from "./enrolment.ts";
 import { requireUnchanged, tagged } from "./etag.ts";
 import {
   listDeviceRows,
@@ -73,29 +74,66 @@ async function add(tx: Tx, party: string, server: ServerRow, device: NewDevice, 
     values (${id}, ${randomUUID()}, ${party}, ${server.site_id}, ${server.id}, ${device.name}, ${device.serial},
       ${device.type}, ${device.tags}::text[], ${device.enabled}, ${device.active})`
     .execute(tx)
-    .catch((error) => {
-      if ((error as { code?: string }).code === "23505")
-        throw new Fault("device.exists", { field: "Serial" });
-      throw error;
-    });
+    .catch(orTaken);
   const payload = { by, server: server.id };
   await append(tx, { account: server.account_id, type: "device.added", subject: id, payload });
   return id;
 }
 
+/** Another device of the server has this serial. */
+function orTaken(error: unknown): never {
+  if ((error as { code?: string }).code === "23505") throw new Fault("device.exists", { field: "Serial" });
+  throw error;
+}
+
 export async function create({ db }: Needs, call: Call<typeof contract.createDevice>): Promise<Answer> {
   const { party, id: by } = call.actor;
-  const { Name: name, Server, Serial: serial = "", Type: type = "", Tags: tags = [] } = call.body;
-  const { Enabled: enabled = true, Active: active = false } = call.body;
-  const server = await requireServer(db.run, party.id, Server);
+  const { Name: name, Serial: serial = "", Type: type = "", Tags: tags = [] } = call.body;
+  const { Enabled: enabled = true, Active: active = false, Server, RegistrationToken, Runtime } = call.body;
+  if ((Server === undefined) === (RegistrationToken === undefined))
+    throw new Fault("request.invalid", {
+      detail: "One of Server and RegistrationToken says where the device is.",
+      field: "Server",
+    });
   const device = { name, serial, type, tags, enabled, active };
-  const id = await db.write((tx) => add(tx, party.id, server, device, by));
-  const row = await requireDevice(db.run, party.id, id);
+  const made = await db.write(async (tx) => {
+    const { server, key } =
+      Server === undefined
+        ? await ownServer(tx, party.id, RegistrationToken!, name)
+        : { server: await requireServer(tx, party.id, Server), key: null };
+    const id = await add(tx, party.id, server, device, by);
+    // One that has just come in has not said yet what it has.
+    if (Runtime !== undefined) await wantRuntime(tx, server, Runtime, key !== null);
+    return { id, key };
+  });
+  const row = await requireDevice(db.run, party.id, made.id);
   return {
     status: 201,
-    body: viewDevice(row),
-    headers: { location: `/dev/device/${id}`, etag: tagged(row) },
+    body: { ...viewDevice(row), ...(made.key !== null && { Key: made.key }) },
+    headers: { location: `/dev/device/${made.id}`, etag: tagged(row) },
   };
+}
+
+/** A device that is a machine of its own comes in with a server that has nothing else. */
+async function ownServer(
+  tx: Tx,
+  party: string,
+  token: string,
+  name: string,
+): Promise<{ server: ServerRow; key: string }> {
+  const id = randomUUID();
+  const word = await useToken(tx, token, id, null, party);
+  // Held with others by who is let in, and alone by who adds a device: here it is the same one.
+  await sql`select from sites where id = ${word.site} for update`.execute(tx);
+  const key = await admit(tx, { id, name, ...word });
+  return { server: await requireServer(tx, party, id), key };
+}
+
+/** In a transaction that has told the server (tell.ts). */
+async function wantRuntime(tx: Tx, { id, facts }: ServerRow, wanted: string, unknown = false): Promise<void> {
+  if (!unknown && !(facts.AvailableRuntimes ?? []).some(({ Name }) => Name === wanted))
+    throw new Fault("server.runtime", { uuid: id, field: "Runtime" });
+  await sql`update servers set runtime_wanted = ${wanted} where id = ${id}`.execute(tx);
 }
 
 /** Told again by the same serial it is the same device, with the name that its owner may have given it. */
@@ -131,15 +169,19 @@ export async function change({ db }: Needs, call: Call<typeof contract.patchDevi
   const { party, id: by } = call.actor;
   const { id, server_id: server } = await requireDevice(db.run, party.id, call.params.id);
   const { Name = null, Type = null, Tags = null, Enabled = null, Active = null } = call.body;
+  const { Serial = null, Runtime } = call.body;
   await db.write(async (tx) => {
     await tellServers(tx, call.account.id, [server]);
     requireUnchanged(call.headers, await requireDevice(tx, party.id, id));
     await sql`
       update devices set name = coalesce(${Name}::text, name), type = coalesce(${Type}::text, type),
-        tags = coalesce(${Tags}::text[], tags), enabled = coalesce(${Enabled}::boolean, enabled),
+        serial = coalesce(${Serial}::text, serial), tags = coalesce(${Tags}::text[], tags), enabled = coalesce(${Enabled}::boolean, enabled),
         active = coalesce(${Active}::boolean, active), version = version + 1,
         updated_at = date_trunc('milliseconds', now())
-      where id = ${id}`.execute(tx);
+      where id = ${id}`
+      .execute(tx)
+      .catch(orTaken);
+    if (Runtime !== undefined) await wantRuntime(tx, await requireServer(tx, party.id, server), Runtime);
     const payload = { by, changed: Object.keys(call.body) };
     await append(tx, { account: call.account.id, type: "device.changed", subject: id, payload });
   });

@@ -146,11 +146,12 @@ interface Asking {
 }
 
 /** A. Who repeats a registration whose answer was lost does not use it again. */
-async function useToken(
+export async function useToken(
   tx: Tx,
   token: string,
   server: string,
   site: string | null,
+  party: string | null = null,
 ): Promise<{ site: string; admittedBy: string }> {
   const { rows } = await sql<{ id: string; site_id: string }>`
     with word as (
@@ -158,7 +159,7 @@ async function useToken(
           select from servers sv where sv.id = ${server} and sv.admitted_by = t.id::text and sv.last_seen is null) as again
       from site_tokens t join sites s on s.id = t.site_id join parties p on p.id = s.party_id
       where t.hash = ${hashKey(token)} and t.site_id = coalesce(${site}::uuid, t.site_id) and t.expires_at > now() and t.revoked_at is null
-        and p.deleted_at is null
+        and p.deleted_at is null and p.id = coalesce(${party}::uuid, p.id)
       for update of t
     ), counted as (
       update site_tokens t set used = used + 1 from word where t.id = word.id and word.more and not word.again
@@ -169,7 +170,7 @@ async function useToken(
 }
 
 /** The server's key (B). A server is locked before its site (tell.ts), which may not go meanwhile. */
-async function admit(
+export async function admit(
   tx: Tx,
   { id, site, name, admittedBy }: Asking & { admittedBy: string },
 ): Promise<string> {

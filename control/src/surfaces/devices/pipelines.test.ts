@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pipelines over HTTP with a model that was really converted: from its upload to the bytes that a server gets. */
 import { createHash, randomUUID } from "node:crypto";
+import { sql } from "kysely";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { detector } from "#models/testing.ts";
 import {
@@ -49,9 +50,13 @@ describeWith([userNamespaces], "pipelines of devices", () => {
     path = `/dev/device/${device}/pipelines`;
   });
 
-  async function enrol(facts: object = FACTS) {
-    const RegistrationToken = (await acme("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
-    const asked = { ServerId: randomUUID(), SystemId: site, RegistrationToken };
+  const enrol = (facts: object = FACTS) => enter(acme, site, facts);
+  const enrolFor = async (caller: Caller) =>
+    enter(caller, (await caller("POST", "/dev/systems", { Name: "Elsewhere" })).body.ID, FACTS);
+
+  async function enter(caller: Caller, at: string, facts: object) {
+    const RegistrationToken = (await caller("POST", "/dev/registration-tokens", { SystemId: at })).body.Token;
+    const asked = { ServerId: randomUUID(), SystemId: at, RegistrationToken };
     const { Key } = (await casemate.anyone("POST", "/dev/plugin/register", asked)).body;
     const call = callerOf(casemate.url, Key);
     await call("PUT", `/dev/server/${asked.ServerId}/reported`, { Version: 0, Facts: facts });
@@ -221,6 +226,60 @@ describeWith([userNamespaces], "pipelines of devices", () => {
     const silent = (await acme("POST", "/dev/systems", { Name: "Silent" })).body.ID;
     const reply = await acme("PUT", `/dev/system/${silent}/devices/pipelines`, { Devices: [device] });
     expect(codeOf(reply)).toEqual([409, "site.offline"]);
+  });
+
+  it("a model is told in the devices' form to everybody when it is public, and to a server when its owner sees it", async () => {
+    const told = (caller: Caller) => caller("GET", `/dev/models/${model}`);
+    const foreign = await enrolFor(stranger);
+    for (const caller of [casemate.anyone, foreign.edge])
+      expect(codeOf(await told(caller))).toEqual([404, "function.not-found"]);
+    expect(codeOf(await told(callerOf(casemate.url, "cm_edge_wrong")))).toEqual([401, "identity.token"]);
+    const own = await told(edge);
+    expect(own.status).toBe(200);
+    expect(own.body).toMatchObject({ UUID: model, Name: "Things", NamedInput: [{ Name: "image-" }] });
+    const onnx = (reply: Reply) =>
+      reply.body.Downloads.find(({ MediaType }: { MediaType: string }) => MediaType === ONNX).URL;
+    expect(onnx(own)).toMatch(/^\/cpt\/artifact\//);
+    await acme("PUT", path, [{ modelUUID: model }]);
+    const running = onnx(await told(edge));
+    expect((await edge("GET", running)).status).toBe(200);
+
+    const made = { Name: "everybody", Visibility: "public" };
+    const catalogue = (await acme("POST", "/cpt/catalogues", made)).body.UUID;
+    await acme("PUT", `/cpt/catalogue/${catalogue}/function/${model}`);
+    for (const caller of [casemate.anyone, foreign.edge]) expect((await told(caller)).status).toBe(200);
+    // Told of it, and not given it.
+    expect((await casemate.anyone("GET", onnx(await told(casemate.anyone)))).status).toBe(401);
+    await acme("DELETE", `/cpt/catalogue/${catalogue}/function/${model}`);
+    await acme("DELETE", `/cpt/catalogue/${catalogue}`);
+    expect((await told(casemate.anyone)).status).toBe(404);
+  });
+
+  it("a site is offered what its servers run, while they are there, and another's site is not there", async () => {
+    const offered = async (caller: Caller, of = site) => {
+      const { status, body } = await caller("GET", `/cpt/rpc/pipelines/available/${of}`);
+      return status === 200 ? body.map(({ UUID }: { UUID: string }) => UUID) : status;
+    };
+    expect(await offered(acme)).toContain(model);
+    expect(await offered(stranger)).toBe(404);
+    expect(await offered(acme, randomUUID())).toBe(404);
+    const before = site;
+    site = (await acme("POST", "/dev/systems", { Name: "Quay" })).body.ID;
+    expect(await offered(acme)).toEqual([]);
+    const other = await enrol({
+      ...FACTS,
+      AvailableRuntimes: [{ Name: "x", Version: "1", Targets: ["x/y"] }],
+    });
+    expect(await offered(acme)).toEqual([]);
+    await enrol({ ...FACTS, Supports: { Pipelines: false } });
+    expect(await offered(acme)).toEqual([]);
+    await other.edge("PUT", `/dev/server/${other.server}/reported`, { Version: 0, Facts: FACTS });
+    expect(await offered(acme)).toContain(model);
+    await sql`update servers set last_seen = now() - interval '10 minutes' where site_id = ${site}`.execute(
+      casemate.control.db.run,
+    );
+    expect(await offered(acme)).toEqual([]);
+    expect(await offered(acme, before)).toContain(model);
   });
 
   it("a model that a device runs is not deleted under it", async () => {

@@ -2,6 +2,7 @@
 import * as devicesContract from "#contract/devices/devices.ts";
 import * as enrolmentContract from "#contract/devices/enrolment.ts";
 import * as groupsContract from "#contract/devices/groups.ts";
+import { getDeviceModel } from "#contract/devices/models.ts";
 import * as pipelinesContract from "#contract/devices/pipelines.ts";
 import * as rolloutsContract from "#contract/devices/rollouts.ts";
 import * as serversContract from "#contract/devices/servers.ts";
@@ -11,6 +12,7 @@ import type { DevicesDeps } from "./deps.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
 import * as groups from "./groups.ts";
+import * as nxModels from "./nx-models.ts";
 import * as pipelines from "./pipelines.ts";
 import * as rollouts from "./rollouts.ts";
 import * as servers from "./servers.ts";
@@ -39,6 +41,7 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   route(serversContract.selectRuntime, (call) => servers.selectRuntime(deps, call)),
   route(serversContract.getState, (call) => state.getState(deps, call)),
   route(serversContract.putReported, (call) => state.putReported(deps, call)),
+  route(getDeviceModel, (call) => nxModels.get(deps, call)),
   route(serversContract.putOwnDevice, (call) => devices.putOwn(deps, call)),
   route(devicesContract.listDevices, (call) => devices.list(deps, call)),
   route(devicesContract.listSystemDevices, (call) => devices.listOfSystem(deps, call)),

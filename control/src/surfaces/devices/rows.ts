@@ -5,13 +5,11 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import { ONLINE_S } from "../../core/models/index.ts";
 import type { Db } from "../../database/open.ts";
 import type { Page } from "../../http/paging.ts";
 
 import type { KeptPipeline } from "./checks.ts";
-
-/** A server that was not heard of for this long is offline; it asks for its state every half minute. */
-const ONLINE_S = 75;
 
 export const ONLINE = sql`coalesce(sv.last_seen > now() - make_interval(secs => ${sql.lit(ONLINE_S)}), false)`;
 
@@ -51,6 +49,7 @@ export interface ServerRow {
   name: string;
   site_id: string;
   site: string;
+  party_id: string;
   /** The account of the site's owner. */
   account_id: string;
   online: boolean;
@@ -80,6 +79,7 @@ export interface DeviceRow {
   server_id: string;
   server: string;
   server_facts: ServerFacts;
+  runtime_wanted: string | null;
   online: boolean;
   groups: { UUID: string; Name: string }[] | null;
   pipelines: KeptPipeline[];
@@ -148,7 +148,7 @@ export async function requireSite(db: Db, party: string, id: string): Promise<Si
 }
 
 const SERVERS = (condition: RawBuilder<unknown>) => sql`
-  select sv.*, s.name as site, p.account_id, ${ONLINE} as online
+  select sv.*, s.name as site, s.party_id, p.account_id, ${ONLINE} as online
   from servers sv join sites s on s.id = sv.site_id join parties p on p.id = s.party_id
   where p.deleted_at is null and ${condition}`;
 
@@ -161,6 +161,9 @@ export async function requireServer(db: Db, party: string, id: string): Promise<
   return row;
 }
 
+/** Whoever asks has shown its key. */
+export const findServer = (db: Db, id: string) => one<ServerRow>(db, SERVERS(sql`sv.id = ${id}`));
+
 /** Of the server itself, which has shown its key; `id` is what it says in the path. */
 export async function requireOwnServer(db: Db, own: string | null, id: string): Promise<ServerRow> {
   const row = own === id.toLowerCase() ? await one<ServerRow>(db, SERVERS(sql`sv.id = ${own}`)) : null;
@@ -169,7 +172,7 @@ export async function requireOwnServer(db: Db, own: string | null, id: string): 
 }
 
 const DEVICES = (condition: RawBuilder<unknown>) => sql`
-  select d.*, s.name as site, sv.name as server, sv.facts as server_facts, ${ONLINE} as online,
+  select d.*, s.name as site, sv.name as server, sv.facts as server_facts, sv.runtime_wanted, ${ONLINE} as online,
     (select json_agg(json_build_object('UUID', g.id, 'Name', g.name) order by g.name)
       from device_group_members m join device_groups g on g.id = m.group_id where m.device_id = d.id) as groups
   from devices d join sites s on s.id = d.site_id join servers sv on sv.id = d.server_id where ${condition}`;

@@ -80,7 +80,7 @@ interface ArtifactRow {
  * Of each model that a device of the server runs, what its runtime takes best. That the device's owner may
  * see the model was looked at when it was saved; what runs is not taken away when a catalogue is closed.
  */
-async function artifactsOf(db: Db, { id, facts, runtime_wanted }: ServerRow): Promise<ArtifactRow[]> {
+export async function artifactsOf(db: Db, { id, facts, runtime_wanted }: ServerRow): Promise<ArtifactRow[]> {
   const targets = runtimeOf(facts, runtime_wanted)?.Targets ?? [];
   const { rows } = await sql<ArtifactRow>`
     select distinct on (a.function_id, a.number) a.id, a.function_id, a.number, f.name, f.described,

@@ -2,6 +2,7 @@
 /** Sites, servers, devices and groups as the wire shows them. */
 import type { Static } from "typebox";
 import type { Device, Group, Server, System } from "#contract/devices/vocabulary.ts";
+import { runtimeOf } from "./models.ts";
 import type { DeviceRow, GroupRow, ServerRow, SiteRow } from "./rows.ts";
 
 const statusOf = (online: boolean) => (online ? ("online" as const) : ("offline" as const));
@@ -51,6 +52,7 @@ export const viewDevice = (row: DeviceRow): Static<typeof Device> => ({
   Tags: row.tags,
   Enabled: row.enabled,
   Active: row.active,
+  Runtime: row.runtime_wanted ?? runtimeOf(row.server_facts, null)?.Name ?? null,
   System: { ID: row.site_id, Name: row.site },
   Server: {
     ID: row.server_id,

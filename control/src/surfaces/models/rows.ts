@@ -4,7 +4,7 @@ import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Report } from "#models/job.ts";
 import type { Actor } from "../../core/identity/index.ts";
-import { catalogueSeen, functionSeen } from "../../core/models/index.ts";
+import { catalogueSeen, functionSeen, type Viewer } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 
 export interface Described {
@@ -62,7 +62,7 @@ export const artifactJson = sql`json_build_object(
 
 export async function findFunctions(
   db: Db | Tx,
-  actor: Actor,
+  actor: Viewer,
   condition: RawBuilder<unknown>,
   page: { limit: number; offset: number; order: RawBuilder<unknown> } | null = null,
 ): Promise<FunctionRow[]> {

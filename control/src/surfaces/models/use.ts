@@ -13,7 +13,7 @@ import {
   TARGETS,
 } from "#models/job.ts";
 import { digestOf } from "../../blobs/digest.ts";
-import { runJob } from "../../core/models/index.ts";
+import { runJob, siteTargets, viewerOf } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
@@ -308,17 +308,28 @@ async function measure(
   return { ...results, Artifact: found.id };
 }
 
-/** Sites are not kept here yet, so what every runtime of theirs takes is what counts: the optimised ONNX. */
+/**
+ * What a device at the site could be given now: seen by the site's owner, and made into something that a
+ * server there runs. A site that is away shows nothing, as it takes nothing.
+ */
 export async function available(
   { db }: ModelsDeps,
   call: Call<typeof contract.listAvailable> | Call<typeof contract.listAvailableOf>,
 ): Promise<Answer> {
+  const { party } = call.actor;
+  const { siteId } = call.params;
+  const { rows: sites } = await sql`
+    select 1 from sites where id = ${siteId} and party_id = ${party.id}`.execute(db.soft);
+  if (sites.length === 0) throw new Fault("site.not-found", { uuid: siteId });
   const page = pageOf(call.query, { Name: "f.name", UpdatedAt: "f.updated_at" }, "Name", "f.id");
   const customization = "customization" in call.params ? call.params.customization : undefined;
   const condition = sql`f.status = 'ok' and exists (
-      select from function_artifacts a where a.function_id = f.id and a.number = f.latest and a.media_type = ${ONNX})
+      select from function_artifacts a where a.function_id = f.id and a.media_type in (${siteTargets(siteId)})
+        and a.number = coalesce((select l.number from function_aliases l
+          where l.function_id = f.id and l.name = 'default'), f.latest))
     and ${customization === undefined ? sql`true` : sql`f.customization in ('', ${customization})`}`;
-  const rows = await findFunctions(db.soft, call.actor, condition, page);
-  const records = rows[0]?.records ?? (await findFunctions(db.soft, call.actor, condition)).length;
+  const viewer = viewerOf(party.id);
+  const rows = await findFunctions(db.soft, viewer, condition, page);
+  const records = rows[0]?.records ?? (await findFunctions(db.soft, viewer, condition)).length;
   return paged(rows.map(functionView), records);
 }
