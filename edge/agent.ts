@@ -11,9 +11,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fetchKeys, type Keys, provide } from "./artifacts.ts";
 import { Client, refusalOf } from "./client.ts";
+import { Figures, type Looked } from "./figures.ts";
 import type { Folder, Identity } from "./folder.ts";
-import type { Found } from "./pipelines.ts";
-import { Runner } from "./runner-process.ts";
+import { RunFault, Runner } from "./runner-process.ts";
+import { Telemetry } from "./telemetry.ts";
 import { readWish, type Wish, type WishedDevice } from "./wish.ts";
 
 const WAIT_S = 25;
@@ -28,6 +29,8 @@ export interface AgentOptions {
   version: string;
   runtimeVersion: string;
   threads: number;
+  /** Between two samples of what was counted; null: none is told. */
+  telemetryMs: number | null;
   /** Around what runs models; null where there can be none. */
   walls: { memoryMiB: number } | null;
   say(line: string): void;
@@ -49,9 +52,12 @@ export class Agent {
   /** The number of the wish that was tried last, well or not. */
   #tried: number | undefined;
   #fault: string | null = null;
+  /** Of its devices those whose part failed; none: it cannot be said. */
+  #failed: readonly string[] = [];
   /** The control plane has what is to be said of it. */
   #told = false;
   #keys: Keys = new Map();
+  readonly #figures = new Figures();
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -61,7 +67,14 @@ export class Agent {
 
   /** Until `stop`. */
   async follow(): Promise<void> {
-    const { folder, say } = this.#options;
+    const { folder, say, identity, telemetryMs } = this.#options;
+    const telling =
+      telemetryMs === null
+        ? null
+        : new Telemetry({
+            ...{ client: this.#client, serverId: identity.serverId, folder, say },
+            ...{ figures: this.#figures, everyMs: telemetryMs },
+          }).follow(this.#stopping.signal);
     const good = folder.lastGood();
     if (good !== null)
       await this.#adopt(good).catch((error: Error) =>
@@ -77,6 +90,7 @@ export class Agent {
       }
     }
     this.#running?.runner.end();
+    await telling;
   }
 
   stop(): void {
@@ -88,12 +102,16 @@ export class Agent {
   }
 
   /** What the pipelines of a device find in a picture. */
-  async look(device: WishedDevice, picture: Buffer): Promise<{ found: Found[]; tookMs: number }> {
+  async look(device: WishedDevice, picture: Buffer): Promise<Looked> {
     const { runner, wish } = this.#running ?? {};
-    if (runner === undefined || wish === undefined) return { found: [], tookMs: 0 };
+    if (runner === undefined || wish === undefined) return { found: [], eachMs: [], tookMs: 0 };
     try {
-      return await runner.run(device.Pipelines, picture, PICTURE_MS);
+      const looked = await runner.run(device.Pipelines, picture, PICTURE_MS);
+      this.#figures.note(device, looked);
+      return looked;
     } catch (error) {
+      // What ends with us is no fault of the picture's.
+      if (!this.#stopping.signal.aborted) this.#figures.note(device, null);
       if (this.#running?.runner === runner && !this.#stopping.signal.aborted) {
         if (this.#mending === null) this.#options.say((error as Error).message);
         // C. Once, however many pictures were on their way: a later one finds it well again.
@@ -131,12 +149,15 @@ export class Agent {
       this.#options.folder.keepGood(wish);
       this.#options.folder.keepOnly([wish]);
       this.#fault = null;
+      this.#failed = [];
       say(`runs what is wanted (${wish.Version})`);
     } catch (error) {
       if (signal.aborted) return;
       // A
       this.#tried = wish.Version;
       this.#fault = (error as Error).message;
+      const ours = new Set(wish.Desired.Devices.map(({ UUID }) => UUID));
+      this.#failed = error instanceof RunFault ? error.devices.filter((uuid) => ours.has(uuid)) : [];
       say(`goes on as before: ${this.#fault}`);
     }
     await this.#report();
@@ -160,8 +181,8 @@ export class Agent {
     }));
     const runner = new Runner({ walls, artifacts: artifacts.map(({ path }) => path) });
     try {
-      const pipelines = wish.Desired.Devices.flatMap((device) => device.Pipelines);
-      await runner.load({ artifacts, pipelines, threads }, TRIAL_MS);
+      const devices = wish.Desired.Devices.map(({ UUID, Pipelines }) => ({ UUID, Pipelines }));
+      await runner.load({ artifacts, devices, threads }, TRIAL_MS);
     } catch (error) {
       runner.end();
       throw error;
@@ -182,6 +203,7 @@ export class Agent {
     const reply = await this.#client.json("PUT", `/dev/server/${identity.serverId}/reported`, {
       Version: this.#running?.wish.Version ?? 0,
       ...(this.#tried !== undefined && { Tried: this.#tried }),
+      ...(this.#failed.length > 0 && { FailedDevices: this.#failed }),
       Health: this.#fault === null ? "ok" : "degraded",
       Errors: this.#fault === null ? [] : [this.#fault.slice(0, 1000)],
       Facts: {

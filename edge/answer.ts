@@ -12,11 +12,13 @@ const MESSAGE_MAX = 500;
 /** Null when it is no answer. */
 export function readAnswer(line: string): RunnerAnswer | null {
   try {
-    const { kind, message, found, tookMs } = JSON.parse(line) as Record<string, unknown>;
+    const { kind, message, found, eachMs, tookMs, devices } = JSON.parse(line) as Record<string, unknown>;
     if (kind === "loaded") return { kind };
-    if (kind === "failed" && typeof message === "string") return { kind, message: printable(message) };
+    if (kind === "failed" && typeof message === "string")
+      return { kind, message: printable(message), devices: list(devices).map(text) };
     if (kind !== "ran" || !isNumber(tookMs)) return null;
-    return { kind, tookMs, found: list(found).map((one) => foundOf(one, 1)) };
+    const each = list(eachMs).map((one) => (isNumber(one) ? one : 0));
+    return { kind, tookMs, eachMs: each, found: list(found).map((one) => foundOf(one, 1)) };
   } catch {
     return null;
   }

@@ -49,7 +49,10 @@ describeWith([userNamespaces], "the edge agent", () => {
   beforeAll(async () => {
     casemate = await startInstallation({
       withHost: false,
-      config: { identity: { requestsPerMinute: null }, devices: { rolloutEveryMs: 200 } },
+      config: {
+        identity: { requestsPerMinute: null },
+        devices: { rolloutEveryMs: 200, telemetryEveryMs: 100 },
+      },
     });
     acme = await casemate.tenant("acme");
     const details = { InputDriverDetails: { means: [10, 20, 30], vars: [2, 2, 2], order: 0 } };
@@ -226,6 +229,32 @@ describeWith([userNamespaces], "the edge agent", () => {
       await vi.waitUntil(() => said.lines.length > before + 3, { timeout: 20_000 });
       expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["staged"]);
     }
+  });
+
+  it("tells what it counted, of each device and pipeline and of itself", async () => {
+    const { device, server, said, child, ended } = await atWork([
+      ...["--frames", pictures, "--fps", "20", "--telemetry", "0.4"],
+    ]);
+    await give(device, [{ modelUUID: model, Name: "first" }]);
+    const [{ UUID }] = (await acme("GET", `/dev/device/${device}/pipelines`)).body;
+    const samples = async (path: string) => (await acme("GET", `/dev/${path}/telemetry?limit=500`)).body;
+    const counted = async () =>
+      (await samples(`device/${device}`)).filter((each: { Frames: number }) => each.Frames > 0);
+    await vi.waitUntil(async () => (await counted()).length >= 2, { timeout: 40_000, interval: 200 });
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+    // The last of it is told at the end; pictures that were on their way then may be in one and not in the other.
+    const all = await counted();
+    const sum = all.reduce((so: number, { Frames }: { Frames: number }) => so + Frames, 0);
+    expect(Math.abs(said.lines.length - sum)).toBeLessThanOrEqual(3);
+    const [newest] = all;
+    expect(newest).toMatchObject({ Errors: 0, Pipelines: [{ UUID, Frames: newest.Frames }] });
+    expect(newest.Detections).toBeGreaterThan(0);
+    expect(newest.LatencyP95).toBeGreaterThanOrEqual(newest.LatencyP50);
+    expect((await samples(`server/${server}`))[0]).toMatchObject({
+      Dropped: 0,
+      Agent: { MemoryMiB: expect.any(Number) },
+    });
   });
 
   it("works on while the control plane is away, also when it is started then, and catches up", async () => {

@@ -54,6 +54,13 @@ export class Folder {
   lastGood = (): Wish | null => this.#read<Wish>("wish.json");
   keepGood = (wish: Wish): void => this.#write("wish.json", wish);
 
+  /** The first of so many numbers that were never taken here before, whatever happens next. */
+  takeNumbers(count: number): number {
+    const { next } = this.#read<{ next: number }>("numbers.json") ?? { next: 1 };
+    this.#write("numbers.json", { next: next + count });
+    return next;
+  }
+
   artifactPath(sha256: string): string {
     // It names a file, and came from elsewhere.
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new Error("an artefact has a digest that is none");

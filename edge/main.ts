@@ -28,6 +28,7 @@ const USAGE = `casemate-edge --frames SOURCE [--url URL (--token WORD | --site U
   --once          end when the source has ended
   --attached      end when standard input ends
   --threads N     of each model (1)
+  --telemetry SECONDS  between two samples of what was counted, 0: none (30)
   --memory MIB    that models may take together (2048)
 `;
 
@@ -40,6 +41,7 @@ function optionsOf() {
         ...{
           threads: text,
           memory: text,
+          telemetry: text,
           attached: { type: "boolean" },
           once: { type: "boolean" },
           help: { type: "boolean" },
@@ -71,6 +73,8 @@ async function main(): Promise<number> {
   if (!Number.isInteger(threads) || threads < 1) return usage("--threads is a number");
   const memoryMiB = Number(given.memory ?? 2048);
   if (!Number.isInteger(memoryMiB) || memoryMiB < 1) return usage("--memory is a number of MiB");
+  const telemetryS = Number(given.telemetry ?? 30);
+  if (!(telemetryS >= 0 && telemetryS <= 3600)) return usage("--telemetry is a number up to 3600");
   const folder = new Folder(given.state ?? "casemate-edge");
   let identity = folder.identity();
   if (identity === null) {
@@ -92,6 +96,7 @@ async function main(): Promise<number> {
   if (unwalled !== null) say(`models run with all that this user may: ${unwalled}`);
   const agent = new Agent({
     ...{ identity, folder, threads, say, walls: unwalled === null ? { memoryMiB } : null },
+    telemetryMs: telemetryS === 0 ? null : Math.max(100, telemetryS * 1000),
     version: versionOf(pathToFileURL(findPackageJSON(import.meta.url)!)),
     runtimeVersion: versionOf(new URL("../package.json", import.meta.resolve("onnxruntime-node"))),
   });

@@ -38,7 +38,10 @@ describe("a runner", () => {
   beforeEach(async () => {
     const artifacts = [artifactOf("things", detector())];
     runner = new Runner({ walls: null, artifacts: artifacts.map(({ path }) => path) });
-    await runner.load({ artifacts, pipelines: [pipelineOf("things")], threads: 1 }, WAIT_MS);
+    await runner.load(
+      { artifacts, devices: [{ UUID: "gate", Pipelines: [pipelineOf("things")] }], threads: 1 },
+      WAIT_MS,
+    );
   });
   afterEach(() => runner.end());
 
@@ -66,11 +69,28 @@ describe("a runner", () => {
     ]);
   });
 
+  it("names the devices whose pipelines do not run on trial, and not the others", async () => {
+    const broken = artifactOf("broken", Buffer.from("no model"));
+    const fits = artifactOf("fits", detector());
+    const devices = [
+      { UUID: "gate", Pipelines: [pipelineOf("fits"), pipelineOf("broken")] },
+      { UUID: "quay", Pipelines: [pipelineOf("fits")] },
+      { UUID: "roof", Pipelines: [{ ...pipelineOf("fits"), chains: [pipelineOf("broken")] }] as never },
+    ];
+    const other = new Runner({ walls: null, artifacts: [broken.path, fits.path] });
+    try {
+      const loading = other.load({ artifacts: [broken, fits], devices, threads: 1 }, WAIT_MS);
+      await expect(loading).rejects.toMatchObject({ devices: ["gate", "roof"] });
+    } finally {
+      other.end();
+    }
+  });
+
   it("that takes too long is ended, and what waited behind it is told so", async () => {
     const slow = artifactOf("slow", counting(200_000_000n));
     const other = new Runner({ walls: null, artifacts: [slow.path] });
     try {
-      await other.load({ artifacts: [slow], pipelines: [], threads: 1 }, WAIT_MS);
+      await other.load({ artifacts: [slow], devices: [], threads: 1 }, WAIT_MS);
       const asked = [1_000, WAIT_MS].map((timeoutMs) =>
         other.run([pipelineOf("slow")], pictures[0]!, timeoutMs),
       );

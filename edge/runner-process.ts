@@ -12,7 +12,7 @@ import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { runAlone } from "../confine/alone.ts";
 import { readAnswer } from "./answer.ts";
-import type { Found } from "./pipelines.ts";
+import type { Looked } from "./figures.ts";
 import type { RunnerAnswer, RunnerAsk } from "./runner.ts";
 import { programFiles } from "./walls.ts";
 import type { WishedPipeline } from "./wish.ts";
@@ -24,6 +24,15 @@ const QUIET = "--disable-warning=ExperimentalWarning";
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 /** Nobody reads after a runner's death what was to be written to it. */
 const NOTHING = () => {};
+
+/** What does not run, and whose pipelines it were, as far as that is known. */
+export class RunFault extends Error {
+  readonly devices: readonly string[];
+  constructor(message: string, devices: readonly string[]) {
+    super(message);
+    this.devices = devices;
+  }
+}
 
 export interface RunnerOptions {
   /** Null: as this user, with this user's rights. */
@@ -56,11 +65,7 @@ export class Runner {
     await this.#ask({ kind: "load", ...ask }, timeoutMs);
   }
 
-  async run(
-    pipelines: WishedPipeline[],
-    picture: Buffer,
-    timeoutMs: number,
-  ): Promise<{ found: Found[]; tookMs: number }> {
+  async run(pipelines: WishedPipeline[], picture: Buffer, timeoutMs: number): Promise<Looked> {
     const ask = { kind: "run", pipelines, pictureBytes: picture.length } as const;
     const said = await this.#ask(ask, timeoutMs, picture);
     if (said.kind !== "ran") throw new Error("the runner answered something else");
@@ -126,7 +131,7 @@ export class Runner {
     }
     this.#waiting.shift();
     this.#watch();
-    if (said.kind === "failed") question.reject(new Error(said.message));
+    if (said.kind === "failed") question.reject(new RunFault(said.message, said.devices));
     else question.resolve(said);
   }
 

@@ -10,38 +10,60 @@
 import sharp from "sharp";
 import { readAsks } from "./asks.ts";
 import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
-import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
+import { type ManifestArtifact, runs, type WishedDevice, type WishedPipeline } from "./wish.ts";
 
 export type RunnerAsk =
   | {
       kind: "load";
       artifacts: { artifact: ManifestArtifact; path: string }[];
-      pipelines: WishedPipeline[];
+      devices: Pick<WishedDevice, "UUID" | "Pipelines">[];
       threads: number;
     }
   | { kind: "run"; pipelines: WishedPipeline[]; pictureBytes: number };
 
 export type RunnerAnswer =
   | { kind: "loaded" }
-  | { kind: "ran"; found: Found[]; tookMs: number }
-  | { kind: "failed"; message: string };
+  | { kind: "ran"; found: Found[]; eachMs: number[]; tookMs: number }
+  /** `devices`: whose pipelines it were, of a wish on trial. */
+  | { kind: "failed"; message: string; devices: string[] };
 
 const models = new Map<string, Loaded>();
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).slice(0, 500);
 
 async function answer(ask: RunnerAsk, picture: Buffer): Promise<RunnerAnswer> {
   if (ask.kind === "load") {
+    const faults = new Map<string, string>();
+    const blame = (who: typeof ask.devices, error: unknown) => {
+      for (const { UUID } of who) if (!faults.has(UUID)) faults.set(UUID, messageOf(error));
+    };
     for (const { artifact, path } of ask.artifacts)
-      models.set(modelKey(artifact.Function, artifact.Version), await load(artifact, path, ask.threads));
+      try {
+        models.set(modelKey(artifact.Function, artifact.Version), await load(artifact, path, ask.threads));
+      } catch (error) {
+        const who = ask.devices.filter(({ Pipelines }) => runs(Pipelines, artifact));
+        blame(who, error);
+      }
     const grey = await sharp({ create: { width: 320, height: 240, channels: 3, background: "#808080" } })
       .png()
       .toBuffer();
-    for (const pipeline of ask.pipelines) await tryAll(pipeline, grey);
-    return { kind: "loaded" };
+    for (const device of ask.devices)
+      for (const pipeline of device.Pipelines)
+        await tryAll(pipeline, grey).catch((error: unknown) => blame([device], error));
+    const [message] = faults.values();
+    return message === undefined
+      ? { kind: "loaded" }
+      : { kind: "failed", message, devices: [...faults.keys()] };
   }
   const from = performance.now();
   const found: Found[] = [];
-  for (const pipeline of ask.pipelines) found.push(await runPipeline(models, pipeline, picture));
-  return { kind: "ran", found, tookMs: performance.now() - from };
+  const eachMs: number[] = [];
+  for (const pipeline of ask.pipelines) {
+    const began = performance.now();
+    found.push(await runPipeline(models, pipeline, picture));
+    eachMs.push(performance.now() - began);
+  }
+  return { kind: "ran", found, eachMs, tookMs: performance.now() - from };
 }
 
 /** Also what a grey picture would not lead to. */
@@ -59,8 +81,7 @@ for (let next = asks.next(); ; ) {
   next = asks.next();
   const said = await answer(value.ask, value.picture).catch(
     (error: unknown): RunnerAnswer => ({
-      kind: "failed",
-      message: (error instanceof Error ? error.message : String(error)).slice(0, 500),
+      ...{ kind: "failed", message: messageOf(error), devices: [] },
     }),
   );
   await new Promise((resolve) => process.stdout.write(`${JSON.stringify(said)}\n`, resolve));

@@ -55,3 +55,13 @@ export function readWish(body: unknown): Wish {
     throw new Error("the control plane said something that is no wish");
   return wish;
 }
+
+/** Whether any of them, or of what is chained to them, runs the artefact's model. */
+export const runs = (
+  pipelines: readonly WishedPipeline[],
+  model: Pick<ManifestArtifact, "Function" | "Version">,
+): boolean =>
+  pipelines.some(
+    ({ modelUUID, modelVersion, chains }) =>
+      (modelUUID === model.Function && modelVersion === model.Version) || runs(chains, model),
+  );

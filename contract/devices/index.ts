@@ -19,6 +19,7 @@ import {
 import { createRollout, getRollout, listRolloutDevices, listRollouts, patchRollout } from "./rollouts.ts";
 import * as servers from "./servers.ts";
 import * as systems from "./systems.ts";
+import { listDeviceTelemetry, listServerTelemetry, putTelemetry } from "./telemetry.ts";
 
 const { OTHER_SPELLINGS, ...ownSpelling } = devices;
 
@@ -33,4 +34,5 @@ export const DEVICES: readonly Operation[] = [
   ...[getPipelines, putPipelines, addPipelines, removePipeline, addFunctions],
   ...[clonePipelines, assignPipelines, listHistory, rollBack],
   ...[createRollout, listRollouts, getRollout, listRolloutDevices, patchRollout],
+  ...[putTelemetry, listDeviceTelemetry, listServerTelemetry],
 ];

@@ -49,6 +49,21 @@ export const AbortGiven = Type.Object(
         description: "A larger share than this of the changed devices, failed or timed out",
       }),
     ),
+    ErrorPercent: Type.Optional(
+      Type.Number({
+        minimum: 0,
+        maximum: 100,
+        description:
+          "A larger share than this of frames of changed devices that could not be looked at since",
+      }),
+    ),
+    MinFrames: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_000_000_000,
+        description: "ErrorPercent counts when so many frames were; 100 unless given",
+      }),
+    ),
     MinDevices: Type.Optional({
       ...Count,
       description: "Shares count when so many devices were changed; 1 unless given",
@@ -80,6 +95,12 @@ export const Rollout = Type.Object({
     Type.Object({ Devices: Type.Integer({ description: "In this stage" }), HoldSeconds: Type.Integer() }),
   ),
   Counts,
+  Figures: nullable(
+    Type.Object(
+      { Frames: Type.Integer(), Errors: Type.Integer() },
+      { description: "Of changed devices since, by their telemetry; with ErrorPercent only" },
+    ),
+  ),
   Change: Type.Union([
     Type.Object({ Pipelines: Type.Array(Type.Unknown()) }),
     Type.Object({ Replaces: Uuid, Function: Uuid, Version: Type.Integer() }),

@@ -219,7 +219,7 @@ export async function startControl({
     undo.push(() => webhooks.stop());
     const identity = await openIdentity({ db, vault }, config, () => url, onError);
     undo.push(() => identity.close());
-    const edge = devicesRoutes({ db, feed, store, log });
+    const edge = devicesRoutes({ db, feed, store, log, bounds: config.devices });
     const { rolloutEveryMs } = config.devices;
     undo.push(every(rolloutEveryMs, () => rolloutsTurn({ db, log }, rolloutEveryMs), onError));
     const artifactKeys = await openArtifactKeys(db, vault);

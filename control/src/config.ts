@@ -228,6 +228,9 @@ export const ControlConfig = closed({
     rolloutEveryMs: Type.Integer({ minimum: 50, maximum: 60_000 }),
     /** Days that rollouts are kept when they are over. */
     rolloutDays: Type.Integer({ minimum: 1 }),
+    /** Of each server and device one sample is kept for an interval of this length. */
+    telemetryEveryMs: Type.Integer({ minimum: 100, maximum: 3_600_000 }),
+    telemetryHours: Type.Integer({ minimum: 1, maximum: 10_000 }),
   }),
   retention: closed({
     /** Days that journal payloads are kept; afterwards they are erased and the chain still holds. */

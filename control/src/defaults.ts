@@ -86,7 +86,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     cancelUrl: null,
     apiBase: null,
   },
-  devices: { rolloutEveryMs: 1000, rolloutDays: 400 },
+  devices: { rolloutEveryMs: 1000, rolloutDays: 400, telemetryEveryMs: 10_000, telemetryHours: 168 },
   retention: { journalPayloadDays: 400, journalDays: 800 },
   log: { level: "info" },
   replica: "control-1",

@@ -7,6 +7,7 @@ import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
 import { forgetRecords } from "./core/oauth/index.ts";
 import type { Database } from "./database/open.ts";
+import { forgetTelemetry } from "./surfaces/devices/telemetry.ts";
 
 const TURN_MS = 60_000;
 
@@ -39,6 +40,7 @@ export async function startHousekeeping(
         delete from rollouts where ended_at < now() - make_interval(days => ${config.devices.rolloutDays})`.execute(
         db.soft,
       );
+      await forgetTelemetry({ db }, config.devices.telemetryHours);
       await sql`
         update accounts set cycle_start = date_trunc('month', now()) where cycle_start < date_trunc('month', now())`.execute(
         db.run,

@@ -2083,6 +2083,10 @@ export interface Operations {
         TimedOut?: number;
         /** A larger share than this of the changed devices, failed or timed out */
         FailurePercent?: number;
+        /** A larger share than this of frames of changed devices that could not be looked at since */
+        ErrorPercent?: number;
+        /** ErrorPercent counts when so many frames were; 100 unless given */
+        MinFrames?: number;
         /** Shares count when so many devices were changed; 1 unless given */
         MinDevices?: number;
       };
@@ -2126,6 +2130,10 @@ export interface Operations {
           RollingBack: number;
           RolledBack: number;
         };
+        Figures: {
+          Frames: number;
+          Errors: number;
+        } | null;
         Change: {
           Pipelines: (unknown)[];
         } | {
@@ -2140,6 +2148,10 @@ export interface Operations {
           TimedOut?: number;
           /** A larger share than this of the changed devices, failed or timed out */
           FailurePercent?: number;
+          /** A larger share than this of frames of changed devices that could not be looked at since */
+          ErrorPercent?: number;
+          /** ErrorPercent counts when so many frames were; 100 unless given */
+          MinFrames?: number;
           /** Shares count when so many devices were changed; 1 unless given */
           MinDevices?: number;
         };
@@ -2194,6 +2206,10 @@ export interface Operations {
           RollingBack: number;
           RolledBack: number;
         };
+        Figures: {
+          Frames: number;
+          Errors: number;
+        } | null;
         Change: {
           Pipelines: (unknown)[];
         } | {
@@ -2208,6 +2224,10 @@ export interface Operations {
           TimedOut?: number;
           /** A larger share than this of the changed devices, failed or timed out */
           FailurePercent?: number;
+          /** A larger share than this of frames of changed devices that could not be looked at since */
+          ErrorPercent?: number;
+          /** ErrorPercent counts when so many frames were; 100 unless given */
+          MinFrames?: number;
           /** Shares count when so many devices were changed; 1 unless given */
           MinDevices?: number;
         };
@@ -2255,6 +2275,10 @@ export interface Operations {
           RollingBack: number;
           RolledBack: number;
         };
+        Figures: {
+          Frames: number;
+          Errors: number;
+        } | null;
         Change: {
           Pipelines: (unknown)[];
         } | {
@@ -2269,6 +2293,10 @@ export interface Operations {
           TimedOut?: number;
           /** A larger share than this of the changed devices, failed or timed out */
           FailurePercent?: number;
+          /** A larger share than this of frames of changed devices that could not be looked at since */
+          ErrorPercent?: number;
+          /** ErrorPercent counts when so many frames were; 100 unless given */
+          MinFrames?: number;
           /** Shares count when so many devices were changed; 1 unless given */
           MinDevices?: number;
         };
@@ -2358,6 +2386,10 @@ export interface Operations {
           RollingBack: number;
           RolledBack: number;
         };
+        Figures: {
+          Frames: number;
+          Errors: number;
+        } | null;
         Change: {
           Pipelines: (unknown)[];
         } | {
@@ -2372,6 +2404,10 @@ export interface Operations {
           TimedOut?: number;
           /** A larger share than this of the changed devices, failed or timed out */
           FailurePercent?: number;
+          /** A larger share than this of frames of changed devices that could not be looked at since */
+          ErrorPercent?: number;
+          /** ErrorPercent counts when so many frames were; 100 unless given */
+          MinFrames?: number;
           /** Shares count when so many devices were changed; 1 unless given */
           MinDevices?: number;
         };
@@ -2386,6 +2422,132 @@ export interface Operations {
       };
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found" | "rollout.over" | "request.precondition";
+  };
+  /** Samples of what a server counted, the oldest first */
+  "devices.telemetry.put": {
+    method: "POST";
+    path: "/dev/server/:id/telemetry";
+    params: {
+      id: string;
+    };
+    body: {
+      Samples: ({
+        Sequence: number;
+        /** How long ago it ended; the server's clock need not be right */
+        AgeMs: number;
+        DurationMs: number;
+        /** Samples that were given up before this one */
+        Dropped?: number;
+        Agent?: {
+          UptimeSeconds?: number;
+          MemoryMiB?: number;
+          CPUPercent?: number;
+          MachineMemoryFreeMiB?: number;
+        };
+        Devices: ({
+          UUID: string;
+          /** That were looked at, well or not */
+          Frames: number;
+          /** That could not be looked at */
+          Errors: number;
+          LatencyP50?: number;
+          LatencyP95?: number;
+          Pipelines: ({
+            UUID: string;
+            Frames: number;
+            Detections: number;
+            LatencyP50?: number;
+            LatencyP95?: number;
+          })[];
+        })[];
+      })[];
+    };
+    answers: {
+      200: {
+        Accepted: number;
+      };
+    };
+    errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate";
+  };
+  /** What was counted of a device, newest first */
+  "devices.telemetry.device": {
+    method: "GET";
+    path: "/dev/device/:id/telemetry";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      /** Ended at this time or later; RFC 3339 */
+      From?: string;
+      /** Ended before this time */
+      To?: string;
+    };
+    answers: {
+      200: ({
+        Sequence: number;
+        /** UTC, ISO 8601 */
+        From: string;
+        /** UTC, ISO 8601 */
+        To: string;
+        Frames: number;
+        Errors: number;
+        Detections: number;
+        LatencyP50: number | null;
+        LatencyP95: number | null;
+        Pipelines: ({
+          UUID: string;
+          Frames: number;
+          Detections: number;
+          LatencyP50?: number;
+          LatencyP95?: number;
+        })[];
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
+  };
+  /** How a server is, newest first; nothing of what its devices see */
+  "devices.telemetry.server": {
+    method: "GET";
+    path: "/dev/server/:id/telemetry";
+    params: {
+      id: string;
+    };
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      /** Ended at this time or later; RFC 3339 */
+      From?: string;
+      /** Ended before this time */
+      To?: string;
+    };
+    answers: {
+      200: ({
+        Sequence: number;
+        /** UTC, ISO 8601 */
+        From: string;
+        /** UTC, ISO 8601 */
+        To: string;
+        /** UTC, ISO 8601 */
+        ReceivedAt: string;
+        /** Samples that the server gave up before this one */
+        Dropped: number;
+        Agent: {
+          UptimeSeconds?: number;
+          MemoryMiB?: number;
+          CPUPercent?: number;
+          MachineMemoryFreeMiB?: number;
+        };
+      })[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
   };
 }
 

@@ -68,17 +68,35 @@ export interface Failing {
   timedOut: number;
 }
 
+/** Frames of changed devices, well or not, and those that could not be looked at. */
+export interface Figures {
+  Frames: number;
+  Errors: number;
+}
+
+const FRAMES_MIN = 100;
+
 /** Why a rollout ends here; null: it goes on. */
-export function exceeded(abort: Static<typeof AbortGiven>, { changed, failed, timedOut }: Failing) {
+export function exceeded(
+  abort: Static<typeof AbortGiven>,
+  { changed, failed, timedOut }: Failing,
+  figures: Figures | null = null,
+): string | null {
   const { Failures, TimedOut, FailurePercent, MinDevices = 1 } = abort;
+  const { ErrorPercent, MinFrames = FRAMES_MIN } = abort;
   if (Failures !== undefined && failed > Failures) return `${failed} devices failed`;
   if (TimedOut !== undefined && timedOut > TimedOut) return `${timedOut} devices did not report in time`;
   const bad = failed + timedOut;
   if (FailurePercent !== undefined && changed >= MinDevices && bad * 100 > FailurePercent * changed)
     return `${bad} of ${changed} devices failed or did not report in time`;
-  return null;
+  if (ErrorPercent === undefined || figures === null || figures.Frames < MinFrames) return null;
+  return figures.Errors * 100 > ErrorPercent * figures.Frames
+    ? `${figures.Errors} of ${figures.Frames} frames could not be looked at`
+    : null;
 }
 
-/** Without a word about it nothing may fail. */
+/** Without a word about how many may fail, none may. */
 export const abortOf = (given: Static<typeof AbortGiven> = {}): Static<typeof AbortGiven> =>
-  Object.keys(given).some((name) => name !== "MinDevices") ? given : { ...given, Failures: 0, TimedOut: 0 };
+  ["Failures", "TimedOut", "FailurePercent"].some((name) => name in given)
+    ? given
+    : { ...given, Failures: 0, TimedOut: 0 };

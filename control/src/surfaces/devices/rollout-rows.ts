@@ -7,7 +7,7 @@ import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Page } from "../../http/paging.ts";
-import type { RolloutChange, Stage } from "./rollout-change.ts";
+import type { Figures, RolloutChange, Stage } from "./rollout-change.ts";
 import type { Back, DeviceStatus } from "./rollout-verdict.ts";
 
 export type RolloutStatus = Static<typeof Rollout>["Status"];
@@ -22,6 +22,7 @@ export interface RolloutRow {
   stages: Stage[];
   abort: Static<typeof AbortGiven>;
   rolls_back: boolean;
+  figures: Figures | null;
   timeout_s: number;
   status: RolloutStatus;
   stage: number;
@@ -147,6 +148,7 @@ export const viewRollout = (row: Shown): Static<typeof Rollout> => ({
     HoldSeconds,
   })),
   Counts: row.counts,
+  Figures: row.figures,
   Change: row.change,
   Abort: row.abort,
   Rollback: row.rolls_back,

@@ -22,7 +22,7 @@ import type { Database, Tx } from "../../database/open.ts";
 import type { KeptPipeline } from "./checks.ts";
 import { knownModels } from "./models.ts";
 import { PIPELINES_ROWS, type PipelinesRow, write } from "./pipelines.ts";
-import { exceeded } from "./rollout-change.ts";
+import { exceeded, type Figures } from "./rollout-change.ts";
 import { applied, modelsNeeded } from "./rollout-plan.ts";
 import { moveRollout, type RolloutRow, tellOfRollout } from "./rollout-rows.ts";
 import { type Seen, type Verdict, verdictOf } from "./rollout-verdict.ts";
@@ -35,7 +35,10 @@ const AFTER_FAULT_S = 10;
 /** A server that polls is heard of well within this. */
 const SILENT_S = 75;
 
-type Due = RolloutRow & { held: boolean };
+/** Figures are added up at every so manieth look. */
+const FIGURES_EVERY = 5;
+
+type Due = RolloutRow & { held: boolean; adds_up: boolean };
 
 /** Looks at what is due. */
 export async function rolloutsTurn(
@@ -46,7 +49,7 @@ export async function rolloutsTurn(
     let at: string | null = null;
     try {
       const any = await db.write(async (tx) => {
-        const due = await take(tx);
+        const due = await take(tx, everyMs);
         if (due === null) return false;
         at = due.id;
         const more = await turn(tx, due);
@@ -69,10 +72,11 @@ export async function rolloutsTurn(
 }
 
 /** A */
-async function take(tx: Tx): Promise<Due | null> {
+async function take(tx: Tx, everyMs: number): Promise<Due | null> {
   const { rows } = await sql<Due>`
     select r.*, p.account_id, coalesce(
-      r.settled_at <= now() - make_interval(secs => (r.stages->r.stage->>'HoldSeconds')::int), false) as held
+      r.settled_at <= now() - make_interval(secs => (r.stages->r.stage->>'HoldSeconds')::int), false) as held,
+      coalesce(r.figures_at < now() - make_interval(secs => ${(FIGURES_EVERY * everyMs) / 1000}::float8), true) as adds_up
     from rollouts r join parties p on p.id = r.party_id
     where r.ended_at is null and r.next_at <= now() and p.deleted_at is null
     order by r.next_at limit 1 for update of r skip locked`.execute(tx);
@@ -93,7 +97,7 @@ async function turn(tx: Tx, row: Due): Promise<boolean> {
   await judge(tx, row);
   const tally = await count(tx, row);
   if (row.status !== "rolling_back") {
-    const reason = exceeded(row.abort, tally);
+    const reason = exceeded(row.abort, tally, await figuresOf(tx, row));
     if (reason !== null) {
       await moveRollout(tx, row, { status: row.rolls_back ? "rolling_back" : "aborted", reason });
       return row.rolls_back;
@@ -129,6 +133,19 @@ async function goOn(tx: Tx, row: Due, tally: Tally): Promise<boolean> {
   if (tally.asked > 0) return false;
   await moveRollout(tx, row, { status: "succeeded" });
   return false;
+}
+
+/** Of samples that began after the change; added up now and then, and only when it is asked for. */
+async function figuresOf(tx: Tx, row: Due): Promise<Figures | null> {
+  if (row.abort.ErrorPercent === undefined || !row.adds_up) return row.figures;
+  const { rows } = await sql<{ figures: Figures }>`
+    update rollouts set figures_at = now(), figures = (
+      select json_build_object('Frames', coalesce(sum(t.frames), 0), 'Errors', coalesce(sum(t.errors), 0))
+      from rollout_devices r join device_telemetry t on t.device_id = r.device_id and t.started_at >= r.changed_at
+        and t.ended_at >= r.changed_at
+      where ${HERE(row)} and r.status in ('changing', 'healthy', 'failed', 'timed_out') and r.back is null)
+    where id = ${row.id} returning figures`.execute(tx);
+  return rows[0]!.figures;
 }
 
 const HERE = (row: RolloutRow) => sql`r.rollout_id = ${row.id} and r.open`;
@@ -235,7 +252,7 @@ async function give(tx: Tx, row: RolloutRow): Promise<boolean> {
     await save(tx, row, device, kept, `rollout ${row.id}`);
     await sql`
       update rollout_devices set status = 'changing', since = now(), wish = ${wishes.get(device.server_id)!},
-        version_given = ${device.pipelines_version + 1}
+        version_given = ${device.pipelines_version + 1}, changed_at = now()
       where rollout_id = ${row.id} and device_id = ${device.id}`.execute(tx);
   }
   return true;

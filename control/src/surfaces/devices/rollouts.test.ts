@@ -30,7 +30,10 @@ describeWith([userNamespaces], "rollouts", () => {
   let model: string;
   let other: string;
   beforeAll(async () => {
-    const config = { identity: { requestsPerMinute: null }, devices: { rolloutEveryMs: EVERY_MS } };
+    const config = {
+      identity: { requestsPerMinute: null },
+      devices: { rolloutEveryMs: EVERY_MS, telemetryEveryMs: 100 },
+    };
     casemate = await startInstallation({ withHost: false, config });
     [acme, stranger] = await Promise.all([casemate.tenant("acme"), casemate.tenant("stranger")]);
     model = (await upload(casemate.url, acme, detector(), { Name: "Things", ...ONE })).UUID;
@@ -241,6 +244,28 @@ describeWith([userNamespaces], "rollouts", () => {
     await one.say({ Version, Tried: Version, Health: "failed", Errors: ["no memory"] });
     await become(id, ["failed, asked"]);
     await act(id, "rollback");
+  });
+
+  it("too many frames that could not be looked at take it back, counted from the change on", async () => {
+    const [one] = (await places(1)) as [Place];
+    const tell = (Sequence: number, Frames: number, Errors: number, DurationMs: number) =>
+      one.edge("POST", `/dev/server/${one.server}/telemetry`, {
+        Samples: [
+          { Sequence, AgeMs: 0, DurationMs, Devices: [{ UUID: one.device, Frames, Errors, Pipelines: [] }] },
+        ],
+      });
+    const id = await begin({ Abort: { ErrorPercent: 10, MinFrames: 50 } });
+    await become(id, ["changing"]);
+    await one.takes();
+    await become(id, ["healthy"]);
+    // This began before it was changed, and says nothing of it.
+    expect((await tell(1, 1000, 1000, 3_600_000)).body).toEqual({ Accepted: 1 });
+    await expect.poll(() => tell(2, 49, 49, 0)).toMatchObject({ body: { Accepted: 1 } });
+    await becomes(id, { Figures: { Frames: 49, Errors: 49 }, Status: "running" });
+    await expect.poll(() => tell(3, 51, 0, 0)).toMatchObject({ body: { Accepted: 1 } });
+    await becomes(id, { Status: "rolling_back", Reason: "49 of 100 frames could not be looked at" });
+    await one.takes();
+    await becomes(id, { Status: "rolled_back" });
   });
 
   it("paused it changes nobody, resumed it goes on, and by hand all is taken back or left", async () => {

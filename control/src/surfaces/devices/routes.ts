@@ -7,6 +7,7 @@ import * as pipelinesContract from "#contract/devices/pipelines.ts";
 import * as rolloutsContract from "#contract/devices/rollouts.ts";
 import * as serversContract from "#contract/devices/servers.ts";
 import * as systemsContract from "#contract/devices/systems.ts";
+import * as telemetryContract from "#contract/devices/telemetry.ts";
 import { type Route, route } from "../../http/call.ts";
 import type { DevicesDeps } from "./deps.ts";
 import * as devices from "./devices.ts";
@@ -18,6 +19,7 @@ import * as rollouts from "./rollouts.ts";
 import * as servers from "./servers.ts";
 import * as state from "./state.ts";
 import * as systems from "./systems.ts";
+import * as telemetry from "./telemetry.ts";
 
 const { OTHER_SPELLINGS: other } = devicesContract;
 
@@ -68,6 +70,9 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   route(rolloutsContract.getRollout, (call) => rollouts.get(deps, call)),
   route(rolloutsContract.listRolloutDevices, (call) => rollouts.listDevices(deps, call)),
   route(rolloutsContract.patchRollout, (call) => rollouts.act(deps, call)),
+  route(telemetryContract.putTelemetry, (call) => telemetry.put(deps, call)),
+  route(telemetryContract.listDeviceTelemetry, (call) => telemetry.ofDevice(deps, call)),
+  route(telemetryContract.listServerTelemetry, (call) => telemetry.ofServer(deps, call)),
   route(serversContract.getOwnArtifact, (call) => state.getArtifact(deps, call)),
   route(groupsContract.listGroups, (call) => groups.list(deps, call)),
   route(groupsContract.createGroup, (call) => groups.create(deps, call)),

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is counted, and that it comes over whole and once, whatever becomes of the way. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { Client } from "./client.ts";
+import { Figures } from "./figures.ts";
+import { Folder } from "./folder.ts";
+import { Telemetry } from "./telemetry.ts";
+
+const DEVICE = "11111111-1111-4111-8111-111111111111";
+const PIPELINE = "22222222-2222-4222-8222-222222222222";
+const device = { UUID: DEVICE, Pipelines: [{ UUID: PIPELINE }] } as never;
+const found = (detections: number, chained = 0) => ({
+  ...{ Pipeline: "what a runner says", Name: "x" },
+  Detections: Array.from({ length: detections }, () => ({ Class: "a", Score: 1, Box: [] })),
+  Chains:
+    chained === 0
+      ? []
+      : [{ Pipeline: "y", Name: "y", Detections: [{ Class: "b", Score: 1, Box: [] }], Chains: [] }],
+});
+
+it("counts frames, errors and findings of chains too, and says the middle and the slowest of a hundred", () => {
+  const figures = new Figures();
+  for (let ms = 1; ms <= 100; ms++)
+    figures.note(device, { found: [found(2, 1)], eachMs: [ms], tookMs: ms * 2 });
+  figures.note(device, null);
+  expect(figures.take()).toEqual([
+    {
+      ...{ UUID: DEVICE, Frames: 101, Errors: 1, LatencyP50: 102, LatencyP95: 192 },
+      Pipelines: [{ UUID: PIPELINE, Frames: 100, Detections: 300, LatencyP50: 51, LatencyP95: 96 }],
+    },
+  ]);
+  expect(figures.take()).toEqual([]);
+});
+
+it("a runner that says what it likes makes no figures that are refused, and no more of them", () => {
+  const figures = new Figures();
+  const mad = { found: [found(1), found(1), found(1)], eachMs: [-5, 7], tookMs: 1e300 };
+  for (let at = 0; at < 3000; at++) figures.note(device, mad);
+  expect(figures.take()).toEqual([
+    {
+      ...{ UUID: DEVICE, Frames: 3000, Errors: 0, LatencyP50: 1e6, LatencyP95: 1e6 },
+      Pipelines: [{ UUID: PIPELINE, Frames: 3000, Detections: 3000, LatencyP50: 0, LatencyP95: 0 }],
+    },
+  ]);
+});
+
+interface Told {
+  Sequence: number;
+  Dropped: number;
+  AgeMs: number;
+  Devices: { Frames: number }[];
+}
+
+let folder: string;
+let server: Server;
+let told: Told[];
+/** What the control plane answers; null: it takes it in, and the answer is lost. */
+let answer: () => number | null;
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "casemate-telemetry-"));
+  told = [];
+  answer = () => 200;
+  server = createServer(async (request, reply) => {
+    let body = "";
+    for await (const part of request) body += part;
+    const status = answer();
+    if (status === 200 || status === null) told.push(...(JSON.parse(body).Samples as Told[]));
+    if (status === null) request.socket.destroy();
+    else reply.writeHead(status, { "content-type": "application/json" }).end("{}");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+});
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function begin(figures = new Figures(), everyMs = 20) {
+  const stopping = new AbortController();
+  const client = new Client({
+    ...{ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: "k" },
+  });
+  const words: string[] = [];
+  const options = { client, serverId: DEVICE, folder: new Folder(folder), figures, everyMs };
+  const ended = new Telemetry({ ...options, say: (line) => void words.push(line) }).follow(stopping.signal);
+  const stop = () => {
+    stopping.abort();
+    return ended;
+  };
+  return { figures, words, stop };
+}
+
+it("what could not be told, or was told and not answered, is told later under the same number", async () => {
+  answer = () => 503;
+  const agent = begin();
+  agent.figures.note(device, null);
+  await expect.poll(() => agent.words).toHaveLength(1);
+  const answers: (number | null)[] = [null, null];
+  answer = () => (answers.length > 0 ? answers.shift()! : 200);
+  await expect.poll(() => told.length).toBeGreaterThan(8);
+  await agent.stop();
+  const once = new Map(told.map((one) => [one.Sequence, one]));
+  expect(once.size).toBeLessThan(told.length);
+  expect([...once.keys()]).toEqual(Array.from({ length: once.size }, (_, at) => at + 1));
+  expect([...once.values()].flatMap(({ Devices }) => Devices).map(({ Frames }) => Frames)).toEqual([1]);
+  expect(told.every(({ AgeMs, Dropped }) => AgeMs >= 0 && Dropped === 0)).toBe(true);
+});
+
+it("what was counted last is told at the end, and no number is given twice, also after a restart", async () => {
+  const first = begin(new Figures(), 3_600_000);
+  first.figures.note(device, null);
+  await first.stop();
+  expect(told).toMatchObject([{ Sequence: 1, Devices: [{ Frames: 1 }] }]);
+  await begin(new Figures(), 3_600_000).stop();
+  expect(told[1]!.Sequence).toBe(10_001);
+});
+
+it("of more than is kept the oldest goes, and is counted", async () => {
+  answer = () => 503;
+  // Half a megabyte each.
+  const many = Array.from({ length: 16 }, (_, at) => ({ UUID: `${at}`.padStart(36, "0") }));
+  const figures = new Figures();
+  const fill = () => {
+    for (let at = 0; at < 250; at++)
+      figures.note({ UUID: `${at}`.padStart(36, "0"), Pipelines: many } as never, {
+        ...{ found: many.map(() => found(1)), eachMs: many.map(() => 1.25), tookMs: 1 },
+      });
+  };
+  const taken = figures.take.bind(figures);
+  let closed = 0;
+  figures.take = () => {
+    fill();
+    closed++;
+    return taken();
+  };
+  const agent = begin(figures);
+  await expect.poll(() => closed).toBeGreaterThan(40);
+  answer = () => 200;
+  await expect.poll(() => told.length).toBeGreaterThan(0);
+  await agent.stop();
+  const [oldest] = told;
+  expect(oldest!.Dropped).toBeGreaterThan(10);
+  expect(oldest!.Sequence).toBe(oldest!.Dropped + 1);
+  expect(told.slice(1).every(({ Dropped }) => Dropped === 0)).toBe(true);
+});
+
+it("what is refused for ever is given up and counted; the rest is told", async () => {
+  const answers = [400];
+  answer = () => answers.shift() ?? 200;
+  const agent = begin();
+  await expect.poll(() => told.length).toBeGreaterThan(1);
+  await agent.stop();
+  expect(told[0]).toMatchObject({ Sequence: 2, Dropped: 1 });
+});
