@@ -39,7 +39,7 @@ const CONTROL_GRACE_MS = 10_000;
 const EDGE_GRACE_MS = 5_000;
 const RESTART_MS = 500;
 const RESTART_MOST_MS = 2_000;
-const READY_MS = 60_000;
+const READY_MS = 180_000;
 /** Control's exit codes when its port is taken, and when its configuration is wrong. */
 const PORT_IN_USE = 98;
 const WRONG_CONFIG = 78;
