@@ -1,18 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Documents made from the code and committed, so that a public change shows in the diff. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type ApiDocument, DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
 import pkg from "#package.json" with { type: "json" };
-import { clientTypes } from "./sdk-types.ts";
+import { clientTypes, namesOf } from "./sdk-types.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
+
+const CONTRACT = join(ROOT, "contract");
+/** The modules of each document's part of the contract, whose exports give types their names. */
+const MODULES: Record<string, object[]> = {};
+for (const { file } of DOCUMENTS) {
+  const folder = join(CONTRACT, file.replace(/\.json$/, ""));
+  const names = readdirSync(folder).filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"));
+  MODULES[file] = await Promise.all(names.sort().map((name) => import(join(folder, name))));
+}
 
 const FILES: Record<string, () => string> = Object.fromEntries(
   DOCUMENTS.flatMap((document) => [
     [`docs/openapi/${document.file}`, () => openApi(document)],
-    [`sdk/types/${document.file.replace(/json$/, "ts")}`, () => clientTypes(document)],
+    [
+      `sdk/types/${document.file.replace(/json$/, "ts")}`,
+      () => clientTypes(document, namesOf(MODULES[document.file]!)),
+    ],
   ]),
 );
 

@@ -18,7 +18,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A client of one function, as somebody would write it over these types. */
 const CLIENT = `
-import type { Operations } from "./types/sessions.js";
+import type { Operations, Session } from "./types/sessions.js";
 type Body<O> = O extends { body?: infer B } ? B : never;
 type Answer<O> = O extends { answers: infer A } ? A[keyof A] : never;
 declare function call<K extends keyof Operations>(id: K, body?: Body<Operations[K]>): Promise<Answer<Operations[K]>>;
@@ -45,7 +45,7 @@ describe("the types of the operations", () => {
   it("take what the server takes and give what it answers", () => {
     expect(
       complaintsAbout(`
-        const made = await call("sessions.create", { ttl_seconds: 60, data_classification: "PHI" });
+        const made: Session = await call("sessions.create", { ttl_seconds: 60, data_classification: "PHI" });
         const id: string = made.session_id;
         const ended: "api" | "ttl" | "oom" | "shutdown" | "recovery" | undefined = made.end_reason;
         for (const session of (await call("sessions.list")).sessions) session.status satisfies string;`),

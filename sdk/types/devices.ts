@@ -10,22 +10,7 @@ export interface Operations {
       Name: string;
     };
     answers: {
-      201: {
-        ID: string;
-        Name: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        ServerCount: number;
-        DeviceCount: number;
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: System;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
     /** Takes Idempotency-Key. */
@@ -35,14 +20,9 @@ export interface Operations {
   "devices.systems.delete": {
     method: "DELETE";
     path: "/dev/system/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "site.not-empty";
   };
@@ -50,26 +30,9 @@ export interface Operations {
   "devices.systems.get": {
     method: "GET";
     path: "/dev/system/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        ServerCount: number;
-        DeviceCount: number;
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: System;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -84,25 +47,10 @@ export interface Operations {
       /** A member's name; with `-` before it, downwards */
       OrderBy?: string;
       q?: string;
-      Status?: "online" | "offline";
+      Status?: Status;
     };
     answers: {
-      200: ({
-        ID: string;
-        Name: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        ServerCount: number;
-        DeviceCount: number;
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: System[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -110,29 +58,12 @@ export interface Operations {
   "devices.systems.change": {
     method: "PATCH";
     path: "/dev/system/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Name: string;
     };
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        ServerCount: number;
-        DeviceCount: number;
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: System;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "request.precondition";
   };
@@ -140,50 +71,13 @@ export interface Operations {
   "devices.claims.approve": {
     method: "POST";
     path: "/dev/system/:id/claims";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Code: string;
       Name?: string;
     };
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        Health: "unknown" | "ok" | "degraded" | "failed";
-        Version: string;
-        AIPluginVersion: string;
-        Runtime: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        } | null;
-        RuntimeWanted: string | null;
-        AvailableRuntimes: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors: (string)[];
-        Postprocessors: (string)[];
-        Supports: {
-          Pipelines: boolean;
-        };
-        DesiredVersion: number;
-        ReportedVersion: number;
-        Errors: (string)[];
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Server;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found" | "registration.not-found" | "server.exists";
   };
@@ -220,14 +114,9 @@ export interface Operations {
   "devices.tokens.delete": {
     method: "DELETE";
     path: "/dev/registration-token/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "registration.not-found";
   };
@@ -235,9 +124,7 @@ export interface Operations {
   "devices.claims.list": {
     method: "GET";
     path: "/dev/system/:id/claims";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -335,14 +222,9 @@ export interface Operations {
   "devices.servers.delete": {
     method: "DELETE";
     path: "/dev/server/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
   };
@@ -365,46 +247,9 @@ export interface Operations {
   "devices.servers.get": {
     method: "GET";
     path: "/dev/server/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        Health: "unknown" | "ok" | "degraded" | "failed";
-        Version: string;
-        AIPluginVersion: string;
-        Runtime: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        } | null;
-        RuntimeWanted: string | null;
-        AvailableRuntimes: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors: (string)[];
-        Postprocessors: (string)[];
-        Supports: {
-          Pipelines: boolean;
-        };
-        DesiredVersion: number;
-        ReportedVersion: number;
-        Errors: (string)[];
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Server;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
   };
@@ -412,9 +257,7 @@ export interface Operations {
   "devices.state.get": {
     method: "GET";
     path: "/dev/server/:id/state";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       wait?: number;
     };
@@ -430,22 +273,7 @@ export interface Operations {
             Enabled: boolean;
             Active: boolean;
             PipelinesVersion: number;
-            Pipelines: ({
-              UUID: string;
-              Name: string;
-              modelUUID: string;
-              modelVersion: number;
-              resizingMethod: "Letterbox" | "Stretch" | "Crop";
-              Preprocessor: string;
-              Postprocessor: string;
-              PostprocessorSettings: Record<string, unknown>;
-              chains: (unknown)[];
-              modelNMS?: number;
-              /** Polygons within which what is found counts, in shares of width and height */
-              Mask?: (((unknown)[])[])[];
-              /** Those that are shown; all, when absent */
-              Classes?: (string)[];
-            })[];
+            Pipelines: Pipeline[];
           })[];
         };
         Manifest: {
@@ -474,9 +302,7 @@ export interface Operations {
   "devices.servers.list": {
     method: "GET";
     path: "/dev/system/:id/servers";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -485,42 +311,7 @@ export interface Operations {
       OrderBy?: string;
     };
     answers: {
-      200: ({
-        ID: string;
-        Name: string;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        Health: "unknown" | "ok" | "degraded" | "failed";
-        Version: string;
-        AIPluginVersion: string;
-        Runtime: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        } | null;
-        RuntimeWanted: string | null;
-        AvailableRuntimes: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors: (string)[];
-        Postprocessors: (string)[];
-        Supports: {
-          Pipelines: boolean;
-        };
-        DesiredVersion: number;
-        ReportedVersion: number;
-        Errors: (string)[];
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Server[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -528,49 +319,12 @@ export interface Operations {
   "devices.servers.change": {
     method: "PATCH";
     path: "/dev/server/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Name: string;
     };
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        Health: "unknown" | "ok" | "degraded" | "failed";
-        Version: string;
-        AIPluginVersion: string;
-        Runtime: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        } | null;
-        RuntimeWanted: string | null;
-        AvailableRuntimes: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors: (string)[];
-        Postprocessors: (string)[];
-        Supports: {
-          Pipelines: boolean;
-        };
-        DesiredVersion: number;
-        ReportedVersion: number;
-        Errors: (string)[];
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Server;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
   };
@@ -578,92 +332,16 @@ export interface Operations {
   "devices.own.put": {
     method: "POST";
     path: "/dev/server/:id/devices";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Name: string;
       Serial: string;
       Type?: string;
-      Tags?: (string)[];
+      Tags?: string[];
     };
     answers: {
-      200: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
-      201: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Device;
+      201: Device;
     };
     errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate" | "device.too-many";
   };
@@ -671,34 +349,24 @@ export interface Operations {
   "devices.state.report": {
     method: "PUT";
     path: "/dev/server/:id/reported";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       /** Taken over so far */
       Version: number;
       /** The wish that was tried last; larger than Version when its trial failed. Rollouts judge by it: a server that does not say it is waited for until the time is over */
       Tried?: number;
       /** Those whose part of the tried wish did not run; absent: it cannot be said which */
-      FailedDevices?: (string)[];
-      Health?: "unknown" | "ok" | "degraded" | "failed";
-      Errors?: (string)[];
+      FailedDevices?: string[];
+      Health?: Health;
+      Errors?: string[];
       Reported?: Record<string, unknown>;
       Facts?: {
         Version?: string;
         AIPluginVersion?: string;
-        Runtime?: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        };
-        AvailableRuntimes?: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors?: (string)[];
-        Postprocessors?: (string)[];
+        Runtime?: Runtime;
+        AvailableRuntimes?: Runtime[];
+        Preprocessors?: string[];
+        Postprocessors?: string[];
         Supports?: {
           Pipelines: boolean;
         };
@@ -715,49 +383,12 @@ export interface Operations {
   "devices.servers.runtime": {
     method: "PUT";
     path: "/dev/server/:id/runtime";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Runtime: string;
     };
     answers: {
-      200: {
-        ID: string;
-        Name: string;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Status: "online" | "offline";
-        Health: "unknown" | "ok" | "degraded" | "failed";
-        Version: string;
-        AIPluginVersion: string;
-        Runtime: {
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        } | null;
-        RuntimeWanted: string | null;
-        AvailableRuntimes: ({
-          Name: string;
-          Version: string;
-          Targets: (string)[];
-        })[];
-        Preprocessors: (string)[];
-        Postprocessors: (string)[];
-        Supports: {
-          Pipelines: boolean;
-        };
-        DesiredVersion: number;
-        ReportedVersion: number;
-        Errors: (string)[];
-        LastSeen: string | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Server;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime";
   };
@@ -765,9 +396,7 @@ export interface Operations {
   "devices.models.get": {
     method: "GET";
     path: "/dev/models/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
       200: {
         UUID: string;
@@ -814,7 +443,7 @@ export interface Operations {
       Runtime?: string;
       Serial?: string;
       Type?: string;
-      Tags?: (string)[];
+      Tags?: string[];
       Enabled?: boolean;
       Active?: boolean;
     };
@@ -826,30 +455,24 @@ export interface Operations {
         Name: string;
         Serial: string;
         Type: string;
-        Tags: (string)[];
+        Tags: string[];
         Enabled: boolean;
         /** Its pictures are looked at; off until it is switched on */
         Active: boolean;
         Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
+        System: Reference;
         Server: {
           ID: string;
           Name: string;
-          Status: "online" | "offline";
+          Status: Status;
           AIPluginVersion: string;
           Supports: {
             Pipelines: boolean;
           };
         };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
+        Groups: Owner[];
         nxAI: {
-          pipelines: (unknown)[];
+          pipelines: unknown[];
         };
         PipelinesVersion: number;
         /** UTC, ISO 8601 */
@@ -867,14 +490,9 @@ export interface Operations {
   "devices.devices.delete": {
     method: "DELETE";
     path: "/dev/device/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
   };
@@ -882,48 +500,9 @@ export interface Operations {
   "devices.devices.get": {
     method: "GET";
     path: "/dev/device/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Device;
       304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
@@ -942,48 +521,11 @@ export interface Operations {
       Server?: string;
       Group?: string;
       Tag?: string;
-      Status?: "online" | "offline";
+      Status?: Status;
       System?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Device[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -991,9 +533,7 @@ export interface Operations {
   "devices.systems.devices": {
     method: "GET";
     path: "/dev/system/:id/devices";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -1004,47 +544,10 @@ export interface Operations {
       Server?: string;
       Group?: string;
       Tag?: string;
-      Status?: "online" | "offline";
+      Status?: Status;
     };
     answers: {
-      200: ({
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Device[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -1052,57 +555,18 @@ export interface Operations {
   "devices.devices.change": {
     method: "PATCH";
     path: "/dev/device/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body?: {
       Name?: string;
       Runtime?: string;
       Serial?: string;
       Type?: string;
-      Tags?: (string)[];
+      Tags?: string[];
       Enabled?: boolean;
       Active?: boolean;
     };
     answers: {
-      200: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Device;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition" | "server.runtime" | "device.exists";
   };
@@ -1124,48 +588,9 @@ export interface Operations {
   "devices.devices.get.alias": {
     method: "GET";
     path: "/dev/devices/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Device;
       304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
@@ -1174,57 +599,18 @@ export interface Operations {
   "devices.devices.change.alias": {
     method: "PATCH";
     path: "/dev/devices/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body?: {
       Name?: string;
       Runtime?: string;
       Serial?: string;
       Type?: string;
-      Tags?: (string)[];
+      Tags?: string[];
       Enabled?: boolean;
       Active?: boolean;
     };
     answers: {
-      200: {
-        UUID: string;
-        /** In braces */
-        NxID: string;
-        Name: string;
-        Serial: string;
-        Type: string;
-        Tags: (string)[];
-        Enabled: boolean;
-        /** Its pictures are looked at; off until it is switched on */
-        Active: boolean;
-        Runtime: string | null;
-        System: {
-          ID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-          Status: "online" | "offline";
-          AIPluginVersion: string;
-          Supports: {
-            Pipelines: boolean;
-          };
-        };
-        Groups: ({
-          UUID: string;
-          Name: string;
-        })[];
-        nxAI: {
-          pipelines: (unknown)[];
-        };
-        PipelinesVersion: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Device;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "request.precondition" | "server.runtime" | "device.exists";
   };
@@ -1232,14 +618,9 @@ export interface Operations {
   "devices.devices.delete.alias": {
     method: "DELETE";
     path: "/dev/devices/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
   };
@@ -1247,22 +628,12 @@ export interface Operations {
   "devices.groups.add": {
     method: "POST";
     path: "/dev/group/:id/devices";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
-      Devices: (string)[];
+      Devices: string[];
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        DeviceCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Group;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found" | "device.not-found";
   };
@@ -1274,15 +645,7 @@ export interface Operations {
       Name: string;
     };
     answers: {
-      201: {
-        UUID: string;
-        Name: string;
-        DeviceCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: Group;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
     /** Takes Idempotency-Key. */
@@ -1292,14 +655,9 @@ export interface Operations {
   "devices.groups.delete": {
     method: "DELETE";
     path: "/dev/group/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
   };
@@ -1316,15 +674,7 @@ export interface Operations {
       q?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        DeviceCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Group[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -1332,22 +682,12 @@ export interface Operations {
   "devices.groups.change": {
     method: "PATCH";
     path: "/dev/group/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Name: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        DeviceCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Group;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
   };
@@ -1360,10 +700,7 @@ export interface Operations {
       group: string;
     };
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found" | "device.not-found";
   };
@@ -1371,26 +708,9 @@ export interface Operations {
   "devices.pipelines.get": {
     method: "GET";
     path: "/dev/device/:id/pipelines";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
       304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
@@ -1399,109 +719,10 @@ export interface Operations {
   "devices.pipelines.put": {
     method: "PUT";
     path: "/dev/device/:id/pipelines";
-    params: {
-      id: string;
-    };
-    body?: ({
-      UUID?: string;
-      Name?: string;
-      modelUUID: string;
-      /** That of the alias `default` when it is saved */
-      modelVersion?: number;
-      /** Of models that take one */
-      modelNMS?: number;
-      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-      Preprocessor?: string;
-      Postprocessor?: string;
-      PostprocessorSettings?: Record<string, string | number | boolean>;
-      /** Polygons within which what is found counts, in shares of width and height */
-      Mask?: (((unknown)[])[])[];
-      /** Those that are shown; all, when absent */
-      Classes?: (string)[];
-      chains?: ({
-        Mode: "Direct" | "Conditional" | "FeatureExtraction";
-        /** Conditional: the alarm that has to be true */
-        Field?: string;
-        /** FeatureExtraction: the class whose boxes are cut out */
-        Label?: string;
-        UUID?: string;
-        Name?: string;
-        modelUUID: string;
-        /** That of the alias `default` when it is saved */
-        modelVersion?: number;
-        /** Of models that take one */
-        modelNMS?: number;
-        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor?: string;
-        Postprocessor?: string;
-        PostprocessorSettings?: Record<string, string | number | boolean>;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-        chains?: ({
-          Mode: "Direct" | "Conditional" | "FeatureExtraction";
-          /** Conditional: the alarm that has to be true */
-          Field?: string;
-          /** FeatureExtraction: the class whose boxes are cut out */
-          Label?: string;
-          UUID?: string;
-          Name?: string;
-          modelUUID: string;
-          /** That of the alias `default` when it is saved */
-          modelVersion?: number;
-          /** Of models that take one */
-          modelNMS?: number;
-          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor?: string;
-          Postprocessor?: string;
-          PostprocessorSettings?: Record<string, string | number | boolean>;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-          chains?: ({
-            Mode: "Direct" | "Conditional" | "FeatureExtraction";
-            /** Conditional: the alarm that has to be true */
-            Field?: string;
-            /** FeatureExtraction: the class whose boxes are cut out */
-            Label?: string;
-            UUID?: string;
-            Name?: string;
-            modelUUID: string;
-            /** That of the alias `default` when it is saved */
-            modelVersion?: number;
-            /** Of models that take one */
-            modelNMS?: number;
-            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-            Preprocessor?: string;
-            Postprocessor?: string;
-            PostprocessorSettings?: Record<string, string | number | boolean>;
-            /** Polygons within which what is found counts, in shares of width and height */
-            Mask?: (((unknown)[])[])[];
-            /** Those that are shown; all, when absent */
-            Classes?: (string)[];
-          })[];
-        })[];
-      })[];
-    })[];
+    params: OfItem;
+    body?: PipelineGiven[];
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
   };
@@ -1509,191 +730,10 @@ export interface Operations {
   "devices.pipelines.add": {
     method: "POST";
     path: "/dev/device/:id/pipelines";
-    params: {
-      id: string;
-    };
-    body?: {
-      UUID?: string;
-      Name?: string;
-      modelUUID: string;
-      /** That of the alias `default` when it is saved */
-      modelVersion?: number;
-      /** Of models that take one */
-      modelNMS?: number;
-      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-      Preprocessor?: string;
-      Postprocessor?: string;
-      PostprocessorSettings?: Record<string, string | number | boolean>;
-      /** Polygons within which what is found counts, in shares of width and height */
-      Mask?: (((unknown)[])[])[];
-      /** Those that are shown; all, when absent */
-      Classes?: (string)[];
-      chains?: ({
-        Mode: "Direct" | "Conditional" | "FeatureExtraction";
-        /** Conditional: the alarm that has to be true */
-        Field?: string;
-        /** FeatureExtraction: the class whose boxes are cut out */
-        Label?: string;
-        UUID?: string;
-        Name?: string;
-        modelUUID: string;
-        /** That of the alias `default` when it is saved */
-        modelVersion?: number;
-        /** Of models that take one */
-        modelNMS?: number;
-        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor?: string;
-        Postprocessor?: string;
-        PostprocessorSettings?: Record<string, string | number | boolean>;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-        chains?: ({
-          Mode: "Direct" | "Conditional" | "FeatureExtraction";
-          /** Conditional: the alarm that has to be true */
-          Field?: string;
-          /** FeatureExtraction: the class whose boxes are cut out */
-          Label?: string;
-          UUID?: string;
-          Name?: string;
-          modelUUID: string;
-          /** That of the alias `default` when it is saved */
-          modelVersion?: number;
-          /** Of models that take one */
-          modelNMS?: number;
-          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor?: string;
-          Postprocessor?: string;
-          PostprocessorSettings?: Record<string, string | number | boolean>;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-          chains?: ({
-            Mode: "Direct" | "Conditional" | "FeatureExtraction";
-            /** Conditional: the alarm that has to be true */
-            Field?: string;
-            /** FeatureExtraction: the class whose boxes are cut out */
-            Label?: string;
-            UUID?: string;
-            Name?: string;
-            modelUUID: string;
-            /** That of the alias `default` when it is saved */
-            modelVersion?: number;
-            /** Of models that take one */
-            modelNMS?: number;
-            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-            Preprocessor?: string;
-            Postprocessor?: string;
-            PostprocessorSettings?: Record<string, string | number | boolean>;
-            /** Polygons within which what is found counts, in shares of width and height */
-            Mask?: (((unknown)[])[])[];
-            /** Those that are shown; all, when absent */
-            Classes?: (string)[];
-          })[];
-        })[];
-      })[];
-    } | ({
-      UUID?: string;
-      Name?: string;
-      modelUUID: string;
-      /** That of the alias `default` when it is saved */
-      modelVersion?: number;
-      /** Of models that take one */
-      modelNMS?: number;
-      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-      Preprocessor?: string;
-      Postprocessor?: string;
-      PostprocessorSettings?: Record<string, string | number | boolean>;
-      /** Polygons within which what is found counts, in shares of width and height */
-      Mask?: (((unknown)[])[])[];
-      /** Those that are shown; all, when absent */
-      Classes?: (string)[];
-      chains?: ({
-        Mode: "Direct" | "Conditional" | "FeatureExtraction";
-        /** Conditional: the alarm that has to be true */
-        Field?: string;
-        /** FeatureExtraction: the class whose boxes are cut out */
-        Label?: string;
-        UUID?: string;
-        Name?: string;
-        modelUUID: string;
-        /** That of the alias `default` when it is saved */
-        modelVersion?: number;
-        /** Of models that take one */
-        modelNMS?: number;
-        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor?: string;
-        Postprocessor?: string;
-        PostprocessorSettings?: Record<string, string | number | boolean>;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-        chains?: ({
-          Mode: "Direct" | "Conditional" | "FeatureExtraction";
-          /** Conditional: the alarm that has to be true */
-          Field?: string;
-          /** FeatureExtraction: the class whose boxes are cut out */
-          Label?: string;
-          UUID?: string;
-          Name?: string;
-          modelUUID: string;
-          /** That of the alias `default` when it is saved */
-          modelVersion?: number;
-          /** Of models that take one */
-          modelNMS?: number;
-          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor?: string;
-          Postprocessor?: string;
-          PostprocessorSettings?: Record<string, string | number | boolean>;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-          chains?: ({
-            Mode: "Direct" | "Conditional" | "FeatureExtraction";
-            /** Conditional: the alarm that has to be true */
-            Field?: string;
-            /** FeatureExtraction: the class whose boxes are cut out */
-            Label?: string;
-            UUID?: string;
-            Name?: string;
-            modelUUID: string;
-            /** That of the alias `default` when it is saved */
-            modelVersion?: number;
-            /** Of models that take one */
-            modelNMS?: number;
-            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-            Preprocessor?: string;
-            Postprocessor?: string;
-            PostprocessorSettings?: Record<string, string | number | boolean>;
-            /** Polygons within which what is found counts, in shares of width and height */
-            Mask?: (((unknown)[])[])[];
-            /** Those that are shown; all, when absent */
-            Classes?: (string)[];
-          })[];
-        })[];
-      })[];
-    })[];
+    params: OfItem;
+    body?: PipelineGiven | PipelineGiven[];
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
   };
@@ -1706,22 +746,7 @@ export interface Operations {
       pipeline: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition" | "pipeline.not-found";
   };
@@ -1729,29 +754,12 @@ export interface Operations {
   "devices.pipelines.functions": {
     method: "POST";
     path: "/dev/device/:id/functions";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body?: ({
       FunctionUUID: string;
     })[];
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
   };
@@ -1759,23 +767,21 @@ export interface Operations {
   "devices.pipelines.clone": {
     method: "POST";
     path: "/dev/device/:id/pipelines/clone";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 1: nothing is changed */
       dryRun?: "0" | "1";
     };
     body: {
-      Devices: (string)[];
+      Devices: string[];
     };
     answers: {
       200: {
-        Applied: (string)[];
+        Applied: string[];
         Rejected: ({
           Device: string;
           Reason: string;
-          Issues: (unknown)[];
+          Issues: unknown[];
         })[];
       };
     };
@@ -1785,107 +791,23 @@ export interface Operations {
   "devices.pipelines.assign": {
     method: "PUT";
     path: "/dev/system/:id/devices/pipelines";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 1: nothing is changed */
       dryRun?: "0" | "1";
     };
     body: {
-      Devices: (string)[];
-      Functions?: (string)[];
-      Pipelines?: ({
-        UUID?: string;
-        Name?: string;
-        modelUUID: string;
-        /** That of the alias `default` when it is saved */
-        modelVersion?: number;
-        /** Of models that take one */
-        modelNMS?: number;
-        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor?: string;
-        Postprocessor?: string;
-        PostprocessorSettings?: Record<string, string | number | boolean>;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-        chains?: ({
-          Mode: "Direct" | "Conditional" | "FeatureExtraction";
-          /** Conditional: the alarm that has to be true */
-          Field?: string;
-          /** FeatureExtraction: the class whose boxes are cut out */
-          Label?: string;
-          UUID?: string;
-          Name?: string;
-          modelUUID: string;
-          /** That of the alias `default` when it is saved */
-          modelVersion?: number;
-          /** Of models that take one */
-          modelNMS?: number;
-          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor?: string;
-          Postprocessor?: string;
-          PostprocessorSettings?: Record<string, string | number | boolean>;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-          chains?: ({
-            Mode: "Direct" | "Conditional" | "FeatureExtraction";
-            /** Conditional: the alarm that has to be true */
-            Field?: string;
-            /** FeatureExtraction: the class whose boxes are cut out */
-            Label?: string;
-            UUID?: string;
-            Name?: string;
-            modelUUID: string;
-            /** That of the alias `default` when it is saved */
-            modelVersion?: number;
-            /** Of models that take one */
-            modelNMS?: number;
-            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-            Preprocessor?: string;
-            Postprocessor?: string;
-            PostprocessorSettings?: Record<string, string | number | boolean>;
-            /** Polygons within which what is found counts, in shares of width and height */
-            Mask?: (((unknown)[])[])[];
-            /** Those that are shown; all, when absent */
-            Classes?: (string)[];
-            chains?: ({
-              Mode: "Direct" | "Conditional" | "FeatureExtraction";
-              /** Conditional: the alarm that has to be true */
-              Field?: string;
-              /** FeatureExtraction: the class whose boxes are cut out */
-              Label?: string;
-              UUID?: string;
-              Name?: string;
-              modelUUID: string;
-              /** That of the alias `default` when it is saved */
-              modelVersion?: number;
-              /** Of models that take one */
-              modelNMS?: number;
-              resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-              Preprocessor?: string;
-              Postprocessor?: string;
-              PostprocessorSettings?: Record<string, string | number | boolean>;
-              /** Polygons within which what is found counts, in shares of width and height */
-              Mask?: (((unknown)[])[])[];
-              /** Those that are shown; all, when absent */
-              Classes?: (string)[];
-            })[];
-          })[];
-        })[];
-      })[];
+      Devices: string[];
+      Functions?: string[];
+      Pipelines?: PipelineGiven[];
     };
     answers: {
       200: {
-        Applied: (string)[];
+        Applied: string[];
         Rejected: ({
           Device: string;
           Reason: string;
-          Issues: (unknown)[];
+          Issues: unknown[];
         })[];
       };
     };
@@ -1895,9 +817,7 @@ export interface Operations {
   "devices.pipelines.history": {
     method: "GET";
     path: "/dev/device/:id/pipelines/history";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -1912,22 +832,7 @@ export interface Operations {
         CreatedAt: string;
         CreatedBy: string;
         Note: string;
-        Pipelines: ({
-          UUID: string;
-          Name: string;
-          modelUUID: string;
-          modelVersion: number;
-          resizingMethod: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor: string;
-          Postprocessor: string;
-          PostprocessorSettings: Record<string, unknown>;
-          chains: (unknown)[];
-          modelNMS?: number;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-        })[];
+        Pipelines: Pipeline[];
       })[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found";
@@ -1936,29 +841,12 @@ export interface Operations {
   "devices.pipelines.rollback": {
     method: "POST";
     path: "/dev/device/:id/pipelines/rollback";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Version: number;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        modelUUID: string;
-        modelVersion: number;
-        resizingMethod: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor: string;
-        Postprocessor: string;
-        PostprocessorSettings: Record<string, unknown>;
-        chains: (unknown)[];
-        modelNMS?: number;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-      })[];
+      200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition" | "pipeline.not-found";
   };
@@ -1973,89 +861,7 @@ export interface Operations {
     body: {
       Name?: string;
       /** All that each device is to run, in place of what it has */
-      Pipelines?: ({
-        UUID?: string;
-        Name?: string;
-        modelUUID: string;
-        /** That of the alias `default` when it is saved */
-        modelVersion?: number;
-        /** Of models that take one */
-        modelNMS?: number;
-        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-        Preprocessor?: string;
-        Postprocessor?: string;
-        PostprocessorSettings?: Record<string, string | number | boolean>;
-        /** Polygons within which what is found counts, in shares of width and height */
-        Mask?: (((unknown)[])[])[];
-        /** Those that are shown; all, when absent */
-        Classes?: (string)[];
-        chains?: ({
-          Mode: "Direct" | "Conditional" | "FeatureExtraction";
-          /** Conditional: the alarm that has to be true */
-          Field?: string;
-          /** FeatureExtraction: the class whose boxes are cut out */
-          Label?: string;
-          UUID?: string;
-          Name?: string;
-          modelUUID: string;
-          /** That of the alias `default` when it is saved */
-          modelVersion?: number;
-          /** Of models that take one */
-          modelNMS?: number;
-          resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-          Preprocessor?: string;
-          Postprocessor?: string;
-          PostprocessorSettings?: Record<string, string | number | boolean>;
-          /** Polygons within which what is found counts, in shares of width and height */
-          Mask?: (((unknown)[])[])[];
-          /** Those that are shown; all, when absent */
-          Classes?: (string)[];
-          chains?: ({
-            Mode: "Direct" | "Conditional" | "FeatureExtraction";
-            /** Conditional: the alarm that has to be true */
-            Field?: string;
-            /** FeatureExtraction: the class whose boxes are cut out */
-            Label?: string;
-            UUID?: string;
-            Name?: string;
-            modelUUID: string;
-            /** That of the alias `default` when it is saved */
-            modelVersion?: number;
-            /** Of models that take one */
-            modelNMS?: number;
-            resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-            Preprocessor?: string;
-            Postprocessor?: string;
-            PostprocessorSettings?: Record<string, string | number | boolean>;
-            /** Polygons within which what is found counts, in shares of width and height */
-            Mask?: (((unknown)[])[])[];
-            /** Those that are shown; all, when absent */
-            Classes?: (string)[];
-            chains?: ({
-              Mode: "Direct" | "Conditional" | "FeatureExtraction";
-              /** Conditional: the alarm that has to be true */
-              Field?: string;
-              /** FeatureExtraction: the class whose boxes are cut out */
-              Label?: string;
-              UUID?: string;
-              Name?: string;
-              modelUUID: string;
-              /** That of the alias `default` when it is saved */
-              modelVersion?: number;
-              /** Of models that take one */
-              modelNMS?: number;
-              resizingMethod?: "Letterbox" | "Stretch" | "Crop";
-              Preprocessor?: string;
-              Postprocessor?: string;
-              PostprocessorSettings?: Record<string, string | number | boolean>;
-              /** Polygons within which what is found counts, in shares of width and height */
-              Mask?: (((unknown)[])[])[];
-              /** Those that are shown; all, when absent */
-              Classes?: (string)[];
-            })[];
-          })[];
-        })[];
-      })[];
+      Pipelines?: PipelineGiven[];
       /** Instead: only this model is brought, settings stay */
       Function?: string;
       Version?: number;
@@ -2065,31 +871,13 @@ export interface Operations {
       Replaces?: string;
       /** What any of Devices, Groups and Systems names; with Tags only those that have one of them */
       Target: {
-        Devices?: (string)[];
-        Groups?: (string)[];
-        Systems?: (string)[];
-        Tags?: (string)[];
+        Devices?: string[];
+        Groups?: string[];
+        Systems?: string[];
+        Tags?: string[];
       };
-      Stages?: ({
-        Count?: number;
-        Percent?: number;
-        /** 300 unless given: how long a stage is watched when all of it is well */
-        HoldSeconds?: number;
-      })[];
-      Abort?: {
-        /** More failed devices than this */
-        Failures?: number;
-        /** More devices than this that did not report in time */
-        TimedOut?: number;
-        /** A larger share than this of the changed devices, failed or timed out */
-        FailurePercent?: number;
-        /** A larger share than this of frames of changed devices that could not be looked at since */
-        ErrorPercent?: number;
-        /** ErrorPercent counts when so many frames were; 100 unless given */
-        MinFrames?: number;
-        /** Shares count when so many devices were changed; 1 unless given */
-        MinDevices?: number;
-      };
+      Stages?: StageGiven[];
+      Abort?: AbortGiven;
       /** true unless given: what fails is taken back by itself */
       Rollback?: boolean;
       /** 600 unless given: until a device must have reported */
@@ -2098,7 +886,7 @@ export interface Operations {
     answers: {
       200: {
         Stages: ({
-          Devices: (string)[];
+          Devices: string[];
           HoldSeconds: number;
         })[];
         Skipped: ({
@@ -2106,64 +894,7 @@ export interface Operations {
           Reason: string;
         })[];
       };
-      201: {
-        UUID: string;
-        Name: string;
-        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
-        Reason: string | null;
-        /** The one under way, from 0 */
-        Stage: number;
-        Stages: ({
-          /** In this stage */
-          Devices: number;
-          HoldSeconds: number;
-        })[];
-        Counts: {
-          Total: number;
-          Queued: number;
-          InProgress: number;
-          Succeeded: number;
-          Failed: number;
-          TimedOut: number;
-          Overtaken: number;
-          Skipped: number;
-          RollingBack: number;
-          RolledBack: number;
-        };
-        Figures: {
-          Frames: number;
-          Errors: number;
-        } | null;
-        Change: {
-          Pipelines: (unknown)[];
-        } | {
-          Replaces: string;
-          Function: string;
-          Version: number;
-        };
-        Abort: {
-          /** More failed devices than this */
-          Failures?: number;
-          /** More devices than this that did not report in time */
-          TimedOut?: number;
-          /** A larger share than this of the changed devices, failed or timed out */
-          FailurePercent?: number;
-          /** A larger share than this of frames of changed devices that could not be looked at since */
-          ErrorPercent?: number;
-          /** ErrorPercent counts when so many frames were; 100 unless given */
-          MinFrames?: number;
-          /** Shares count when so many devices were changed; 1 unless given */
-          MinDevices?: number;
-        };
-        Rollback: boolean;
-        TimeoutSeconds: number;
-        CreatedBy: string;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-        EndedAt: string | null;
-      };
+      201: Rollout;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "group.not-found" | "site.not-found" | "device.none-applicable" | "rollout.too-large" | "rollout.overlaps" | "rollout.too-many";
     /** Takes Idempotency-Key. */
@@ -2182,64 +913,7 @@ export interface Operations {
       Status?: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
-        Reason: string | null;
-        /** The one under way, from 0 */
-        Stage: number;
-        Stages: ({
-          /** In this stage */
-          Devices: number;
-          HoldSeconds: number;
-        })[];
-        Counts: {
-          Total: number;
-          Queued: number;
-          InProgress: number;
-          Succeeded: number;
-          Failed: number;
-          TimedOut: number;
-          Overtaken: number;
-          Skipped: number;
-          RollingBack: number;
-          RolledBack: number;
-        };
-        Figures: {
-          Frames: number;
-          Errors: number;
-        } | null;
-        Change: {
-          Pipelines: (unknown)[];
-        } | {
-          Replaces: string;
-          Function: string;
-          Version: number;
-        };
-        Abort: {
-          /** More failed devices than this */
-          Failures?: number;
-          /** More devices than this that did not report in time */
-          TimedOut?: number;
-          /** A larger share than this of the changed devices, failed or timed out */
-          FailurePercent?: number;
-          /** A larger share than this of frames of changed devices that could not be looked at since */
-          ErrorPercent?: number;
-          /** ErrorPercent counts when so many frames were; 100 unless given */
-          MinFrames?: number;
-          /** Shares count when so many devices were changed; 1 unless given */
-          MinDevices?: number;
-        };
-        Rollback: boolean;
-        TimeoutSeconds: number;
-        CreatedBy: string;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-        EndedAt: string | null;
-      })[];
+      200: Rollout[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -2247,68 +921,9 @@ export interface Operations {
   "devices.rollouts.get": {
     method: "GET";
     path: "/dev/rollout/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
-        Reason: string | null;
-        /** The one under way, from 0 */
-        Stage: number;
-        Stages: ({
-          /** In this stage */
-          Devices: number;
-          HoldSeconds: number;
-        })[];
-        Counts: {
-          Total: number;
-          Queued: number;
-          InProgress: number;
-          Succeeded: number;
-          Failed: number;
-          TimedOut: number;
-          Overtaken: number;
-          Skipped: number;
-          RollingBack: number;
-          RolledBack: number;
-        };
-        Figures: {
-          Frames: number;
-          Errors: number;
-        } | null;
-        Change: {
-          Pipelines: (unknown)[];
-        } | {
-          Replaces: string;
-          Function: string;
-          Version: number;
-        };
-        Abort: {
-          /** More failed devices than this */
-          Failures?: number;
-          /** More devices than this that did not report in time */
-          TimedOut?: number;
-          /** A larger share than this of the changed devices, failed or timed out */
-          FailurePercent?: number;
-          /** A larger share than this of frames of changed devices that could not be looked at since */
-          ErrorPercent?: number;
-          /** ErrorPercent counts when so many frames were; 100 unless given */
-          MinFrames?: number;
-          /** Shares count when so many devices were changed; 1 unless given */
-          MinDevices?: number;
-        };
-        Rollback: boolean;
-        TimeoutSeconds: number;
-        CreatedBy: string;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-        EndedAt: string | null;
-      };
+      200: Rollout;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found";
   };
@@ -2316,9 +931,7 @@ export interface Operations {
   "devices.rollouts.devices": {
     method: "GET";
     path: "/dev/rollout/:id/devices";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -2328,26 +941,7 @@ export interface Operations {
       Status?: "queued" | "changing" | "healthy" | "failed" | "timed_out" | "overtaken" | "gone" | "skipped";
     };
     answers: {
-      200: ({
-        Device: {
-          UUID: string;
-          Name: string;
-        };
-        Server: {
-          ID: string;
-          Name: string;
-        } | null;
-        Stage: number | null;
-        Status: "queued" | "changing" | "healthy" | "failed" | "timed_out" | "overtaken" | "gone" | "skipped";
-        Rollback: "asked" | "done" | "unanswered" | null;
-        Error: string | null;
-        /** PipelinesVersion that it had, and is taken back to */
-        VersionBefore: number;
-        Version: number | null;
-        VersionBack: number | null;
-        /** UTC, ISO 8601 */
-        Since: string;
-      })[];
+      200: RolloutDevice[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found";
   };
@@ -2355,71 +949,12 @@ export interface Operations {
   "devices.rollouts.act": {
     method: "PATCH";
     path: "/dev/rollout/:id";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
       Action: "pause" | "resume" | "cancel" | "rollback";
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
-        Reason: string | null;
-        /** The one under way, from 0 */
-        Stage: number;
-        Stages: ({
-          /** In this stage */
-          Devices: number;
-          HoldSeconds: number;
-        })[];
-        Counts: {
-          Total: number;
-          Queued: number;
-          InProgress: number;
-          Succeeded: number;
-          Failed: number;
-          TimedOut: number;
-          Overtaken: number;
-          Skipped: number;
-          RollingBack: number;
-          RolledBack: number;
-        };
-        Figures: {
-          Frames: number;
-          Errors: number;
-        } | null;
-        Change: {
-          Pipelines: (unknown)[];
-        } | {
-          Replaces: string;
-          Function: string;
-          Version: number;
-        };
-        Abort: {
-          /** More failed devices than this */
-          Failures?: number;
-          /** More devices than this that did not report in time */
-          TimedOut?: number;
-          /** A larger share than this of the changed devices, failed or timed out */
-          FailurePercent?: number;
-          /** A larger share than this of frames of changed devices that could not be looked at since */
-          ErrorPercent?: number;
-          /** ErrorPercent counts when so many frames were; 100 unless given */
-          MinFrames?: number;
-          /** Shares count when so many devices were changed; 1 unless given */
-          MinDevices?: number;
-        };
-        Rollback: boolean;
-        TimeoutSeconds: number;
-        CreatedBy: string;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-        EndedAt: string | null;
-      };
+      200: Rollout;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found" | "rollout.over" | "request.precondition";
   };
@@ -2427,40 +962,9 @@ export interface Operations {
   "devices.telemetry.put": {
     method: "POST";
     path: "/dev/server/:id/telemetry";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     body: {
-      Samples: ({
-        Sequence: number;
-        /** How long ago it ended; the server's clock need not be right */
-        AgeMs: number;
-        DurationMs: number;
-        /** Samples that were given up before this one */
-        Dropped?: number;
-        Agent?: {
-          UptimeSeconds?: number;
-          MemoryMiB?: number;
-          CPUPercent?: number;
-          MachineMemoryFreeMiB?: number;
-        };
-        Devices: ({
-          UUID: string;
-          /** That were looked at, well or not */
-          Frames: number;
-          /** That could not be looked at */
-          Errors: number;
-          LatencyP50?: number;
-          LatencyP95?: number;
-          Pipelines: ({
-            UUID: string;
-            Frames: number;
-            Detections: number;
-            LatencyP50?: number;
-            LatencyP95?: number;
-          })[];
-        })[];
-      })[];
+      Samples: SampleGiven[];
     };
     answers: {
       200: {
@@ -2473,9 +977,7 @@ export interface Operations {
   "devices.telemetry.device": {
     method: "GET";
     path: "/dev/device/:id/telemetry";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -2514,9 +1016,7 @@ export interface Operations {
   "devices.telemetry.server": {
     method: "GET";
     path: "/dev/server/:id/telemetry";
-    params: {
-      id: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -2552,7 +1052,7 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = {
   Message: string;
   Field?: {
     Name: string;
@@ -2564,3 +1064,330 @@ export type ErrorBody = {
   Code: string;
   RequestID: string;
 };
+
+export interface AbortGiven {
+  /** More failed devices than this */
+  Failures?: number;
+  /** More devices than this that did not report in time */
+  TimedOut?: number;
+  /** A larger share than this of the changed devices, failed or timed out */
+  FailurePercent?: number;
+  /** A larger share than this of frames of changed devices that could not be looked at since */
+  ErrorPercent?: number;
+  /** ErrorPercent counts when so many frames were; 100 unless given */
+  MinFrames?: number;
+  /** Shares count when so many devices were changed; 1 unless given */
+  MinDevices?: number;
+}
+
+export interface Device {
+  UUID: string;
+  /** In braces */
+  NxID: string;
+  Name: string;
+  Serial: string;
+  Type: string;
+  Tags: string[];
+  Enabled: boolean;
+  /** Its pictures are looked at; off until it is switched on */
+  Active: boolean;
+  Runtime: string | null;
+  System: Reference;
+  Server: {
+    ID: string;
+    Name: string;
+    Status: Status;
+    AIPluginVersion: string;
+    Supports: {
+      Pipelines: boolean;
+    };
+  };
+  Groups: Owner[];
+  nxAI: {
+    pipelines: unknown[];
+  };
+  PipelinesVersion: number;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export interface Group {
+  UUID: string;
+  Name: string;
+  DeviceCount: number;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export type Health = "unknown" | "ok" | "degraded" | "failed";
+
+export interface OfItem {
+  id: string;
+}
+
+export interface Owner {
+  UUID: string;
+  Name: string;
+}
+
+export interface Pipeline {
+  UUID: string;
+  Name: string;
+  modelUUID: string;
+  modelVersion: number;
+  resizingMethod: "Letterbox" | "Stretch" | "Crop";
+  Preprocessor: string;
+  Postprocessor: string;
+  PostprocessorSettings: Record<string, unknown>;
+  chains: unknown[];
+  modelNMS?: number;
+  /** Polygons within which what is found counts, in shares of width and height */
+  Mask?: ((unknown[])[])[];
+  /** Those that are shown; all, when absent */
+  Classes?: string[];
+}
+
+export interface PipelineGiven {
+  UUID?: string;
+  Name?: string;
+  modelUUID: string;
+  /** That of the alias `default` when it is saved */
+  modelVersion?: number;
+  /** Of models that take one */
+  modelNMS?: number;
+  resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+  Preprocessor?: string;
+  Postprocessor?: string;
+  PostprocessorSettings?: Record<string, string | number | boolean>;
+  /** Polygons within which what is found counts, in shares of width and height */
+  Mask?: ((unknown[])[])[];
+  /** Those that are shown; all, when absent */
+  Classes?: string[];
+  chains?: ({
+    Mode: "Direct" | "Conditional" | "FeatureExtraction";
+    /** Conditional: the alarm that has to be true */
+    Field?: string;
+    /** FeatureExtraction: the class whose boxes are cut out */
+    Label?: string;
+    UUID?: string;
+    Name?: string;
+    modelUUID: string;
+    /** That of the alias `default` when it is saved */
+    modelVersion?: number;
+    /** Of models that take one */
+    modelNMS?: number;
+    resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+    Preprocessor?: string;
+    Postprocessor?: string;
+    PostprocessorSettings?: Record<string, string | number | boolean>;
+    /** Polygons within which what is found counts, in shares of width and height */
+    Mask?: ((unknown[])[])[];
+    /** Those that are shown; all, when absent */
+    Classes?: string[];
+    chains?: ({
+      Mode: "Direct" | "Conditional" | "FeatureExtraction";
+      /** Conditional: the alarm that has to be true */
+      Field?: string;
+      /** FeatureExtraction: the class whose boxes are cut out */
+      Label?: string;
+      UUID?: string;
+      Name?: string;
+      modelUUID: string;
+      /** That of the alias `default` when it is saved */
+      modelVersion?: number;
+      /** Of models that take one */
+      modelNMS?: number;
+      resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+      Preprocessor?: string;
+      Postprocessor?: string;
+      PostprocessorSettings?: Record<string, string | number | boolean>;
+      /** Polygons within which what is found counts, in shares of width and height */
+      Mask?: ((unknown[])[])[];
+      /** Those that are shown; all, when absent */
+      Classes?: string[];
+      chains?: ({
+        Mode: "Direct" | "Conditional" | "FeatureExtraction";
+        /** Conditional: the alarm that has to be true */
+        Field?: string;
+        /** FeatureExtraction: the class whose boxes are cut out */
+        Label?: string;
+        UUID?: string;
+        Name?: string;
+        modelUUID: string;
+        /** That of the alias `default` when it is saved */
+        modelVersion?: number;
+        /** Of models that take one */
+        modelNMS?: number;
+        resizingMethod?: "Letterbox" | "Stretch" | "Crop";
+        Preprocessor?: string;
+        Postprocessor?: string;
+        PostprocessorSettings?: Record<string, string | number | boolean>;
+        /** Polygons within which what is found counts, in shares of width and height */
+        Mask?: ((unknown[])[])[];
+        /** Those that are shown; all, when absent */
+        Classes?: string[];
+      })[];
+    })[];
+  })[];
+}
+
+export interface Reference {
+  ID: string;
+  Name: string;
+}
+
+export interface Reply {
+  Message: string;
+  UUID: string;
+}
+
+export interface Rollout {
+  UUID: string;
+  Name: string;
+  Status: "running" | "paused" | "rolling_back" | "succeeded" | "cancelled" | "aborted" | "rolled_back";
+  Reason: string | null;
+  /** The one under way, from 0 */
+  Stage: number;
+  Stages: ({
+    /** In this stage */
+    Devices: number;
+    HoldSeconds: number;
+  })[];
+  Counts: {
+    Total: number;
+    Queued: number;
+    InProgress: number;
+    Succeeded: number;
+    Failed: number;
+    TimedOut: number;
+    Overtaken: number;
+    Skipped: number;
+    RollingBack: number;
+    RolledBack: number;
+  };
+  Figures: {
+    Frames: number;
+    Errors: number;
+  } | null;
+  Change: {
+    Pipelines: unknown[];
+  } | {
+    Replaces: string;
+    Function: string;
+    Version: number;
+  };
+  Abort: AbortGiven;
+  Rollback: boolean;
+  TimeoutSeconds: number;
+  CreatedBy: string;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+  EndedAt: string | null;
+}
+
+export interface RolloutDevice {
+  Device: Owner;
+  Server: Reference | null;
+  Stage: number | null;
+  Status: "queued" | "changing" | "healthy" | "failed" | "timed_out" | "overtaken" | "gone" | "skipped";
+  Rollback: "asked" | "done" | "unanswered" | null;
+  Error: string | null;
+  /** PipelinesVersion that it had, and is taken back to */
+  VersionBefore: number;
+  Version: number | null;
+  VersionBack: number | null;
+  /** UTC, ISO 8601 */
+  Since: string;
+}
+
+export interface Runtime {
+  Name: string;
+  Version: string;
+  Targets: string[];
+}
+
+export interface SampleGiven {
+  Sequence: number;
+  /** How long ago it ended; the server's clock need not be right */
+  AgeMs: number;
+  DurationMs: number;
+  /** Samples that were given up before this one */
+  Dropped?: number;
+  Agent?: {
+    UptimeSeconds?: number;
+    MemoryMiB?: number;
+    CPUPercent?: number;
+    MachineMemoryFreeMiB?: number;
+  };
+  Devices: ({
+    UUID: string;
+    /** That were looked at, well or not */
+    Frames: number;
+    /** That could not be looked at */
+    Errors: number;
+    LatencyP50?: number;
+    LatencyP95?: number;
+    Pipelines: ({
+      UUID: string;
+      Frames: number;
+      Detections: number;
+      LatencyP50?: number;
+      LatencyP95?: number;
+    })[];
+  })[];
+}
+
+export interface Server {
+  ID: string;
+  Name: string;
+  System: Reference;
+  Status: Status;
+  Health: Health;
+  Version: string;
+  AIPluginVersion: string;
+  Runtime: Runtime | null;
+  RuntimeWanted: string | null;
+  AvailableRuntimes: Runtime[];
+  Preprocessors: string[];
+  Postprocessors: string[];
+  Supports: {
+    Pipelines: boolean;
+  };
+  DesiredVersion: number;
+  ReportedVersion: number;
+  Errors: string[];
+  LastSeen: string | null;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export interface StageGiven {
+  Count?: number;
+  Percent?: number;
+  /** 300 unless given: how long a stage is watched when all of it is well */
+  HoldSeconds?: number;
+}
+
+export type Status = "online" | "offline";
+
+export interface System {
+  ID: string;
+  Name: string;
+  Organisation: Owner;
+  Status: Status;
+  ServerCount: number;
+  DeviceCount: number;
+  LastSeen: string | null;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}

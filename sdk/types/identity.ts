@@ -184,22 +184,7 @@ export interface Operations {
       q?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        ChannelPartner: {
-          UUID: string;
-          Name: string;
-        } | null;
-        /** Of the caller; null: none of their own */
-        Role: string | null;
-        /** What the caller may do acting for it */
-        Permissions: (string)[];
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Organization[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -211,22 +196,7 @@ export interface Operations {
       Name: string;
     };
     answers: {
-      201: {
-        UUID: string;
-        Name: string;
-        ChannelPartner: {
-          UUID: string;
-          Name: string;
-        } | null;
-        /** Of the caller; null: none of their own */
-        Role: string | null;
-        /** What the caller may do acting for it */
-        Permissions: (string)[];
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: Organization;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
     /** Takes Idempotency-Key. */
@@ -240,22 +210,7 @@ export interface Operations {
       uuid: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        ChannelPartner: {
-          UUID: string;
-          Name: string;
-        } | null;
-        /** Of the caller; null: none of their own */
-        Role: string | null;
-        /** What the caller may do acting for it */
-        Permissions: (string)[];
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Organization;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "organization.not-found";
   };
@@ -270,22 +225,7 @@ export interface Operations {
       Name: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        ChannelPartner: {
-          UUID: string;
-          Name: string;
-        } | null;
-        /** Of the caller; null: none of their own */
-        Role: string | null;
-        /** What the caller may do acting for it */
-        Permissions: (string)[];
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Organization;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "organization.not-found" | "request.precondition";
   };
@@ -655,7 +595,7 @@ export interface Operations {
         Name: string;
         /** Its first characters */
         Prefix: string;
-        Permissions: (string)[];
+        Permissions: string[];
         /** UTC, ISO 8601 */
         CreatedAt: string;
         /** UTC, ISO 8601 */
@@ -682,7 +622,7 @@ export interface Operations {
         Name: string;
         /** Its first characters */
         Prefix: string;
-        Permissions: (string)[];
+        Permissions: string[];
         /** UTC, ISO 8601 */
         CreatedAt: string;
         /** UTC, ISO 8601 */
@@ -714,13 +654,7 @@ export interface Operations {
       Invitation?: string;
     };
     answers: {
-      201: {
-        UUID: string;
-        Email: string;
-        Name: string;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-      };
+      201: User;
     };
     errors: "request.invalid" | "identity.email-taken" | "identity.sign-up-closed" | "identity.invitation" | "limits.rate";
   };
@@ -738,7 +672,7 @@ export interface Operations {
           UUID: string;
           Name: string;
         };
-        Permissions: (string)[];
+        Permissions: string[];
       };
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
@@ -829,7 +763,9 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = ErrorBody;
+
+export interface ErrorBody {
   Message: string;
   Field?: {
     Name: string;
@@ -840,4 +776,29 @@ export type ErrorBody = {
   /** Stable; of a closed vocabulary */
   Code: string;
   RequestID: string;
-};
+}
+
+export interface Organization {
+  UUID: string;
+  Name: string;
+  ChannelPartner: {
+    UUID: string;
+    Name: string;
+  } | null;
+  /** Of the caller; null: none of their own */
+  Role: string | null;
+  /** What the caller may do acting for it */
+  Permissions: string[];
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export interface User {
+  UUID: string;
+  Email: string;
+  Name: string;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+}

@@ -8,74 +8,7 @@ export interface Operations {
     path: "/cpt/functions";
     body: Uint8Array;
     answers: {
-      201: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
@@ -96,14 +29,9 @@ export interface Operations {
   "models.functions.delete": {
     method: "DELETE";
     path: "/cpt/function/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "function.deployed";
   };
@@ -127,78 +55,9 @@ export interface Operations {
   "models.functions.get": {
     method: "GET";
     path: "/cpt/function/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -206,41 +65,12 @@ export interface Operations {
   "models.functions.validation": {
     method: "GET";
     path: "/cpt/function/:uuid/validation";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       Version?: number;
     };
     answers: {
-      200: {
-        Conforms: boolean;
-        Rules: ({
-          Id: string;
-          Level: "error" | "warning" | "info";
-          Message: string;
-        })[];
-        Opset: number | null;
-        IRVersion: number | null;
-        Producer: string;
-        Operators: Record<string, number>;
-        Parameters: number;
-        Inputs: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Outputs: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        Repair: {
-          Renames: Record<string, string>;
-          Freeze: Record<string, number | null>;
-        } | null;
-      };
+      200: Validation;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "function.not-read";
   };
@@ -253,43 +83,7 @@ export interface Operations {
       number: string;
     };
     answers: {
-      200: {
-        Number: number;
-        SHA256: string;
-        Size: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        CreatedBy: string;
-        Validation: {
-          Conforms: boolean;
-          Rules: ({
-            Id: string;
-            Level: "error" | "warning" | "info";
-            Message: string;
-          })[];
-          Opset: number | null;
-          IRVersion: number | null;
-          Producer: string;
-          Operators: Record<string, number>;
-          Parameters: number;
-          Inputs: ({
-            Name: string;
-            DataType: string;
-            Shape: (number | string)[];
-          })[];
-          Outputs: ({
-            Name: string;
-            DataType: string;
-            Shape: (number | string)[];
-          })[];
-          Classes: (string)[];
-          Repair: {
-            Renames: Record<string, string>;
-            Freeze: Record<string, number | null>;
-          } | null;
-        } | null;
-        Notes: string;
-      };
+      200: Version;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -311,74 +105,7 @@ export interface Operations {
       Tag?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: ModelFunction[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -386,9 +113,7 @@ export interface Operations {
   "models.versions.list": {
     method: "GET";
     path: "/cpt/function/:uuid/versions";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -397,43 +122,7 @@ export interface Operations {
       OrderBy?: string;
     };
     answers: {
-      200: ({
-        Number: number;
-        SHA256: string;
-        Size: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        CreatedBy: string;
-        Validation: {
-          Conforms: boolean;
-          Rules: ({
-            Id: string;
-            Level: "error" | "warning" | "info";
-            Message: string;
-          })[];
-          Opset: number | null;
-          IRVersion: number | null;
-          Producer: string;
-          Operators: Record<string, number>;
-          Parameters: number;
-          Inputs: ({
-            Name: string;
-            DataType: string;
-            Shape: (number | string)[];
-          })[];
-          Outputs: ({
-            Name: string;
-            DataType: string;
-            Shape: (number | string)[];
-          })[];
-          Classes: (string)[];
-          Repair: {
-            Renames: Record<string, string>;
-            Freeze: Record<string, number | null>;
-          } | null;
-        } | null;
-        Notes: string;
-      })[];
+      200: Version[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -441,79 +130,10 @@ export interface Operations {
   "models.functions.change": {
     method: "PATCH";
     path: "/cpt/function/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body: Uint8Array;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
@@ -539,74 +159,7 @@ export interface Operations {
     path: "/cpt/function";
     body: Uint8Array;
     answers: {
-      201: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
@@ -614,78 +167,9 @@ export interface Operations {
   "models.functions.get.alias": {
     method: "GET";
     path: "/cpt/functions/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -693,79 +177,10 @@ export interface Operations {
   "models.functions.change.alias": {
     method: "PATCH";
     path: "/cpt/functions/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body: Uint8Array;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "request.precondition" | "request.too-large" | "catalogue.not-found" | "models.full";
   };
@@ -773,14 +188,9 @@ export interface Operations {
   "models.functions.delete.alias": {
     method: "DELETE";
     path: "/cpt/functions/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "function.deployed";
   };
@@ -788,14 +198,9 @@ export interface Operations {
   "models.conversions.cancel": {
     method: "DELETE";
     path: "/cpt/conversion/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found" | "models.not-owner" | "conversion.over";
   };
@@ -803,9 +208,7 @@ export interface Operations {
   "models.conversions.events": {
     method: "GET";
     path: "/cpt/conversion/:uuid/events";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
       200: string;
     };
@@ -815,62 +218,13 @@ export interface Operations {
   "models.conversions.create": {
     method: "POST";
     path: "/cpt/function/:uuid/conversions";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body: {
-      Targets: (string)[];
-      Options?: {
-        level?: "basic" | "extended";
-        scheme?: "weight-only";
-        freeze?: Record<string, number>;
-        renames?: Record<string, string>;
-      };
+      Targets: string[];
+      Options?: ConversionOptions;
     };
     answers: {
-      201: ({
-        UUID: string;
-        Function: string;
-        Version: number;
-        Target: string;
-        Options: {
-          level?: "basic" | "extended";
-          scheme?: "weight-only";
-          freeze?: Record<string, number>;
-          renames?: Record<string, string>;
-        };
-        Status: "queued" | "processing" | "ok" | "error" | "cancelled";
-        Progress: number;
-        Log: string;
-        Rules: ({
-          Id: string;
-          Level: "error" | "warning" | "info";
-          Message: string;
-        })[];
-        StartedAt: string | null;
-        FinishedAt: string | null;
-        Artifact: {
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-          Target: string;
-          Version: number;
-          Status: "ok";
-          Deviation: {
-            MaxAbsolute: number | null;
-            MaxRelative: number | null;
-            Mismatches: number;
-            Samples: number;
-          } | null;
-          /** UTC, ISO 8601 */
-          CreatedAt: string;
-        } | null;
-      })[];
+      201: Conversion[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found" | "models.not-owner" | "function.not-read";
     /** Takes Idempotency-Key. */
@@ -880,9 +234,7 @@ export interface Operations {
   "models.artifacts.content": {
     method: "GET";
     path: "/cpt/artifact/:uuid/content";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
       200: Uint8Array;
       206: Uint8Array;
@@ -893,53 +245,9 @@ export interface Operations {
   "models.conversions.get": {
     method: "GET";
     path: "/cpt/conversion/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Function: string;
-        Version: number;
-        Target: string;
-        Options: {
-          level?: "basic" | "extended";
-          scheme?: "weight-only";
-          freeze?: Record<string, number>;
-          renames?: Record<string, string>;
-        };
-        Status: "queued" | "processing" | "ok" | "error" | "cancelled";
-        Progress: number;
-        Log: string;
-        Rules: ({
-          Id: string;
-          Level: "error" | "warning" | "info";
-          Message: string;
-        })[];
-        StartedAt: string | null;
-        FinishedAt: string | null;
-        Artifact: {
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-          Target: string;
-          Version: number;
-          Status: "ok";
-          Deviation: {
-            MaxAbsolute: number | null;
-            MaxRelative: number | null;
-            Mismatches: number;
-            Samples: number;
-          } | null;
-          /** UTC, ISO 8601 */
-          CreatedAt: string;
-        } | null;
-      };
+      200: Conversion;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found";
   };
@@ -947,9 +255,7 @@ export interface Operations {
   "models.artifacts.head": {
     method: "HEAD";
     path: "/cpt/artifact/:uuid/content";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
       200: undefined;
     };
@@ -960,53 +266,11 @@ export interface Operations {
     method: "POST";
     path: "/cpt/conversions/lease";
     body: {
-      Targets: (string)[];
+      Targets: string[];
     };
     answers: {
       200: {
-        Conversion: {
-          UUID: string;
-          Function: string;
-          Version: number;
-          Target: string;
-          Options: {
-            level?: "basic" | "extended";
-            scheme?: "weight-only";
-            freeze?: Record<string, number>;
-            renames?: Record<string, string>;
-          };
-          Status: "queued" | "processing" | "ok" | "error" | "cancelled";
-          Progress: number;
-          Log: string;
-          Rules: ({
-            Id: string;
-            Level: "error" | "warning" | "info";
-            Message: string;
-          })[];
-          StartedAt: string | null;
-          FinishedAt: string | null;
-          Artifact: {
-            UUID: string;
-            MediaType: string;
-            URL: string;
-            SHA256: string;
-            Size: number;
-            /** Ed25519 over what GET /cpt/keys says, base64 */
-            Signature: string;
-            KeyID: string;
-            Target: string;
-            Version: number;
-            Status: "ok";
-            Deviation: {
-              MaxAbsolute: number | null;
-              MaxRelative: number | null;
-              Mismatches: number;
-              Samples: number;
-            } | null;
-            /** UTC, ISO 8601 */
-            CreatedAt: string;
-          } | null;
-        };
+        Conversion: Conversion;
         Source: {
           URL: string;
           SHA256: string;
@@ -1026,34 +290,12 @@ export interface Operations {
   "models.artifacts.list": {
     method: "GET";
     path: "/cpt/function/:uuid/artifacts";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       Version?: number;
     };
     answers: {
-      200: ({
-        UUID: string;
-        MediaType: string;
-        URL: string;
-        SHA256: string;
-        Size: number;
-        /** Ed25519 over what GET /cpt/keys says, base64 */
-        Signature: string;
-        KeyID: string;
-        Target: string;
-        Version: number;
-        Status: "ok";
-        Deviation: {
-          MaxAbsolute: number | null;
-          MaxRelative: number | null;
-          Mismatches: number;
-          Samples: number;
-        } | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-      })[];
+      200: Artifact[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -1061,9 +303,7 @@ export interface Operations {
   "models.conversions.list": {
     method: "GET";
     path: "/cpt/function/:uuid/conversions";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -1072,49 +312,7 @@ export interface Operations {
       OrderBy?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Function: string;
-        Version: number;
-        Target: string;
-        Options: {
-          level?: "basic" | "extended";
-          scheme?: "weight-only";
-          freeze?: Record<string, number>;
-          renames?: Record<string, string>;
-        };
-        Status: "queued" | "processing" | "ok" | "error" | "cancelled";
-        Progress: number;
-        Log: string;
-        Rules: ({
-          Id: string;
-          Level: "error" | "warning" | "info";
-          Message: string;
-        })[];
-        StartedAt: string | null;
-        FinishedAt: string | null;
-        Artifact: {
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-          Target: string;
-          Version: number;
-          Status: "ok";
-          Deviation: {
-            MaxAbsolute: number | null;
-            MaxRelative: number | null;
-            Mismatches: number;
-            Samples: number;
-          } | null;
-          /** UTC, ISO 8601 */
-          CreatedAt: string;
-        } | null;
-      })[];
+      200: Conversion[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -1138,32 +336,10 @@ export interface Operations {
   "models.conversions.artifact": {
     method: "PUT";
     path: "/cpt/conversion/:uuid/artifact";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body: Uint8Array;
     answers: {
-      201: {
-        UUID: string;
-        MediaType: string;
-        URL: string;
-        SHA256: string;
-        Size: number;
-        /** Ed25519 over what GET /cpt/keys says, base64 */
-        Signature: string;
-        KeyID: string;
-        Target: string;
-        Version: number;
-        Status: "ok";
-        Deviation: {
-          MaxAbsolute: number | null;
-          MaxRelative: number | null;
-          Mismatches: number;
-          Samples: number;
-        } | null;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-      };
+      201: Artifact;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found" | "conversion.lease" | "request.too-large" | "models.full";
   };
@@ -1171,53 +347,9 @@ export interface Operations {
   "models.conversions.retry": {
     method: "POST";
     path: "/cpt/conversion/:uuid/retry";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Function: string;
-        Version: number;
-        Target: string;
-        Options: {
-          level?: "basic" | "extended";
-          scheme?: "weight-only";
-          freeze?: Record<string, number>;
-          renames?: Record<string, string>;
-        };
-        Status: "queued" | "processing" | "ok" | "error" | "cancelled";
-        Progress: number;
-        Log: string;
-        Rules: ({
-          Id: string;
-          Level: "error" | "warning" | "info";
-          Message: string;
-        })[];
-        StartedAt: string | null;
-        FinishedAt: string | null;
-        Artifact: {
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-          Target: string;
-          Version: number;
-          Status: "ok";
-          Deviation: {
-            MaxAbsolute: number | null;
-            MaxRelative: number | null;
-            Mismatches: number;
-            Samples: number;
-          } | null;
-          /** UTC, ISO 8601 */
-          CreatedAt: string;
-        } | null;
-      };
+      200: Conversion;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found" | "models.not-owner" | "conversion.under-way";
   };
@@ -1225,28 +357,12 @@ export interface Operations {
   "models.catalogues.add": {
     method: "POST";
     path: "/cpt/catalogues/:uuid/functions";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body: {
       FunctionUUID: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "function.not-found";
   };
@@ -1258,24 +374,10 @@ export interface Operations {
       Name: string;
       Visibility?: "private" | "organization" | "public";
       /** Who sees it besides its owner */
-      Organisations?: (string)[];
+      Organisations?: string[];
     };
     answers: {
-      201: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      201: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "organization.not-found";
     /** Takes Idempotency-Key. */
@@ -1285,14 +387,9 @@ export interface Operations {
   "models.catalogues.delete": {
     method: "DELETE";
     path: "/cpt/catalogue/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        Message: string;
-        UUID: string;
-      };
+      200: Reply;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "catalogue.not-empty";
   };
@@ -1300,25 +397,9 @@ export interface Operations {
   "models.catalogues.get": {
     method: "GET";
     path: "/cpt/catalogue/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found";
   };
@@ -1335,21 +416,7 @@ export interface Operations {
       q?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: Catalogue[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
   };
@@ -1357,31 +424,15 @@ export interface Operations {
   "models.catalogues.change": {
     method: "PATCH";
     path: "/cpt/catalogue/:uuid";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body?: {
       Name?: string;
       Visibility?: "private" | "organization" | "public";
       /** Who sees it besides its owner */
-      Organisations?: (string)[];
+      Organisations?: string[];
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "organization.not-found";
   };
@@ -1394,21 +445,7 @@ export interface Operations {
       function: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "function.not-found";
   };
@@ -1421,21 +458,7 @@ export interface Operations {
       function: string;
     };
     answers: {
-      200: {
-        UUID: string;
-        Name: string;
-        Visibility: "private" | "organization" | "public";
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        Organisations: (string)[];
-        FunctionCount: number;
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      };
+      200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "function.not-found";
   };
@@ -1445,13 +468,13 @@ export interface Operations {
     path: "/cpt/configuration";
     answers: {
       200: {
-        Targets: (string)[];
-        ExternalTargets: (string)[];
+        Targets: string[];
+        ExternalTargets: string[];
         MaxUploadBytes: number;
         MaxOpset: number;
-        Postprocessors: (string)[];
-        ResizeMethods: (string)[];
-        ChainModes: (string)[];
+        Postprocessors: string[];
+        ResizeMethods: string[];
+        ChainModes: string[];
       };
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
@@ -1460,9 +483,7 @@ export interface Operations {
   "models.benchmarks.create": {
     method: "POST";
     path: "/cpt/function/:uuid/benchmarks";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     body?: {
       Artifact?: string;
       Hardware?: string;
@@ -1501,9 +522,7 @@ export interface Operations {
   "models.infer": {
     method: "POST";
     path: "/cpt/function/:uuid/infer";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       Threshold?: number;
       ResizeMethod?: "Letterbox" | "Stretch" | "Crop";
@@ -1515,14 +534,14 @@ export interface Operations {
         model_version: string;
         outputs: ({
           name: string;
-          shape: (number)[];
+          shape: number[];
           datatype: string;
-          data: (unknown)[];
+          data: unknown[];
         })[];
         Detections: ({
           Class: string;
           Score: number;
-          Box: (number)[];
+          Box: number[];
         })[];
         TimingMs: Record<string, number>;
       };
@@ -1544,74 +563,7 @@ export interface Operations {
       OrderBy?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: ModelFunction[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -1631,74 +583,7 @@ export interface Operations {
       OrderBy?: string;
     };
     answers: {
-      200: ({
-        UUID: string;
-        Name: string;
-        Alias: string;
-        Documentation: string;
-        Customization: string;
-        Kind: string;
-        InputDriver: string;
-        /** value = (pixel - mean) / scale */
-        InputDriverDetails: {
-          channels?: number;
-          height?: number;
-          width?: number;
-          means?: (number)[];
-          /** The scale of each channel */
-          vars?: (number)[];
-          /** 0 = NCHW, 1 = NHWC */
-          order?: number;
-        };
-        OutputDriver: string;
-        OutputDriverDetails: {
-          postProcessing?: string;
-        };
-        NamedInput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        NamedOutput: ({
-          Name: string;
-          DataType: string;
-          Shape: (number | string)[];
-        })[];
-        Classes: (string)[];
-        EnableConversions: (string)[];
-        Status: "new" | "queued" | "processing" | "ok" | "error";
-        Code: {
-          Status: string;
-          CDNURI: string;
-        };
-        Downloads: ({
-          UUID: string;
-          MediaType: string;
-          URL: string;
-          SHA256: string;
-          Size: number;
-          /** Ed25519 over what GET /cpt/keys says, base64 */
-          Signature: string;
-          KeyID: string;
-        })[];
-        Catalogues: ({
-          UUID: string;
-          Name: string;
-        })[];
-        Tags: (string)[];
-        Version: number;
-        Aliases: Record<string, number>;
-        SourceName: string;
-        SourceUrl: string;
-        Organisation: {
-          UUID: string;
-          Name: string;
-        };
-        /** UTC, ISO 8601 */
-        CreatedAt: string;
-        /** UTC, ISO 8601 */
-        UpdatedAt: string;
-      })[];
+      200: ModelFunction[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -1706,9 +591,7 @@ export interface Operations {
   "models.benchmarks.list": {
     method: "GET";
     path: "/cpt/function/:uuid/benchmarks";
-    params: {
-      uuid: string;
-    };
+    params: OfItem;
     query: {
       /** 50 unless given; above 500 it is 500 */
       limit?: number;
@@ -1739,7 +622,7 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = {
   Message: string;
   Field?: {
     Name: string;
@@ -1751,3 +634,191 @@ export type ErrorBody = {
   Code: string;
   RequestID: string;
 };
+
+export interface Artifact {
+  UUID: string;
+  MediaType: string;
+  URL: string;
+  SHA256: string;
+  Size: number;
+  /** Ed25519 over what GET /cpt/keys says, base64 */
+  Signature: string;
+  KeyID: string;
+  Target: string;
+  Version: number;
+  Status: "ok";
+  Deviation: Deviation | null;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+}
+
+export interface Catalogue {
+  UUID: string;
+  Name: string;
+  Visibility: "private" | "organization" | "public";
+  Organisation: {
+    UUID: string;
+    Name: string;
+  };
+  Organisations: string[];
+  FunctionCount: number;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export interface Conversion {
+  UUID: string;
+  Function: string;
+  Version: number;
+  Target: string;
+  Options: ConversionOptions;
+  Status: "queued" | "processing" | "ok" | "error" | "cancelled";
+  Progress: number;
+  Log: string;
+  Rules: ({
+    Id: string;
+    Level: "error" | "warning" | "info";
+    Message: string;
+  })[];
+  StartedAt: string | null;
+  FinishedAt: string | null;
+  Artifact: Artifact | null;
+}
+
+export interface ConversionOptions {
+  level?: "basic" | "extended";
+  scheme?: "weight-only";
+  freeze?: Record<string, number>;
+  renames?: Record<string, string>;
+}
+
+export interface Deviation {
+  MaxAbsolute: number | null;
+  MaxRelative: number | null;
+  Mismatches: number;
+  Samples: number;
+}
+
+export interface Download {
+  UUID: string;
+  MediaType: string;
+  URL: string;
+  SHA256: string;
+  Size: number;
+  /** Ed25519 over what GET /cpt/keys says, base64 */
+  Signature: string;
+  KeyID: string;
+}
+
+export interface InputDetails {
+  channels?: number;
+  height?: number;
+  width?: number;
+  means?: number[];
+  /** The scale of each channel */
+  vars?: number[];
+  /** 0 = NCHW, 1 = NHWC */
+  order?: number;
+}
+
+export interface ModelFunction {
+  UUID: string;
+  Name: string;
+  Alias: string;
+  Documentation: string;
+  Customization: string;
+  Kind: string;
+  InputDriver: string;
+  /** value = (pixel - mean) / scale */
+  InputDriverDetails: InputDetails;
+  OutputDriver: string;
+  OutputDriverDetails: {
+    postProcessing?: string;
+  };
+  NamedInput: ({
+    Name: string;
+    DataType: string;
+    Shape: (number | string)[];
+  })[];
+  NamedOutput: ({
+    Name: string;
+    DataType: string;
+    Shape: (number | string)[];
+  })[];
+  Classes: string[];
+  EnableConversions: string[];
+  Status: "new" | "queued" | "processing" | "ok" | "error";
+  Code: {
+    Status: string;
+    CDNURI: string;
+  };
+  Downloads: Download[];
+  Catalogues: ({
+    UUID: string;
+    Name: string;
+  })[];
+  Tags: string[];
+  Version: number;
+  Aliases: Record<string, number>;
+  SourceName: string;
+  SourceUrl: string;
+  Organisation: {
+    UUID: string;
+    Name: string;
+  };
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  /** UTC, ISO 8601 */
+  UpdatedAt: string;
+}
+
+export interface OfItem {
+  uuid: string;
+}
+
+export interface Reply {
+  Message: string;
+  UUID: string;
+}
+
+export interface Validation {
+  Conforms: boolean;
+  Rules: ({
+    Id: string;
+    Level: "error" | "warning" | "info";
+    Message: string;
+  })[];
+  Opset: number | null;
+  IRVersion: number | null;
+  Producer: string;
+  Operators: Record<string, number>;
+  Parameters: number;
+  Inputs: ({
+    Name: string;
+    DataType: string;
+    Shape: (number | string)[];
+  })[];
+  Outputs: ({
+    Name: string;
+    DataType: string;
+    Shape: (number | string)[];
+  })[];
+  Classes: string[];
+  Repair: {
+    Renames: Record<string, string>;
+    Freeze: Record<string, number | null>;
+  } | null;
+}
+
+export interface Version {
+  Number: number;
+  SHA256: string;
+  Size: number;
+  /** UTC, ISO 8601 */
+  CreatedAt: string;
+  CreatedBy: string;
+  Validation: Validation | null;
+  Notes: string;
+}

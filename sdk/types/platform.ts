@@ -14,7 +14,7 @@ export interface Operations {
           name: string;
           state: "connected" | "away" | "draining" | "put_out";
           version: string;
-          isolations: (string)[];
+          isolations: string[];
           /** What it has of us now, sessions included */
           machines: number;
           /** UTC, ISO 8601 */
@@ -64,7 +64,7 @@ export interface Operations {
         /** The host's own key for this API, shown this once */
         key: string;
         broker: {
-          servers: (string)[];
+          servers: string[];
           tls: "on" | "off";
           ca_pem: string | null;
         };
@@ -89,7 +89,7 @@ export interface Operations {
         name: string;
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
-        isolations: (string)[];
+        isolations: string[];
         /** What it has of us now, sessions included */
         machines: number;
         /** UTC, ISO 8601 */
@@ -114,7 +114,7 @@ export interface Operations {
         name: string;
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
-        isolations: (string)[];
+        isolations: string[];
         /** What it has of us now, sessions included */
         machines: number;
         /** UTC, ISO 8601 */
@@ -139,7 +139,7 @@ export interface Operations {
         name: string;
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
-        isolations: (string)[];
+        isolations: string[];
         /** What it has of us now, sessions included */
         machines: number;
         /** UTC, ISO 8601 */
@@ -224,7 +224,7 @@ export interface Operations {
     path: "/platform/v1/oauth-clients";
     body: {
       name: string;
-      redirect_uris: (string)[];
+      redirect_uris: string[];
       confidential?: boolean;
       require_pkce?: boolean;
       native?: boolean;
@@ -284,19 +284,11 @@ export interface Operations {
     query: {
       limit?: number;
       cursor?: string;
-      type?: "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+      type?: EventPattern;
     };
     answers: {
       200: {
-        events: ({
-          /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
-          id: string;
-          object: "event";
-          type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
-          /** UTC, ISO 8601 */
-          created_at: string;
-          data: Record<string, unknown>;
-        })[];
+        events: Event[];
         next_cursor: string | null;
       };
     };
@@ -307,7 +299,7 @@ export interface Operations {
     method: "GET";
     path: "/platform/v1/events/stream";
     query: {
-      type?: "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+      type?: EventPattern;
     };
     answers: {
       200: string;
@@ -322,15 +314,7 @@ export interface Operations {
       id: string;
     };
     answers: {
-      200: {
-        /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
-        id: string;
-        object: "event";
-        type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
-        /** UTC, ISO 8601 */
-        created_at: string;
-        data: Record<string, unknown>;
-      };
+      200: Event;
     };
     errors: "identity.unauthorized" | "event.not-found" | "limits.rate";
   };
@@ -341,7 +325,7 @@ export interface Operations {
     body: {
       /** https, to a public address */
       url: string;
-      events?: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+      events?: EventPattern[];
       description?: string;
     };
     answers: {
@@ -350,7 +334,7 @@ export interface Operations {
         id: string;
         object: "webhook";
         url: string;
-        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        events: EventPattern[];
         description: string;
         disabled: boolean;
         disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
@@ -376,7 +360,7 @@ export interface Operations {
           id: string;
           object: "webhook";
           url: string;
-          events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+          events: EventPattern[];
           description: string;
           disabled: boolean;
           disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
@@ -403,7 +387,7 @@ export interface Operations {
         id: string;
         object: "webhook";
         url: string;
-        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        events: EventPattern[];
         description: string;
         disabled: boolean;
         disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
@@ -426,7 +410,7 @@ export interface Operations {
     body?: {
       /** https, to a public address */
       url?: string;
-      events?: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+      events?: EventPattern[];
       description?: string;
       disabled?: boolean;
     };
@@ -436,7 +420,7 @@ export interface Operations {
         id: string;
         object: "webhook";
         url: string;
-        events: ("*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test")[];
+        events: EventPattern[];
         description: string;
         disabled: boolean;
         disabled_reason: "asked" | "gone" | "failing" | "backlog" | null;
@@ -550,8 +534,20 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = {
   error: string;
   message: string;
   status: number;
 };
+
+export interface Event {
+  /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
+  id: string;
+  object: "event";
+  type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+  /** UTC, ISO 8601 */
+  created_at: string;
+  data: Record<string, unknown>;
+}
+
+export type EventPattern = "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";

@@ -21,7 +21,7 @@ export interface Operations {
     };
     answers: {
       200: {
-        repositories: (string)[];
+        repositories: string[];
       };
     };
     errors: "identity.unauthorized" | "limits.rate";
@@ -30,10 +30,7 @@ export interface Operations {
   "registry.manifests.head": {
     method: "HEAD";
     path: "/v2/:name/manifests/:reference";
-    params: {
-      name: string;
-      reference: string;
-    };
+    params: OfManifest;
     answers: {
       200: undefined;
     };
@@ -43,10 +40,7 @@ export interface Operations {
   "registry.manifests.get": {
     method: "GET";
     path: "/v2/:name/manifests/:reference";
-    params: {
-      name: string;
-      reference: string;
-    };
+    params: OfManifest;
     answers: {
       200: unknown;
     };
@@ -56,10 +50,7 @@ export interface Operations {
   "registry.manifests.put": {
     method: "PUT";
     path: "/v2/:name/manifests/:reference";
-    params: {
-      name: string;
-      reference: string;
-    };
+    params: OfManifest;
     body: Uint8Array;
     answers: {
       201: undefined;
@@ -70,10 +61,7 @@ export interface Operations {
   "registry.manifests.delete": {
     method: "DELETE";
     path: "/v2/:name/manifests/:reference";
-    params: {
-      name: string;
-      reference: string;
-    };
+    params: OfManifest;
     answers: {
       202: undefined;
     };
@@ -83,9 +71,7 @@ export interface Operations {
   "registry.tags.list": {
     method: "GET";
     path: "/v2/:name/tags/list";
-    params: {
-      name: string;
-    };
+    params: InRepository;
     query: {
       n?: number;
       last?: string;
@@ -93,7 +79,7 @@ export interface Operations {
     answers: {
       200: {
         name: string;
-        tags: (string)[];
+        tags: string[];
       };
     };
     errors: "identity.unauthorized" | "registry.name-invalid" | "registry.name-unknown" | "limits.rate";
@@ -102,26 +88,13 @@ export interface Operations {
   "registry.referrers.list": {
     method: "GET";
     path: "/v2/:name/referrers/:digest";
-    params: {
-      name: string;
-      digest: string;
-    };
+    params: OfBlob;
     query: {
       artifactType?: string;
       last?: string;
     };
     answers: {
-      200: {
-        schemaVersion: 2;
-        mediaType: "application/vnd.oci.image.index.v1+json";
-        manifests: ({
-          mediaType: string;
-          digest: string;
-          size: number;
-          artifactType?: string;
-          annotations?: Record<string, string>;
-        })[];
-      };
+      200: Index;
     };
     errors: "identity.unauthorized" | "registry.name-invalid" | "registry.name-unknown" | "limits.rate" | "blob.digest";
   };
@@ -129,10 +102,7 @@ export interface Operations {
   "registry.blobs.head": {
     method: "HEAD";
     path: "/v2/:name/blobs/:digest";
-    params: {
-      name: string;
-      digest: string;
-    };
+    params: OfBlob;
     answers: {
       200: undefined;
     };
@@ -142,10 +112,7 @@ export interface Operations {
   "registry.blobs.get": {
     method: "GET";
     path: "/v2/:name/blobs/:digest";
-    params: {
-      name: string;
-      digest: string;
-    };
+    params: OfBlob;
     answers: {
       200: Uint8Array;
       206: Uint8Array;
@@ -156,10 +123,7 @@ export interface Operations {
   "registry.blobs.delete": {
     method: "DELETE";
     path: "/v2/:name/blobs/:digest";
-    params: {
-      name: string;
-      digest: string;
-    };
+    params: OfBlob;
     answers: {
       202: undefined;
     };
@@ -169,9 +133,7 @@ export interface Operations {
   "registry.uploads.start": {
     method: "POST";
     path: "/v2/:name/blobs/uploads/";
-    params: {
-      name: string;
-    };
+    params: InRepository;
     query: {
       digest?: string;
       mount?: string;
@@ -188,10 +150,7 @@ export interface Operations {
   "registry.uploads.get": {
     method: "GET";
     path: "/v2/:name/blobs/uploads/:upload";
-    params: {
-      name: string;
-      upload: string;
-    };
+    params: OfUpload;
     answers: {
       204: undefined;
     };
@@ -201,10 +160,7 @@ export interface Operations {
   "registry.uploads.append": {
     method: "PATCH";
     path: "/v2/:name/blobs/uploads/:upload";
-    params: {
-      name: string;
-      upload: string;
-    };
+    params: OfUpload;
     body: Uint8Array;
     answers: {
       202: undefined;
@@ -215,10 +171,7 @@ export interface Operations {
   "registry.uploads.finish": {
     method: "PUT";
     path: "/v2/:name/blobs/uploads/:upload";
-    params: {
-      name: string;
-      upload: string;
-    };
+    params: OfUpload;
     query: {
       digest?: string;
     };
@@ -232,10 +185,7 @@ export interface Operations {
   "registry.uploads.delete": {
     method: "DELETE";
     path: "/v2/:name/blobs/uploads/:upload";
-    params: {
-      name: string;
-      upload: string;
-    };
+    params: OfUpload;
     answers: {
       204: undefined;
     };
@@ -244,7 +194,9 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = ErrorBody;
+
+export interface ErrorBody {
   errors: ({
     code: string;
     message: string;
@@ -252,4 +204,35 @@ export type ErrorBody = {
       requestId: string;
     };
   })[];
-};
+}
+
+export interface InRepository {
+  name: string;
+}
+
+export interface Index {
+  schemaVersion: 2;
+  mediaType: "application/vnd.oci.image.index.v1+json";
+  manifests: ({
+    mediaType: string;
+    digest: string;
+    size: number;
+    artifactType?: string;
+    annotations?: Record<string, string>;
+  })[];
+}
+
+export interface OfBlob {
+  name: string;
+  digest: string;
+}
+
+export interface OfManifest {
+  name: string;
+  reference: string;
+}
+
+export interface OfUpload {
+  name: string;
+  upload: string;
+}

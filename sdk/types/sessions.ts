@@ -9,13 +9,13 @@ export interface Operations {
     body: {
       /** A valid email address */
       email: string;
-      jurisdiction?: "US" | "EU" | "UK" | "CA" | "AU" | "IN" | "OTHER";
+      jurisdiction?: Jurisdiction;
     };
     answers: {
       201: {
         customer_id: string;
         api_key: string;
-        tier: "free" | "starter" | "business" | "enterprise";
+        tier: Tier;
         message: string;
       };
     };
@@ -26,25 +26,12 @@ export interface Operations {
     method: "POST";
     path: "/v1/sessions";
     body?: {
-      data_classification?: "general" | "PHI" | "PII" | "financial" | "credentials";
+      data_classification?: Classification;
       /** Seconds to live; default and limit are the tier's maximum. */
       ttl_seconds?: number;
     };
     answers: {
-      201: {
-        /** sess_ and 32 hex digits */
-        session_id: string;
-        status: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
-        ttl_seconds: number | null;
-        /** UTC, whole seconds */
-        created_at: string;
-        data_classification: "general" | "PHI" | "PII" | "financial" | "credentials";
-        /** UTC, whole seconds */
-        expires_at?: string;
-        /** UTC, whole seconds */
-        ended_at?: string;
-        end_reason?: "api" | "ttl" | "oom" | "shutdown" | "recovery";
-      };
+      201: Session;
     };
     errors: "identity.unauthorized" | "ledger.quota-exceeded" | "ledger.concurrent" | "limits.rate" | "session.ttl-too-long" | "fleet.no-capacity" | "machine.too-slow" | "machine.start-failed" | "host.above-ceiling";
     /** Takes Idempotency-Key. */
@@ -57,24 +44,11 @@ export interface Operations {
     query: {
       limit?: number;
       cursor?: string;
-      status?: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
+      status?: SessionStatus;
     };
     answers: {
       200: {
-        sessions: ({
-          /** sess_ and 32 hex digits */
-          session_id: string;
-          status: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
-          ttl_seconds: number | null;
-          /** UTC, whole seconds */
-          created_at: string;
-          data_classification: "general" | "PHI" | "PII" | "financial" | "credentials";
-          /** UTC, whole seconds */
-          expires_at?: string;
-          /** UTC, whole seconds */
-          ended_at?: string;
-          end_reason?: "api" | "ttl" | "oom" | "shutdown" | "recovery";
-        })[];
+        sessions: Session[];
         next_cursor: string | null;
       };
     };
@@ -84,9 +58,7 @@ export interface Operations {
   "sessions.get": {
     method: "GET";
     path: "/v1/sessions/:id";
-    params: {
-      id: string;
-    };
+    params: SessionParams;
     query: {
       /** Answer when the session has this status, or `ended`, or at the timeout. */
       wait?: string;
@@ -94,20 +66,7 @@ export interface Operations {
       timeout?: number;
     };
     answers: {
-      200: {
-        /** sess_ and 32 hex digits */
-        session_id: string;
-        status: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
-        ttl_seconds: number | null;
-        /** UTC, whole seconds */
-        created_at: string;
-        data_classification: "general" | "PHI" | "PII" | "financial" | "credentials";
-        /** UTC, whole seconds */
-        expires_at?: string;
-        /** UTC, whole seconds */
-        ended_at?: string;
-        end_reason?: "api" | "ttl" | "oom" | "shutdown" | "recovery";
-      };
+      200: Session;
     };
     errors: "identity.unauthorized" | "session.not-found" | "limits.rate";
   };
@@ -115,28 +74,13 @@ export interface Operations {
   "sessions.extend": {
     method: "PATCH";
     path: "/v1/sessions/:id";
-    params: {
-      id: string;
-    };
+    params: SessionParams;
     body: {
       /** The new total, counted from creation; it can only grow. */
       ttl_seconds: number;
     };
     answers: {
-      200: {
-        /** sess_ and 32 hex digits */
-        session_id: string;
-        status: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
-        ttl_seconds: number | null;
-        /** UTC, whole seconds */
-        created_at: string;
-        data_classification: "general" | "PHI" | "PII" | "financial" | "credentials";
-        /** UTC, whole seconds */
-        expires_at?: string;
-        /** UTC, whole seconds */
-        ended_at?: string;
-        end_reason?: "api" | "ttl" | "oom" | "shutdown" | "recovery";
-      };
+      200: Session;
     };
     errors: "identity.unauthorized" | "session.not-found" | "session.ended" | "session.ttl-too-long" | "limits.rate";
   };
@@ -144,9 +88,7 @@ export interface Operations {
   "sessions.events": {
     method: "GET";
     path: "/v1/sessions/:id/events";
-    params: {
-      id: string;
-    };
+    params: SessionParams;
     answers: {
       200: string;
     };
@@ -156,9 +98,7 @@ export interface Operations {
   "sessions.exec": {
     method: "POST";
     path: "/v1/sessions/:id/exec";
-    params: {
-      id: string;
-    };
+    params: SessionParams;
     query: {
       /** 1: answer with server-sent events stdout, stderr (base64) and exit */
       stream?: "0" | "1";
@@ -232,36 +172,20 @@ export interface Operations {
   "sessions.destroy": {
     method: "DELETE";
     path: "/v1/sessions/:id";
-    params: {
-      id: string;
-    };
+    params: SessionParams;
     answers: {
       200: {
         /** sess_ and 32 hex digits */
         session_id: string;
-        status: "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
+        status: SessionStatus;
         /** A casemate-cdp/1 document */
         cdp: {
           cdp_version: string;
         };
-        regulatory_context: {
-          notice: string;
-          framework_version: string;
-          jurisdiction: string;
-          mappings: ({
-            step: number;
-            subsystem: string;
-            frameworks: ({
-              regulation: string;
-              provision: string;
-              description: string;
-              relationship: "related_to";
-            })[];
-          })[];
-        };
+        regulatory_context: RegulatoryContext;
         session_context: {
-          jurisdiction: "US" | "EU" | "UK" | "CA" | "AU" | "IN" | "OTHER";
-          data_classification: "general" | "PHI" | "PII" | "financial" | "credentials";
+          jurisdiction: Jurisdiction;
+          data_classification: Classification;
         };
         salt: string;
       };
@@ -294,8 +218,8 @@ export interface Operations {
       200: {
         customer_id: string;
         email: string;
-        tier: "free" | "starter" | "business" | "enterprise";
-        jurisdiction: "US" | "EU" | "UK" | "CA" | "AU" | "IN" | "OTHER";
+        tier: Tier;
+        jurisdiction: Jurisdiction;
         cdps_this_cycle: number;
         cdp_limit: number | null;
         /** Sessions live now */
@@ -326,8 +250,8 @@ export interface Operations {
         level: number;
         outcome: string | null;
         profile: string | null;
-        warnings: (string)[];
-        failures: (string)[];
+        warnings: string[];
+        failures: string[];
       };
     };
     errors: "request.malformed" | "request.too-large" | "limits.rate";
@@ -416,8 +340,53 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = ErrorBody;
+
+export type Classification = "general" | "PHI" | "PII" | "financial" | "credentials";
+
+export interface ErrorBody {
   error: string;
   message: string;
   status: number;
-};
+}
+
+export type Jurisdiction = "US" | "EU" | "UK" | "CA" | "AU" | "IN" | "OTHER";
+
+export interface RegulatoryContext {
+  notice: string;
+  framework_version: string;
+  jurisdiction: string;
+  mappings: ({
+    step: number;
+    subsystem: string;
+    frameworks: ({
+      regulation: string;
+      provision: string;
+      description: string;
+      relationship: "related_to";
+    })[];
+  })[];
+}
+
+export interface Session {
+  /** sess_ and 32 hex digits */
+  session_id: string;
+  status: SessionStatus;
+  ttl_seconds: number | null;
+  /** UTC, whole seconds */
+  created_at: string;
+  data_classification: Classification;
+  /** UTC, whole seconds */
+  expires_at?: string;
+  /** UTC, whole seconds */
+  ended_at?: string;
+  end_reason?: "api" | "ttl" | "oom" | "shutdown" | "recovery";
+}
+
+export interface SessionParams {
+  id: string;
+}
+
+export type SessionStatus = "active" | "executing" | "destroyed" | "expired" | "expired_unclean";
+
+export type Tier = "free" | "starter" | "business" | "enterprise";

@@ -37,66 +37,13 @@ export interface Operations {
     answers: {
       200: {
         valid: boolean;
-        issues: ({
-          path: string;
-          message: string;
-          line?: number;
-        })[];
-        warnings: ({
-          path: string;
-          message: string;
-          line?: number;
-        })[];
+        issues: Issue[];
+        warnings: Issue[];
         creditRate: number | null;
         usdCostPerMin: number | null;
         expectedMeasurement: null;
       };
-      201: {
-        workloadId: string;
-        accountId: string;
-        name: string;
-        artifactsVersion: string;
-        dockerCompose: string;
-        /** Values are redacted */
-        envVars?: Record<string, string>;
-        /** Bodies are redacted */
-        files?: Record<string, string>;
-        dockerCredentials?: ({
-          server: string;
-          username: string;
-          password: string;
-        })[];
-        publicContainerName: string;
-        publicContainerPort: number;
-        serviceToExpose: string;
-        servicePortToExpose: number;
-        /** MB */
-        memory: number;
-        cpus: number;
-        /** GB */
-        disk: number;
-        gpus: number;
-        status: "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
-        /** Of your own, if you brought one */
-        domain: string;
-        /** What a domain of your own is to be an alias (CNAME) of */
-        metalInstanceDomain: string;
-        /** What keeps others out; `container` keeps out no operator */
-        isolation: string;
-        creditRate: number;
-        usdCostPerMin: number;
-        /** Where the public container answers */
-        url: string;
-        /** ISO 8601, UTC */
-        createdAt: string;
-        /** ISO 8601, UTC */
-        updatedAt: string;
-        warnings?: ({
-          path: string;
-          line: number;
-          message: string;
-        })[];
-      };
+      201: Workload;
     };
     errors: "identity.unauthorized" | "limits.rate" | "workload.compose" | "workload.reserved-variable" | "workload.tier" | "workload.file" | "workload.domain" | "workload.domain-exists" | "artifact.not-semver" | "artifact.not-found" | "ledger.not-enough" | "fleet.no-capacity" | "host.not-ready";
     /** Takes Idempotency-Key. */
@@ -112,52 +59,7 @@ export interface Operations {
       status?: string;
     };
     answers: {
-      200: ({
-        workloadId: string;
-        accountId: string;
-        name: string;
-        artifactsVersion: string;
-        dockerCompose: string;
-        /** Values are redacted */
-        envVars?: Record<string, string>;
-        /** Bodies are redacted */
-        files?: Record<string, string>;
-        dockerCredentials?: ({
-          server: string;
-          username: string;
-          password: string;
-        })[];
-        publicContainerName: string;
-        publicContainerPort: number;
-        serviceToExpose: string;
-        servicePortToExpose: number;
-        /** MB */
-        memory: number;
-        cpus: number;
-        /** GB */
-        disk: number;
-        gpus: number;
-        status: "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
-        /** Of your own, if you brought one */
-        domain: string;
-        /** What a domain of your own is to be an alias (CNAME) of */
-        metalInstanceDomain: string;
-        /** What keeps others out; `container` keeps out no operator */
-        isolation: string;
-        creditRate: number;
-        usdCostPerMin: number;
-        /** Where the public container answers */
-        url: string;
-        /** ISO 8601, UTC */
-        createdAt: string;
-        /** ISO 8601, UTC */
-        updatedAt: string;
-        warnings?: ({
-          path: string;
-          line: number;
-          message: string;
-        })[];
-      })[];
+      200: Workload[];
     };
     errors: "identity.unauthorized";
   };
@@ -171,52 +73,7 @@ export interface Operations {
       status?: string;
     };
     answers: {
-      200: ({
-        workloadId: string;
-        accountId: string;
-        name: string;
-        artifactsVersion: string;
-        dockerCompose: string;
-        /** Values are redacted */
-        envVars?: Record<string, string>;
-        /** Bodies are redacted */
-        files?: Record<string, string>;
-        dockerCredentials?: ({
-          server: string;
-          username: string;
-          password: string;
-        })[];
-        publicContainerName: string;
-        publicContainerPort: number;
-        serviceToExpose: string;
-        servicePortToExpose: number;
-        /** MB */
-        memory: number;
-        cpus: number;
-        /** GB */
-        disk: number;
-        gpus: number;
-        status: "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
-        /** Of your own, if you brought one */
-        domain: string;
-        /** What a domain of your own is to be an alias (CNAME) of */
-        metalInstanceDomain: string;
-        /** What keeps others out; `container` keeps out no operator */
-        isolation: string;
-        creditRate: number;
-        usdCostPerMin: number;
-        /** Where the public container answers */
-        url: string;
-        /** ISO 8601, UTC */
-        createdAt: string;
-        /** ISO 8601, UTC */
-        updatedAt: string;
-        warnings?: ({
-          path: string;
-          line: number;
-          message: string;
-        })[];
-      })[];
+      200: Workload[];
     };
     errors: "identity.unauthorized";
   };
@@ -228,52 +85,7 @@ export interface Operations {
       id: string;
     };
     answers: {
-      200: {
-        workloadId: string;
-        accountId: string;
-        name: string;
-        artifactsVersion: string;
-        dockerCompose: string;
-        /** Values are redacted */
-        envVars?: Record<string, string>;
-        /** Bodies are redacted */
-        files?: Record<string, string>;
-        dockerCredentials?: ({
-          server: string;
-          username: string;
-          password: string;
-        })[];
-        publicContainerName: string;
-        publicContainerPort: number;
-        serviceToExpose: string;
-        servicePortToExpose: number;
-        /** MB */
-        memory: number;
-        cpus: number;
-        /** GB */
-        disk: number;
-        gpus: number;
-        status: "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
-        /** Of your own, if you brought one */
-        domain: string;
-        /** What a domain of your own is to be an alias (CNAME) of */
-        metalInstanceDomain: string;
-        /** What keeps others out; `container` keeps out no operator */
-        isolation: string;
-        creditRate: number;
-        usdCostPerMin: number;
-        /** Where the public container answers */
-        url: string;
-        /** ISO 8601, UTC */
-        createdAt: string;
-        /** ISO 8601, UTC */
-        updatedAt: string;
-        warnings?: ({
-          path: string;
-          line: number;
-          message: string;
-        })[];
-      };
+      200: Workload;
     };
     errors: "identity.unauthorized" | "workload.not-found";
   };
@@ -281,9 +93,7 @@ export interface Operations {
   "workloads.start": {
     method: "POST";
     path: "/api/v1/workloads/start";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: Record<string, unknown>;
     };
@@ -295,9 +105,7 @@ export interface Operations {
   "workloads.stop": {
     method: "POST";
     path: "/api/v1/workloads/stop";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: Record<string, unknown>;
     };
@@ -332,52 +140,7 @@ export interface Operations {
       files?: Record<string, string>;
     };
     answers: {
-      200: {
-        workloadId: string;
-        accountId: string;
-        name: string;
-        artifactsVersion: string;
-        dockerCompose: string;
-        /** Values are redacted */
-        envVars?: Record<string, string>;
-        /** Bodies are redacted */
-        files?: Record<string, string>;
-        dockerCredentials?: ({
-          server: string;
-          username: string;
-          password: string;
-        })[];
-        publicContainerName: string;
-        publicContainerPort: number;
-        serviceToExpose: string;
-        servicePortToExpose: number;
-        /** MB */
-        memory: number;
-        cpus: number;
-        /** GB */
-        disk: number;
-        gpus: number;
-        status: "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
-        /** Of your own, if you brought one */
-        domain: string;
-        /** What a domain of your own is to be an alias (CNAME) of */
-        metalInstanceDomain: string;
-        /** What keeps others out; `container` keeps out no operator */
-        isolation: string;
-        creditRate: number;
-        usdCostPerMin: number;
-        /** Where the public container answers */
-        url: string;
-        /** ISO 8601, UTC */
-        createdAt: string;
-        /** ISO 8601, UTC */
-        updatedAt: string;
-        warnings?: ({
-          path: string;
-          line: number;
-          message: string;
-        })[];
-      };
+      200: Workload;
     };
     errors: "identity.unauthorized" | "workload.not-found" | "workload.reserved-variable" | "workload.compose" | "workload.file";
     /** Takes Idempotency-Key. */
@@ -387,9 +150,7 @@ export interface Operations {
   "workloads.delete": {
     method: "POST";
     path: "/api/v1/workloads/delete";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: Record<string, unknown>;
     };
@@ -415,7 +176,7 @@ export interface Operations {
     };
     answers: {
       200: {
-        lines: (string)[];
+        lines: string[];
       };
     };
     errors: "identity.unauthorized" | "workload.not-found" | "machine.not-running" | "host.away";
@@ -424,9 +185,7 @@ export interface Operations {
   "workloads.stats": {
     method: "POST";
     path: "/api/v1/workloads/stats";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: {
         memory: {
@@ -453,12 +212,10 @@ export interface Operations {
   "workloads.containers.list": {
     method: "POST";
     path: "/api/v1/workload-containers/list";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: ({
-        names: (string)[];
+        names: string[];
         image: string;
         imageId: string;
         state: string;
@@ -485,7 +242,7 @@ export interface Operations {
     };
     answers: {
       200: {
-        lines: (string)[];
+        lines: string[];
       };
     };
     errors: "identity.unauthorized" | "workload.not-found" | "machine.not-running" | "host.away" | "machine.no-container";
@@ -494,9 +251,7 @@ export interface Operations {
   "workloads.events.list": {
     method: "POST";
     path: "/api/v1/workload-events/list";
-    body: {
-      workloadId: string;
-    };
+    body: WorkloadId;
     answers: {
       200: {
         events: ({
@@ -528,7 +283,7 @@ export interface Operations {
       event: {
         eventId?: string;
         details: {
-          kind: "starting" | "vmRestarted" | "awaitingCert" | "running" | "stopped" | "failedToStart" | "warning";
+          kind: EventKind;
           error?: string;
           message?: string;
         };
@@ -544,16 +299,7 @@ export interface Operations {
     method: "GET";
     path: "/api/v1/workload-tiers/list";
     answers: {
-      200: ({
-        tierId: string;
-        name: string;
-        cpus: number;
-        gpus: number;
-        memoryMb: number;
-        diskGb: number;
-        cost: number;
-        usdCostPerMin: number;
-      })[];
+      200: Tier[];
     };
     errors: "identity.unauthorized";
   };
@@ -571,16 +317,7 @@ export interface Operations {
       cost: number;
     };
     answers: {
-      201: {
-        tierId: string;
-        name: string;
-        cpus: number;
-        gpus: number;
-        memoryMb: number;
-        diskGb: number;
-        cost: number;
-        usdCostPerMin: number;
-      };
+      201: Tier;
     };
     errors: "identity.unauthorized" | "tier.exists";
   };
@@ -599,16 +336,7 @@ export interface Operations {
       cost: number;
     };
     answers: {
-      200: {
-        tierId: string;
-        name: string;
-        cpus: number;
-        gpus: number;
-        memoryMb: number;
-        diskGb: number;
-        cost: number;
-        usdCostPerMin: number;
-      };
+      200: Tier;
     };
     errors: "identity.unauthorized" | "tier.not-found" | "tier.exists";
   };
@@ -857,7 +585,7 @@ export interface Operations {
         name: string;
         /** What may be shown of the key */
         prefix: string;
-        scopes: (string)[];
+        scopes: string[];
         /** ISO 8601, UTC */
         createdAt: string;
         expiresAt: string | null;
@@ -880,7 +608,7 @@ export interface Operations {
         name: string;
         /** What may be shown of the key */
         prefix: string;
-        scopes: (string)[];
+        scopes: string[];
         /** ISO 8601, UTC */
         createdAt: string;
         expiresAt: string | null;
@@ -904,7 +632,7 @@ export interface Operations {
         name: string;
         /** What may be shown of the key */
         prefix: string;
-        scopes: (string)[];
+        scopes: string[];
         /** ISO 8601, UTC */
         createdAt: string;
         expiresAt: string | null;
@@ -989,8 +717,8 @@ export interface Operations {
           total: number;
         };
         gpus: number;
-        availableArtifactVersions: (string)[];
-        isolations: (string)[];
+        availableArtifactVersions: string[];
+        isolations: string[];
         /** ISO 8601, UTC */
         lastSeenAt: string;
         /** ISO 8601, UTC */
@@ -1005,12 +733,12 @@ export interface Operations {
     path: "/api/v1/metal-instances/heartbeat";
     body: {
       metalInstanceId: string;
-      availableArtifactVersions: (string)[];
+      availableArtifactVersions: string[];
     };
     answers: {
       200: {
         metalInstanceId: string;
-        expectedArtifactVersions: (string)[];
+        expectedArtifactVersions: string[];
       };
     };
     errors: "identity.unauthorized" | "host.not-found";
@@ -1039,8 +767,8 @@ export interface Operations {
           total: number;
         };
         gpus: number;
-        availableArtifactVersions: (string)[];
-        isolations: (string)[];
+        availableArtifactVersions: string[];
+        isolations: string[];
         /** ISO 8601, UTC */
         lastSeenAt: string;
         /** ISO 8601, UTC */
@@ -1076,8 +804,8 @@ export interface Operations {
           total: number;
         };
         gpus: number;
-        availableArtifactVersions: (string)[];
-        isolations: (string)[];
+        availableArtifactVersions: string[];
+        isolations: string[];
         /** ISO 8601, UTC */
         lastSeenAt: string;
         /** ISO 8601, UTC */
@@ -1116,9 +844,9 @@ export interface Operations {
         status: "ok";
         hosts: number;
         /** Classes of machines that can be started now */
-        isolations: (string)[];
+        isolations: string[];
         /** What is missing, one line each */
-        missing: (string)[];
+        missing: string[];
       };
     };
     errors: never;
@@ -1126,15 +854,85 @@ export interface Operations {
 }
 
 /** What an answer of status 400 and above holds. */
-export type ErrorBody = {
+export type Failure = ErrorBody;
+
+export interface ErrorBody {
   /** ISO 8601, UTC */
   ts: string;
   error: string;
   kind: string;
-  issues?: ({
-    path: string;
-    message: string;
-    line?: number;
-  })[];
+  issues?: Issue[];
   requestId: string;
-};
+}
+
+export type EventKind = "starting" | "vmRestarted" | "awaitingCert" | "running" | "stopped" | "failedToStart" | "warning";
+
+export interface Issue {
+  path: string;
+  message: string;
+  line?: number;
+}
+
+export interface Tier {
+  tierId: string;
+  name: string;
+  cpus: number;
+  gpus: number;
+  memoryMb: number;
+  diskGb: number;
+  cost: number;
+  usdCostPerMin: number;
+}
+
+export interface Workload {
+  workloadId: string;
+  accountId: string;
+  name: string;
+  artifactsVersion: string;
+  dockerCompose: string;
+  /** Values are redacted */
+  envVars?: Record<string, string>;
+  /** Bodies are redacted */
+  files?: Record<string, string>;
+  dockerCredentials?: ({
+    server: string;
+    username: string;
+    password: string;
+  })[];
+  publicContainerName: string;
+  publicContainerPort: number;
+  serviceToExpose: string;
+  servicePortToExpose: number;
+  /** MB */
+  memory: number;
+  cpus: number;
+  /** GB */
+  disk: number;
+  gpus: number;
+  status: WorkloadStatus;
+  /** Of your own, if you brought one */
+  domain: string;
+  /** What a domain of your own is to be an alias (CNAME) of */
+  metalInstanceDomain: string;
+  /** What keeps others out; `container` keeps out no operator */
+  isolation: string;
+  creditRate: number;
+  usdCostPerMin: number;
+  /** Where the public container answers */
+  url: string;
+  /** ISO 8601, UTC */
+  createdAt: string;
+  /** ISO 8601, UTC */
+  updatedAt: string;
+  warnings?: ({
+    path: string;
+    line: number;
+    message: string;
+  })[];
+}
+
+export interface WorkloadId {
+  workloadId: string;
+}
+
+export type WorkloadStatus = "scheduled" | "starting" | "awaitingCert" | "running" | "stopped" | "error";
