@@ -5,6 +5,7 @@
  *   bare      a Fastify route that answers with the JSON it was given
  *   target    what stands for a container: a plain HTTP server with a small answer
  *   ingress   the host's ingress with one route to a port it is told
+ *   host      a host that takes every wish and does nothing about it
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,16 +15,26 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import Fastify from "fastify";
+import type { HostFacts } from "#contract/link/machine.ts";
 import { startIngressProcess } from "#host/ingress/process.ts";
+import { dialSocket } from "#link/socket.ts";
 
 export type PartAsk =
   | { kind: "bare"; json: unknown }
   | { kind: "target" }
-  | { kind: "ingress"; port: number };
+  | { kind: "ingress"; port: number }
+  | { kind: "host"; socket: string; facts: HostFacts };
 export const DOMAIN = "bench.localhost";
 const INGRESS_UID = 63_914;
 
 async function serve(ask: PartAsk): Promise<number> {
+  if (ask.kind === "host") {
+    dialSocket({
+      ...{ path: ask.socket, facts: ask.facts },
+      handlers: { onDesired() {}, onStream: (_, stream) => stream.end({ kind: "done", trailer: null }) },
+    });
+    return 0;
+  }
   if (ask.kind === "bare") {
     const app = Fastify();
     app.get("/", async () => ask.json);
