@@ -41,6 +41,8 @@ export class Connection {
   #lastStream = 0;
   #closed = false;
   #silentBeats = 0;
+  /** What is said in one go leaves in one write. */
+  #corked = false;
   readonly #beat: NodeJS.Timeout;
 
   constructor(socket: Socket, peer: Peer, heartbeatMs: number) {
@@ -59,7 +61,16 @@ export class Connection {
 
   send(message: { t: string }, payload?: Uint8Array): void {
     if (this.#closed) return;
-    this.#socket.write(encodeFrame(message, payload));
+    const frame = encodeFrame(message, payload);
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        this.#socket.uncork();
+      });
+    }
+    this.#socket.write(frame);
   }
 
   /** Sends a last message, then closes. */

@@ -9,8 +9,9 @@ const BATCH_MAX = 100_000;
 /** Room for a list in one frame, the rest of the header aside. */
 const LIST_BYTES = FRAME_MAX / 2;
 
-/** Each part fits a frame; an empty list is one empty part. */
+/** Each part fits a frame; an empty list is one empty part. One item cannot be cut, whatever it weighs. */
 export function partsOf<T>(items: T[]): T[][] {
+  if (items.length < 2) return [items];
   const parts: T[][] = [[]];
   let bytes = 0;
   for (const item of items) {

@@ -82,3 +82,13 @@ it("asks of each handle what was asked of it", async () => {
   const [a, b] = [{ name: "a" }, { name: "b" }];
   expect(await Promise.all([ask(a, 1), ask(b, 2), ask(a, 3)])).toEqual(["a1", "b2", "a3"]);
 });
+
+it("answers who is put off to a later load from that one", async () => {
+  const loads: number[][] = [];
+  const ask: (number: number) => Promise<number> = gather((asks: number[]) => {
+    loads.push(asks);
+    return Promise.resolve(asks.map((each, at) => (at === 0 ? each * 10 : ask(each))));
+  });
+  expect(await Promise.all([ask(1), ask(2), ask(3)])).toEqual([10, 20, 30]);
+  expect(loads).toEqual([[1, 2, 3], [2, 3], [3]]);
+});

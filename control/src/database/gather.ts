@@ -17,13 +17,15 @@ export interface GatherLimits {
 
 interface Asked<K, V> {
   ask: K;
-  resolve(value: V): void;
+  resolve(value: V | PromiseLike<V>): void;
   reject(error: unknown): void;
 }
 
-/** `load` answers in the order of its questions. */
+/** In the order of the questions. What is not known yet may be put again, and its answer promised. */
+type Answers<V> = Promise<readonly (V | PromiseLike<V>)[]>;
+
 export function gather<K, V>(
-  load: (asks: K[]) => Promise<readonly V[]>,
+  load: (asks: K[]) => Answers<V>,
   { most = 500, atOnce = 1 }: GatherLimits = {},
 ): (ask: K) => Promise<V> {
   let waiting: Asked<K, V>[] = [];
@@ -65,7 +67,7 @@ export function gather<K, V>(
 
 /** One gatherer for each handle, so that what is asked of one is not answered by another. */
 export function gatherFor<H extends object, K, V>(
-  load: (handle: H, asks: K[]) => Promise<readonly V[]>,
+  load: (handle: H, asks: K[]) => Answers<V>,
   limits?: GatherLimits,
 ): (handle: H, ask: K) => Promise<V> {
   const known = new WeakMap<H, (ask: K) => Promise<V>>();

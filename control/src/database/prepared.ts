@@ -10,6 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import type pg from "pg";
+import { ColumnQuery, type Shapes } from "./column-query.ts";
 
 const NAMES_MAX = 400;
 const SEEN_MAX = 2000;
@@ -35,17 +36,26 @@ type Query = (text: unknown, values?: unknown, ...rest: unknown[]) => unknown;
 /** To be called on each new connection of a pool. */
 export function prepareStatements(client: pg.ClientBase & { getTransactionStatus?(): string | null }): void {
   const query = client.query.bind(client) as Query;
+  const shapes: Shapes = new Map();
+  const run = (name: string, text: string, values: unknown[]) =>
+    new Promise<pg.QueryResult>((resolve, reject) => {
+      query(
+        new ColumnQuery(name, text, values, shapes, (error, result) => {
+          if (error) reject(error);
+          else resolve(result);
+        }),
+      );
+    });
   let round = 0;
   const prepared: Query = (text, values, ...rest) => {
     const plain = typeof text !== "string" || !Array.isArray(values) || values.length === 0;
     const name = plain || rest.length > 0 ? undefined : nameOf(text);
     if (name === undefined) return query(text, values, ...rest);
     const alone = client.getTransactionStatus?.() === "I";
-    const first = query({ name: `${name}_${round}`, text, values }) as Promise<pg.QueryResult>;
-    return first.catch((error: unknown) => {
+    return run(`${name}_${round}`, text as string, values as unknown[]).catch((error: unknown) => {
       if (!isStalePlan(error) || !alone) throw error;
       round += 1;
-      return query({ name: `${name}_${round}`, text, values });
+      return run(`${name}_${round}`, text as string, values as unknown[]);
     });
   };
   client.query = prepared as typeof client.query;

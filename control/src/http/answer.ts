@@ -5,24 +5,12 @@ import type { FastifyReply } from "fastify";
 import type { Logger } from "pino";
 import type { Answer, ServerEvent } from "./call.ts";
 
-export async function send(reply: FastifyReply, answer: Answer, log: Logger) {
+/** A promise only of what takes its time: most answers are out when it returns. */
+export function send(reply: FastifyReply, answer: Answer, log: Logger): FastifyReply | Promise<FastifyReply> {
   reply.code(answer.status);
-  for (const [name, value] of Object.entries(answer.headers ?? {})) reply.header(name, value);
+  if (answer.headers !== undefined) reply.headers(answer.headers);
   reply.header("cache-control", "no-store");
-  if ("writes" in answer && answer.writes !== undefined) {
-    reply.hijack();
-    for (const [name, value] of Object.entries(reply.getHeaders()))
-      if (value !== undefined) reply.raw.setHeader(name, value);
-    try {
-      await answer.writes(reply.request.raw, reply.raw);
-    } catch (error) {
-      log.error({ err: error }, "an answer could not be written");
-      if (reply.raw.headersSent) reply.raw.destroy();
-      else
-        reply.raw.writeHead(500, { "content-type": "text/plain" }).end("Something went wrong on our side.\n");
-    }
-    return reply;
-  }
+  if ("writes" in answer && answer.writes !== undefined) return letWrite(reply, answer.writes, log);
   if ("events" in answer && answer.events !== undefined) return sendEvents(reply, answer.events, log);
   if ("download" in answer && answer.download !== undefined) {
     reply.type(answer.mediaType).header("x-content-type-options", "nosniff");
@@ -32,6 +20,25 @@ export async function send(reply: FastifyReply, answer: Answer, log: Logger) {
     return reply.type(answer.mediaType).send(Buffer.from(answer.bytes));
   if (answer.status === 204 || answer.status === 304) return reply.send();
   return reply.type("application/json; charset=utf-8").send(JSON.stringify(answer.body ?? {}));
+}
+
+async function letWrite(
+  reply: FastifyReply,
+  writes: NonNullable<Extract<Answer, { writes: unknown }>["writes"]>,
+  log: Logger,
+): Promise<FastifyReply> {
+  reply.hijack();
+  for (const [name, value] of Object.entries(reply.getHeaders()))
+    if (value !== undefined) reply.raw.setHeader(name, value);
+  try {
+    await writes(reply.request.raw, reply.raw);
+  } catch (error) {
+    log.error({ err: error }, "an answer could not be written");
+    if (reply.raw.headersSent) reply.raw.destroy();
+    else
+      reply.raw.writeHead(500, { "content-type": "text/plain" }).end("Something went wrong on our side.\n");
+  }
+  return reply;
 }
 
 async function sendEvents(

@@ -10,6 +10,7 @@ import { Fault } from "#contract/errors.ts";
 import type { Operation } from "#contract/operation.ts";
 
 const DEPTH_MAX = 64;
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 const JSON_TYPES = new Set(["", "application/json", "application/x-www-form-urlencoded"]);
 
 const strict = new Ajv({ allErrors: false, strict: false, coerceTypes: false });
@@ -85,7 +86,7 @@ export function parseJson(contentType: string | undefined, raw: Buffer, checks: 
   }
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(raw));
+    value = JSON.parse(utf8.decode(raw));
   } catch {
     throw new Fault("request.malformed", { detail: "The body is not JSON." });
   }

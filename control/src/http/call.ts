@@ -37,7 +37,7 @@ export interface Call<O extends Operation = Operation> {
   /** Aborted when the client goes away. */
   signal: AbortSignal;
   /** What the route's `ahead` was answered. */
-  ahead?: Promise<unknown>;
+  ahead?: Promise<unknown> | undefined;
 }
 
 export type FormPart =

@@ -13,11 +13,18 @@ export interface Metrics {
 export function openMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: "casemate_" });
-  const requests = new Counter({
+  // Counted here and handed over when the page is asked for: finding a series by its labels costs more than counting.
+  const operations = new Map<string, Counted>();
+  new Counter({
     name: "casemate_http_requests_total",
     help: "Answers by operation and status",
     labelNames: ["operation", "status"],
     registers: [registry],
+    collect() {
+      this.reset();
+      for (const [operation, { statuses }] of operations)
+        for (const [status, count] of statuses) this.inc({ operation, status: String(status) }, count);
+    },
   });
   const seconds = new Histogram({
     name: "casemate_http_request_seconds",
@@ -26,13 +33,15 @@ export function openMetrics(): Metrics {
     buckets: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
     registers: [registry],
   });
-  // Finding a series by its labels costs more than counting in it.
-  const count = remember((status: string, operation: string) => requests.labels(operation, status));
-  const time = remember((_: string, operation: string) => seconds.labels(operation));
   return {
     answered(operation, status, elapsedMs) {
-      count(String(status), operation).inc();
-      time("", operation).observe(elapsedMs / 1000);
+      let counted = operations.get(operation);
+      if (counted === undefined) {
+        counted = { statuses: new Map(), seconds: seconds.labels(operation) };
+        operations.set(operation, counted);
+      }
+      counted.statuses.set(status, (counted.statuses.get(status) ?? 0) + 1);
+      counted.seconds.observe(elapsedMs / 1000);
     },
     gauge(name, help, read) {
       new Gauge({
@@ -49,12 +58,7 @@ export function openMetrics(): Metrics {
   };
 }
 
-function remember<T>(make: (status: string, operation: string) => T): typeof make {
-  const known = new Map<string, T>();
-  return (status, operation) => {
-    const name = `${status} ${operation}`;
-    const found = known.get(name) ?? make(status, operation);
-    known.set(name, found);
-    return found;
-  };
+interface Counted {
+  statuses: Map<number, number>;
+  seconds: Histogram.Internal<"operation">;
 }

@@ -2,7 +2,7 @@
 /**
  * The first thing that happens to a request, before a byte of its body is read: who is it, may they
  * call this, and are they within their rate. An unauthenticated caller can make us do one indexed
- * lookup, on some routes a second one of what the path names (Route.ahead), and nothing more.
+ * lookup, on some routes a second one that needs no more than the path (Route.ahead), and nothing more.
  */
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "#contract/errors.ts";
@@ -42,15 +42,13 @@ export interface RecogniseDeps {
   readToken(given: string): Promise<Bearer>;
 }
 
-export async function recognise(
+export const recognise = (
   deps: RecogniseDeps,
   operation: Operation,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<Caller> {
-  if (operation.access === "bearer") return recogniseBearer(deps, operation, request, reply);
-  return { ...(await recogniseKey(deps, operation, request, reply)), actor: null };
-}
+): Promise<Caller> =>
+  (operation.access === "bearer" ? recogniseBearer : recogniseKey)(deps, operation, request, reply);
 
 /** Whoever acts is looked up with whom they act for, on every call (core/identity/act-as.ts). */
 async function recogniseBearer(
@@ -77,16 +75,17 @@ async function recogniseKey(
   operation: Operation,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<Omit<Caller, "actor">> {
+): Promise<Caller> {
   if (operation.access === "public" || operation.access === "signed" || isNobody(operation, request)) {
-    if (operation.perAddressRpm === undefined) return { principal: null, account: null, now: new Date() };
+    if (operation.perAddressRpm === undefined)
+      return { principal: null, account: null, actor: null, now: new Date() };
     const { used, windowStart, now } = await countAddress(
       db.quick,
       operation.id,
       clientAddress(request, ingressProofHash),
     );
     limit(reply, operation.perAddressRpm, used, windowStart, now);
-    return { principal: null, account: null, now };
+    return { principal: null, account: null, actor: null, now };
   }
   const presented = keyOf(operation, request);
   const found = presented === undefined ? null : await authenticate(db.quick, presented);
@@ -97,20 +96,20 @@ async function recogniseKey(
   if (server) {
     if (principal.serverId === null) throw new Fault(refused);
     limit(reply, SERVER_RPM, used, windowStart, now);
-    return { principal, account: null, now };
+    return { principal, account: null, actor: null, now };
   }
   const operator = principal.account === null && principal.scopes.includes("*");
   if (operation.access === "host" || operation.access === "hostOrAdmin") {
     if (principal.hostId === null && !(operator && operation.access === "hostOrAdmin"))
       throw new Fault("identity.unauthorized");
     if (principal.hostId !== null) limit(reply, HOST_RPM, used, windowStart, now);
-    return { principal, account: null, now };
+    return { principal, account: null, actor: null, now };
   }
   if (operation.access === "admin" || (operation.access === "either" && operator)) {
     // Workloads clients know one refusal of a key, and it is this one.
     if (!operator)
       throw new Fault(operation.surface === "workloads" ? "identity.unauthorized" : "identity.forbidden");
-    return { principal, account: null, now };
+    return { principal, account: null, actor: null, now };
   }
   // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
   const { surface, account } = principal;
@@ -123,7 +122,7 @@ async function recogniseKey(
     throw new Fault(operation.surface === "registry" ? "identity.forbidden" : "identity.unauthorized");
   const rpm = rpmOf(surface as Surface, account.tier);
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
-  return { principal, account, now };
+  return { principal, account, actor: null, now };
 }
 
 /** A key that opens nothing is refused, and not overlooked: who shows one believes to be somebody. */

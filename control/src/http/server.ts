@@ -8,27 +8,27 @@
  *  C. Unknown throwables become `platform.unexpected` in this file and nowhere else.
  *  D. Bodies are bounded before they are read, and read only after the caller was recognised.
  */
-import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { TLSSocket } from "node:tls";
 import multipart from "@fastify/multipart";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
 import type { Operation, Surface } from "#contract/operation.ts";
+import { makeId } from "../core/identity/index.ts";
 import type { Vault } from "../core/vault/index.ts";
 import { type Database, unavailable } from "../database/open.ts";
 import { send } from "./answer.ts";
-import { type Checks, compileChecks, parseJson } from "./body.ts";
+import { compileChecks } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
-import type { Call, FormPart, Route } from "./call.ts";
-import { clientAddress } from "./client-address.ts";
+import type { Route } from "./call.ts";
 import { allowsOrigins, answerPreflight, exposeHeaders } from "./cors.ts";
 import { deepPaths } from "./deep-paths.ts";
-import { EVERY_TIME, once } from "./idempotency.ts";
+import { once } from "./idempotency.ts";
 import type { Metrics } from "./metrics.ts";
-import { type Caller, type RecogniseDeps, recognise } from "./recognise.ts";
+import { ReceivedCall, type Recognised } from "./received-call.ts";
+import { type RecogniseDeps, recognise } from "./recognise.ts";
 import type { TlsMaterial } from "./tls.ts";
 
 export type Dress = (fault: Fault, requestId: string) => unknown;
@@ -160,7 +160,11 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
       return admit(options, operation, request as Recognised, reply);
     },
     handler: async (request, reply) => {
-      const call = callOf(options, operation, checks, request as Recognised, reply);
+      const { ingressProofHash } = options;
+      const call = new ReceivedCall({
+        ...{ operation, checks, reply, ingressProofHash },
+        request: request as Recognised,
+      });
       const work = () => handle(call);
       const answer = operation.idempotent ? await once(options, call, operation.id, work) : await work();
       if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
@@ -200,7 +204,10 @@ function bindDeep(app: FastifyInstance, options: HttpOptions, routes: readonly R
       handler: async (request, reply) => {
         const { operation, handle } = (request as Recognised & { deep: Route }).deep;
         const its = checks.get(operation)!;
-        const call = callOf(options, operation, its, request as Recognised, reply);
+        const call = new ReceivedCall({
+          ...{ operation, checks: its, reply, ingressProofHash: options.ingressProofHash },
+          request: request as Recognised,
+        });
         if (operation.bodyKind === "raw") call.raw = await readWhole(call.stream, operation.bodyLimit);
         const answer = await handle(call);
         if (options.checkAnswers && "body" in answer) its.response(answer.status, answer.body);
@@ -225,7 +232,7 @@ const adds = ({ method, storesNothing }: Operation): boolean =>
   method !== "GET" && method !== "HEAD" && method !== "DELETE" && storesNothing !== true;
 
 /** What never became a request: not HTTP, or too slow. Written by hand, since there is no reply to use. */
-const newRequestId = (): string => `req_${randomUUID().replaceAll("-", "")}`;
+const newRequestId = (): string => makeId("req");
 
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   // Nothing can be said where TLS was not agreed on, and what is written would wait for that for ever.
@@ -243,72 +250,6 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
     `${head}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nx-request-id: ${newRequestId()}\r\nconnection: close\r\n\r\n${body}`,
   );
 }
-
-type Recognised = FastifyRequest & {
-  caller: Caller;
-  operation?: Operation;
-  ahead?: Promise<unknown> | undefined;
-};
-
-function callOf(
-  { ingressProofHash }: HttpOptions,
-  operation: Operation,
-  checks: Checks,
-  request: Recognised,
-  reply: FastifyReply,
-): Call {
-  const { caller } = request;
-  const query = { ...(request.query as object) };
-  checks.params(request.params);
-  checks.query(query);
-  const raw = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-  const body =
-    operation.bodyKind === "json" ? parseJson(request.headers["content-type"], raw, checks) : undefined;
-  let signal: AbortSignal | undefined;
-  return {
-    requestId: request.id,
-    get account() {
-      if (caller.account === null) throw new Error(`${operation.id} has no account`);
-      return caller.account;
-    },
-    get actor() {
-      if (caller.actor === null) throw new Error(`${operation.id} has no actor`);
-      return caller.actor;
-    },
-    owner: ownerOf(caller),
-    principal: caller.principal,
-    params: request.params as never,
-    query: query as never,
-    body: body as never,
-    raw,
-    stream: request.body instanceof Readable ? request.body : request.raw,
-    parts: () => request.parts() as AsyncIterable<FormPart>,
-    headers: request.headers,
-    address: clientAddress(request, ingressProofHash),
-    once: EVERY_TIME,
-    now: caller.now,
-    // Made for those who ask: most answers are out before anybody could go away.
-    get signal() {
-      signal ??= goneSignal(reply.raw);
-      return signal;
-    },
-    ...(request.ahead !== undefined && { ahead: request.ahead }),
-  };
-}
-
-function goneSignal(raw: FastifyReply["raw"]): AbortSignal {
-  const controller = new AbortController();
-  const end = () => {
-    if (!raw.writableFinished) controller.abort();
-  };
-  if (raw.destroyed) end();
-  else raw.once("close", end);
-  return controller.signal;
-}
-
-/** Of two people who act for one organization neither is shown what the other was answered. */
-const ownerOf = ({ principal, account, actor }: Caller): string =>
-  actor === null ? (principal?.account?.id ?? "operator") : `${account!.id}:${actor.kind}:${actor.id}`;
 
 function refuseOtherMethods(app: FastifyInstance, plain: readonly Route[]): void {
   const byPath = Map.groupBy(plain, ({ operation }) => operation.path);

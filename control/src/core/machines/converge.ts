@@ -9,7 +9,7 @@ import { sql } from "kysely";
 import type { Database } from "../../database/open.ts";
 import type { Fleet } from "../fleet/index.ts";
 import { listLeaving } from "./leavings.ts";
-import { type MachineRow, toDesired } from "./machine.ts";
+import { type MachineRow, type MachineWish, toDesired } from "./machine.ts";
 import { requestExpired } from "./request.ts";
 import type { Watch } from "./watch.ts";
 
@@ -20,7 +20,7 @@ const BATCH = 200;
 
 export interface Converger {
   /** Sends one machine's desired state now, or tells the replica that holds its host. */
-  send(machine: MachineRow, now: Date): void;
+  send(machine: MachineWish, now: Date): void;
   stop(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ export interface ConvergeDeps {
 }
 
 export async function startConverger({ db, fleet, onError }: ConvergeDeps): Promise<Converger> {
-  const send = (machine: MachineRow, now: Date) => {
+  const send = (machine: MachineWish, now: Date) => {
     if (machine.host_id === null) return;
     if (fleet.holds(machine.host_id)) fleet.send(machine.host_id, [toDesired(machine, now)]);
     else sql`select pg_notify(${CHANNEL}, ${machine.id})`.execute(db.soft).catch(onError);

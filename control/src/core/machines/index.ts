@@ -10,7 +10,7 @@ export {
   waitingClause,
 } from "./kept.ts";
 export { leftoverOf } from "./leavings.ts";
-export { type MachineRow, toDesired } from "./machine.ts";
+export { type MachineRow, type MachineWish, toDesired } from "./machine.ts";
 export { type AllReactions, type Ended, type KeptReactions, observe, type Reactions } from "./observe.ts";
 export { endClause, requestClause, requestEnd, requestExpiry } from "./request.ts";
 export { isOver } from "./transitions.ts";

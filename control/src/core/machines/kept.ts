@@ -18,7 +18,7 @@ export function requestKeptClause(ask: KeptRequest): RawBuilder<unknown> {
     machine as (
       insert into machines (id, account_id, host_id, surface, spec, created_at, holds_compute, holds_disk)
       select ${ask.id}, ${ask.account}, room.id, ${ask.surface}, ${JSON.stringify(ask.spec)}::jsonb, now(), true, true
-      from room returning *
+      from room returning id, host_id, want, generation, incarnation
     )`;
 }
 

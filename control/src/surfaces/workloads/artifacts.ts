@@ -50,8 +50,10 @@ export async function offerArtifact(db: Database, version: string): Promise<void
   );
 }
 
+export const isSemver = (version: string): boolean => SEMVER.test(version);
+
 export function requireSemver(version: string): void {
-  if (!SEMVER.test(version)) throw new Fault("artifact.not-semver");
+  if (!isSemver(version)) throw new Fault("artifact.not-semver");
 }
 
 const view = (row: ArtifactRow) => ({ version: row.version, builtAt: row.built_at.toISOString() });

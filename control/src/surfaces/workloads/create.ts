@@ -6,6 +6,7 @@ import type { createWorkload } from "#contract/workloads/workloads.ts";
 import { makeId } from "../../core/identity/index.ts";
 import { diskHeldGb, MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { isSemver } from "./artifacts.ts";
 import type { Deps } from "./deps.ts";
 import { domainIssue, requireDomain } from "./domain.ts";
 import { pinImages } from "./images.ts";
@@ -13,14 +14,14 @@ import { DISK_LIMIT, insertWorkload } from "./insert.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import type { WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
-import { findOffer } from "./tiers.ts";
+import { type Catalogue, offerOf } from "./tiers.ts";
 import { viewWorkload } from "./view.ts";
 
 export async function create(deps: Deps, call: Call<typeof createWorkload>): Promise<Answer> {
   const { account, body } = call;
   const given = givenOf(body);
-  if (call.query.dryRun === "1") return dryRun(deps, account.id, body, given);
-  const { known, tier } = await findOffer(deps.db, body.artifactsVersion, body);
+  if (call.query.dryRun === "1") return dryRun(deps, call, given);
+  const { known, tier } = offerOf((await call.ahead) as Catalogue, body.artifactsVersion, body);
   if (!known) throw new Fault("artifact.not-found");
   if (tier === null) {
     const { cpus, memory, disk, gpus } = body;
@@ -52,9 +53,9 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     ...{ given, tier, spec, domain, custom, sealed, resolved, by: call.principal!.keyId },
     diskGbMax: deps.workloads.diskGbPerAccount,
   });
-  const { machine, created_at, updated_at } = inserted;
-  deps.converger.send(machine, call.now);
-  const facts = deps.fleet.facts().find(({ hostId }) => hostId === machine.host_id);
+  const { host_id, created_at, updated_at } = inserted;
+  deps.converger.send({ ...inserted, id: machineId, spec, expires_at: null, end_trigger: null }, call.now);
+  const facts = deps.fleet.facts().find(({ hostId }) => hostId === host_id);
   const row: WorkloadRow = {
     ...{ id, account_id: account.id, machine_id: machineId, name: body.name, domain, created_at, updated_at },
     ...{ artifacts_version: body.artifactsVersion, status: "scheduled", cost_micros_per_min: rate },
@@ -64,7 +65,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
     env_names: Object.keys(given.envVars),
     file_names: Object.keys(given.files),
     registry_servers: given.dockerCredentials.map(({ server }) => server),
-    ...{ host_id: machine.host_id, isolation: spec.isolation, ingress: facts?.ingress ?? null },
+    ...{ host_id, isolation: spec.isolation, ingress: facts?.ingress ?? null },
   };
   const shown = viewWorkload(row, given.dockerCompose, deps.workloads);
   return { status: 201, body: warnings.length === 0 ? shown : { ...shown, warnings } };
@@ -93,7 +94,9 @@ const domainOf = ({ workloads }: Pick<Deps, "workloads">, account: string) => ({
 });
 
 /** All that would be refused, and the price, without creating anything. */
-async function dryRun(deps: Deps, account: string, body: Body, given: Given): Promise<Answer> {
+async function dryRun(deps: Deps, call: Call<typeof createWorkload>, given: Given): Promise<Answer> {
+  const { body } = call;
+  const account = call.account.id;
   const issues: { path: string; message: string; line?: number }[] = [];
   let warnings: typeof issues = [];
   try {
@@ -105,10 +108,9 @@ async function dryRun(deps: Deps, account: string, body: Body, given: Given): Pr
     if (!(error instanceof Fault)) throw error;
     issues.push(...(error.issues ?? [{ path: "", message: error.message }]));
   }
-  const { known, tier } = await findOffer(deps.db, body.artifactsVersion, body).catch((error) => {
-    if (!(error instanceof Fault)) throw error;
-    return { known: false, tier: null };
-  });
+  const { known, tier } = isSemver(body.artifactsVersion)
+    ? offerOf((await call.ahead) as Catalogue, body.artifactsVersion, body)
+    : { known: false, tier: null };
   const diskMaxGb = deps.workloads.diskGbPerAccount;
   if (
     tier !== null &&

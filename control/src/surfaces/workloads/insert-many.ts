@@ -17,8 +17,8 @@ export interface InsertAsk {
   hosts: string[];
 }
 
-/** In the order of the asks. */
-export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<Inserted[]> {
+/** They are all on one host, since one moment, and new: one row tells it of each. */
+export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<Inserted> {
   const all = asks.map(({ workload }) => workload);
   const of = <T>(value: (workload: NewWorkload) => T): T[] => all.map(value);
   const total = (value: (workload: NewWorkload) => number) => all.reduce((sum, one) => sum + value(one), 0);
@@ -47,13 +47,14 @@ export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<In
         ${of(({ domain }) => domain)}::text[], ${of(({ sealed }) => sealed.payload)}::bytea[], ${of(({ sealed }) => sealed.compose)}::bytea[],
         ${names}::jsonb[], ${of(({ spec }) => JSON.stringify(spec))}::jsonb[],
         ${entries.map(({ text }) => text)}::text[], ${entries.map(({ salt }) => salt)}::bytea[], ${entries.map(({ payloadHash }) => payloadHash)}::bytea[]
-      ) with ordinality as item (id, machine_id, account_id, name, version, service, port, cpus, gpus, memory_mb, disk_gb, rate,
-        domain, payload, compose, names, spec, entry_text, entry_salt, entry_hash, place)
+      ) as item (id, machine_id, account_id, name, version, service, port, cpus, gpus, memory_mb, disk_gb, rate,
+        domain, payload, compose, names, spec, entry_text, entry_salt, entry_hash)
     ),
     ${takeRoomClauses(size, asks[0]!.hosts)},
     machine as (
       insert into machines (id, account_id, host_id, surface, spec, created_at, holds_compute, holds_disk)
-      select machine_id, account_id, room.id, 'workloads', spec, now(), true, true from item, room returning *
+      select machine_id, account_id, room.id, 'workloads', spec, now(), true, true from item, room
+      returning host_id, want, generation, incarnation
     ),
     ${takeEachDiskClause(all[0]!.diskGbMax, sql`exists (select from machine)`)},
     ${admitEachClauses(sql`(select count(*) from disk) = ${all.length}::int`)},
@@ -61,17 +62,16 @@ export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<In
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
         cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
         cost_micros_per_min)
-      select item.id, item.account_id, machine.id, name, version, service, port, cpus, gpus, memory_mb, disk_gb, domain,
+      select item.id, item.account_id, machine_id, name, version, service, port, cpus, gpus, memory_mb, disk_gb, domain,
         payload, compose, ${list("env")}, ${list("files")}, ${list("servers")}, rate
-      from item join machine on machine.id = item.machine_id returning id, created_at, updated_at
+      from item, room returning id, created_at, updated_at
     ),
     event as (insert into workload_events (workload_id, kind) select id, 'created' from workload),
     ${appendEachClauses("workload.created", sql`(select count(*) from afford) = ${all.length}::int and exists (select from workload)`)}
-    select case when (select count(*) from entry) = ${all.length}::int then to_jsonb(machine) else refuse('apart')::text::jsonb end as machine,
-      workload.created_at, workload.updated_at
-    from item join machine on machine.id = item.machine_id join workload on workload.id = item.id order by place`.execute(
+    select case when (select count(*) from entry) <> ${all.length}::int then refuse('apart') end, machine.*, created_at, updated_at
+    from (select * from machine limit 1) as machine, (select created_at, updated_at from workload limit 1) as workload`.execute(
     db,
   );
-  if (rows.length !== all.length) throw new Error("no host has room for all of them");
-  return rows;
+  if (rows.length !== 1) throw new Error("no host has room for all of them");
+  return rows[0]!;
 }

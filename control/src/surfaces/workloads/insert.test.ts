@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Creates that come at once: one statement when all can be had, and each its own answer when not. */
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { makeId } from "../../core/identity/index.ts";
+import { insertWorkload } from "./insert.ts";
+import { toMachineSpec } from "./spec.ts";
 
 const driver = new FakeKeptDriver();
 let casemate: Installation;
@@ -103,4 +108,44 @@ it("keep every journal a chain over what it says", async () => {
     select count(*)::int as wrong from journal where payload is not null
       and payload_hash <> sha256(salt || convert_to(payload::text, 'UTF8'))`.execute(casemate.control.db.run);
   expect(firsts.rows[0]!.wrong).toBe(0);
+});
+
+it("are told to nobody before they are on disk", async () => {
+  const { db } = casemate.control;
+  const { rows } = await sql<{ id: string; account: string }>`
+    select h.id, (select account_id from balances where balance_micros > 0 limit 1) as account from hosts h`.execute(
+    db.run,
+  );
+  const { id: host, account } = rows[0]!;
+  await sql`update hosts set cpu_millis = cpu_millis + 1000, memory_mib = memory_mib + 1`.execute(db.run);
+  const disk = Promise.withResolvers<void>();
+  const tier = { cpus: 1, gpus: 0, memory_mb: 1, disk_gb: 1, tier_id: "", name: "", cost_micros_per_min: 1 };
+  const id = randomUUID();
+  let told = false;
+  const inserting = insertWorkload(
+    { db: { ...db, settled: () => disk.promise }, fleet: { able: () => [host] } as never },
+    {
+      ...{ id, account, tier, machineId: makeId("mach"), name: "w", artifactsVersion: "0.1.0" },
+      given: {
+        dockerCompose: "",
+        envVars: {},
+        files: {},
+        dockerCredentials: [],
+        publicService: "a",
+        publicPort: 1,
+      },
+      spec: toMachineSpec({ workload: id, account, domains: [] }, tier),
+      ...{ domain: `${id}.x`, custom: null, sealed: { payload: Buffer.of(1), compose: Buffer.of(1) } },
+      ...{ resolved: [], by: "key", diskGbMax: null },
+    },
+  ).then(() => {
+    told = true;
+  });
+  const isThere = async () =>
+    (await sql`select from workloads where id = ${id}::uuid`.execute(db.run)).rows.length === 1;
+  while (!(await isThere())) await sleep(10);
+  await sleep(50);
+  expect(told).toBe(false);
+  disk.resolve();
+  await inserting;
 });

@@ -11,9 +11,9 @@ import type { MachineSpec } from "#contract/link/machine.ts";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { admitClauses, takeDiskClause } from "../../core/ledger/index.ts";
-import { type MachineRow, requestKeptClause } from "../../core/machines/index.ts";
+import { type MachineWish, requestKeptClause } from "../../core/machines/index.ts";
 import { gatherFor } from "../../database/gather.ts";
-import { type Database, type Db, refusalOf } from "../../database/open.ts";
+import { type Db, refusalOf } from "../../database/open.ts";
 import type { Deps } from "./deps.ts";
 import { isTaken } from "./domain-checks.ts";
 import { type Resolution, resolutionEvents, resolutionPayload } from "./images.ts";
@@ -40,11 +40,11 @@ export interface NewWorkload {
   diskGbMax: number | null;
 }
 
-export interface Inserted {
-  machine: MachineRow;
+/** What the database says of it that was not asked for. */
+export type Inserted = Pick<MachineWish, "host_id" | "want" | "generation" | "incarnation"> & {
   created_at: Date;
   updated_at: Date;
-}
+};
 
 /** Throws a fault when there is no room or no money, or the domain is taken. On disk when it resolves. */
 export async function insertWorkload(
@@ -52,8 +52,10 @@ export async function insertWorkload(
   workload: NewWorkload,
 ): Promise<Inserted> {
   const ask = { workload, hosts: fleet.able(workload.spec.isolation) };
-  const outcome = isPlain(workload) ? await insertGathered(db, ask) : await tried(db, ask);
+  const outcome = isPlain(workload) ? await insertGathered(db.soft, ask) : await tried(db.soft, ask);
   if ("error" in outcome) throw asFault(outcome.error);
+  // The host's row, which every create wants, is free while the disk is waited for, and the next are recorded.
+  await db.settled();
   return outcome.inserted;
 }
 
@@ -67,40 +69,38 @@ interface Ask {
 
 type Outcome = { inserted: Inserted } | { error: unknown };
 
-const insertGathered = gatherFor(async (db: Database, asks: Ask[]): Promise<Outcome[]> => {
-  const outcomes = new Map<Ask, Outcome>();
-  for (const batch of batches(asks)) {
-    const together = batch.length > 1 ? await insertMany(db.run, batch).catch(() => null) : null;
-    const found =
-      together?.map((inserted) => ({ inserted })) ?? (await Promise.all(batch.map((ask) => tried(db, ask))));
-    for (const [at, ask] of batch.entries()) outcomes.set(ask, found[at]!);
-  }
-  return asks.map((ask) => outcomes.get(ask)!);
+const insertGathered: (db: Db, ask: Ask) => Promise<Outcome> = gatherFor((db: Db, asks: Ask[]) => {
+  const batch = togetherOf(asks);
+  // The others are asked again at once, so they are first in the next statement.
+  const later = new Map(asks.filter((ask) => !batch.has(ask)).map((ask) => [ask, insertGathered(db, ask)]));
+  return insertAll(db, [...batch]).then((outcomes) => {
+    const now = new Map([...batch].map((ask, at) => [ask, outcomes[at]!]));
+    return asks.map((ask) => now.get(ask) ?? later.get(ask)!);
+  });
 });
 
 /** Each account once: its journal is a chain, of which one statement adds one link. All for the same hosts. */
-function batches(asks: readonly Ask[]): Ask[][] {
-  const made: { accounts: Set<string>; hosts: string; asks: Ask[] }[] = [];
-  for (const ask of asks) {
-    const { account } = ask.workload;
-    const hosts = ask.hosts.join();
-    let batch = made.find((one) => one.hosts === hosts && !one.accounts.has(account));
-    if (batch === undefined) {
-      batch = { accounts: new Set(), hosts, asks: [] };
-      made.push(batch);
-    }
-    batch.accounts.add(account);
-    batch.asks.push(ask);
-  }
-  return made.map((batch) => batch.asks);
+function togetherOf(asks: readonly Ask[]): ReadonlySet<Ask> {
+  const hosts = asks[0]!.hosts.join();
+  const accounts = new Set<string>();
+  return new Set(
+    asks.filter((ask) => {
+      const fits = ask.hosts.join() === hosts && !accounts.has(ask.workload.account);
+      if (fits) accounts.add(ask.workload.account);
+      return fits;
+    }),
+  );
 }
 
-async function tried(db: Database, ask: Ask): Promise<Outcome> {
+async function insertAll(db: Db, asks: Ask[]): Promise<Outcome[]> {
+  const inserted = asks.length > 1 ? await insertMany(db, asks).catch(() => null) : null;
+  if (inserted !== null) return asks.map(() => ({ inserted }));
+  return Promise.all(asks.map((ask) => tried(db, ask)));
+}
+
+async function tried(db: Db, ask: Ask): Promise<Outcome> {
   try {
-    const inserted = await insertOne(db.soft, ask);
-    // The host's row, which every create wants, is free while the disk is waited for.
-    await db.settled();
-    return { inserted };
+    return { inserted: await insertOne(db, ask) };
   } catch (error) {
     return { error };
   }
@@ -138,8 +138,8 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
     ),
     ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
     select case when not exists (select from room) then refuse('capacity') when not exists (select from disk) then refuse('disk') else (select count(*) = 1 from entry) end,
-      (select to_jsonb(machine) from machine) as machine,
-      (select created_at from workload) as created_at, (select updated_at from workload) as updated_at`.execute(
+      made.*, workload.created_at, workload.updated_at
+    from (select) as one left join (select host_id, want, generation, incarnation from machine) as made on true left join workload on true`.execute(
     db,
   );
   return rows[0]!;

@@ -24,7 +24,11 @@ export function workloadRoutes(deps: Deps): Route[] {
   const a = accountsContract;
   const m = metalContract;
   return [
-    route(w.createWorkload, (call) => create(deps, call)),
+    route(
+      w.createWorkload,
+      (call) => create(deps, call),
+      () => tiers.catalogueAhead(deps),
+    ),
     route(w.listWorkloads, (call) => list(deps, call)),
     route(w.listWorkloadsByPost, (call) => list(deps, call)),
     route(

@@ -5,7 +5,7 @@ import { Fault } from "#contract/errors.ts";
 import type { createTier, deleteTier, listTiers, updateTier } from "#contract/workloads/catalogue.ts";
 import { MICROS_PER_USD, toMicros, toUnits } from "../../core/ledger/index.ts";
 import { gatherFor } from "../../database/gather.ts";
-import type { Database, Db } from "../../database/open.ts";
+import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { requireSemver } from "./artifacts.ts";
 import type { Deps, WorkloadsConfig } from "./deps.ts";
@@ -66,28 +66,34 @@ interface Size {
   gpus: number;
 }
 
-interface Offer {
-  known: boolean;
-  tier: TierRow | null;
+/** Everything that is offered. It is little, and can be asked for before anybody said what they want. */
+export interface Catalogue {
+  versions: string[];
+  tiers: TierRow[];
 }
 
-/** Whether the artifact is offered, and the tier of exactly this size, in one question. */
-export async function findOffer(db: Database, version: string, size: Size): Promise<Offer> {
-  requireSemver(version);
-  return find(db.quick, { version, ...size });
-}
+export const catalogueAhead = ({ db }: Pick<Deps, "db">): Promise<Catalogue> => findAll(db.quick, null);
 
-const find = gatherFor(async (db: Db, asks: (Size & { version: string })[]): Promise<Offer[]> => {
-  const each = <K extends keyof (typeof asks)[0]>(member: K) => asks.map((ask) => ask[member]);
-  const { rows } = await sql<Offer>`
-    select exists (select from artifacts a where a.version = ask.version and enabled) as known,
-      (select to_jsonb(t) from workload_tiers t where t.cpus = ask.cpus and memory_mb = memory
-        and disk_gb = disk and t.gpus = ask.gpus) as tier
-    from unnest(${each("version")}::text[], ${each("cpus")}::int[], ${each("memory")}::int[], ${each("disk")}::int[],
-      ${each("gpus")}::int[]) with ordinality as ask (version, cpus, memory, disk, gpus, place)
-    order by place`.execute(db);
-  return rows;
+const findAll = gatherFor(async (db: Db, asks: null[]): Promise<Catalogue[]> => {
+  // What has no value to fill in is planned anew each time (prepared.ts).
+  const { rows } = await sql<Catalogue>`
+    select array(select version from artifacts where enabled = ${true}) as versions,
+      (select coalesce(jsonb_agg(t), '[]') from workload_tiers t) as tiers`.execute(db);
+  return asks.map(() => rows[0]!);
 });
+
+/** Whether the artifact is offered, and the tier of exactly this size. */
+export function offerOf(
+  { versions, tiers }: Catalogue,
+  version: string,
+  { cpus, memory, disk, gpus }: Size,
+): { known: boolean; tier: TierRow | null } {
+  requireSemver(version);
+  const tier = tiers.find(
+    (one) => one.cpus === cpus && one.memory_mb === memory && one.disk_gb === disk && one.gpus === gpus,
+  );
+  return { known: versions.includes(version), tier: tier ?? null };
+}
 
 function microsOf(credits: number, { microsPerCredit }: WorkloadsConfig): number {
   const micros = toMicros(credits, microsPerCredit);

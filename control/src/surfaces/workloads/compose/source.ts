@@ -10,12 +10,25 @@
  *  C. Aliases and merge keys are expanded by sharing, so a bomb costs its own length; its size when
  *     expanded is counted while it is built, and bounded before anything walks it.
  */
-import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Pair, parseDocument, Scalar } from "yaml";
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Pair,
+  parseDocument,
+  Scalar,
+  Schema,
+} from "yaml";
 import { type Findings, memberPath } from "./findings.ts";
 
 export const TEXT_BYTES_MAX = 1024 * 1024;
 /** The parser needs some 8 µs and 1 KiB for a token, whatever the token says. */
 export const TOKENS_MAX = 100_000;
+/** The lexer makes three of a character at most. */
+const TOKENS_OF_A_CHARACTER = 4;
 export const DEPTH_MAX = 32;
 /** Of the expanded tree. */
 export const NODES_MAX = 50_000;
@@ -93,6 +106,7 @@ function bound(text: string): string | null {
     return `The text is larger than ${TEXT_BYTES_MAX} bytes.`;
   }
   if (!text.isWellFormed() || text.includes("\0")) return "The text holds characters that no file can hold.";
+  if (text.length * TOKENS_OF_A_CHARACTER <= TOKENS_MAX) return null;
   let tokens = 0;
   for (const _ of new Lexer().lex(text)) {
     if (++tokens > TOKENS_MAX) return "The text has too many parts to be a compose file.";
@@ -100,13 +114,14 @@ function bound(text: string): string | null {
   return null;
 }
 
+/** The parser would make one for each text. Nothing is added to it while it reads, since no known tags are resolved. */
+const CORE = new Schema({ schema: "core", merge: false, resolveKnownTags: false });
+
 function parse(text: string, lineCounter: LineCounter) {
   try {
     return parseDocument(text, {
       version: "1.2",
-      schema: "core",
-      merge: false,
-      resolveKnownTags: false,
+      schema: CORE,
       // The parser compares every key with every earlier one; `Walk` uses a map.
       uniqueKeys: false,
       prettyErrors: false,
