@@ -22,6 +22,8 @@ export interface ApiDocument {
   error: unknown;
   /** Calls carry access tokens; its page is Swagger UI. */
   tokens?: true;
+  /** Each operation with a call of it that a test runs. */
+  samples?: true;
 }
 
 export const DOCUMENTS: readonly ApiDocument[] = [
@@ -65,20 +67,22 @@ export const DOCUMENTS: readonly ApiDocument[] = [
     file: "models.json",
     title: "Casemate models",
     description:
-      "AI models: catalogue, versions, validation, conversion. After the Nx Compute API, whose list is only partly public; an independent implementation.",
+      "AI models: catalogue, versions, validation, conversion. With every operation stands a call of it for a shell that knows `$URL`, `$TOKEN` and the ids it names. After the Nx Compute API, whose list is only partly public; an independent implementation.",
     operations: MODELS,
     error: TokenErrorBody,
     tokens: true,
+    samples: true,
   },
   {
     path: "/dev/openapi.json",
     file: "devices.json",
     title: "Casemate devices",
     description:
-      "Sites, servers, devices, pipelines and rollouts. After the Nx Device API, whose list is only partly public; an independent implementation.",
+      "Sites, servers, devices, pipelines and rollouts. With every operation stands a call of it for a shell that knows `$URL`, `$TOKEN` and the ids it names. After the Nx Device API, whose list is only partly public; an independent implementation.",
     operations: DEVICES,
     error: TokenErrorBody,
     tokens: true,
+    samples: true,
   },
   {
     path: "/cdb/openapi.json",

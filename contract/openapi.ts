@@ -2,6 +2,7 @@
 /** Operations → an OpenAPI 3.1 document. JSON Schema is the schema of 3.1, so nothing is translated. */
 import { ERRORS } from "./errors.ts";
 import type { Operation } from "./operation.ts";
+import { sampleOf } from "./samples.ts";
 
 export interface DocumentOptions {
   title: string;
@@ -12,13 +13,18 @@ export interface DocumentOptions {
   error: unknown;
   /** Calls carry access tokens, which are got here; without it, API keys. */
   tokens?: true;
+  /** Each operation with a call of it (samples.ts). */
+  samples?: true;
 }
 
 export function openApiDocument(options: DocumentOptions): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const operation of options.operations) {
     const path = operation.path.replace(/:(\w+)/g, "{$1}").replace(/\*$/, "{path}");
-    paths[path] = { ...paths[path], [operation.method.toLowerCase()]: describe(operation) };
+    paths[path] = {
+      ...paths[path],
+      [operation.method.toLowerCase()]: describe(operation, options.samples === true),
+    };
   }
   const tags = [...new Set(options.operations.map((operation) => operation.tag))].map((name) => ({ name }));
   return {
@@ -69,20 +75,22 @@ const ACT_AS = [
   { name: "X-Act-As-ID", in: "header", required: false, schema: { type: "string", format: "uuid" } },
 ];
 
-function describe(operation: Operation): Record<string, unknown> {
+function describe(operation: Operation, withSample: boolean): Record<string, unknown> {
+  const sample = withSample ? sampleOf(operation) : null;
+  const description = [operation.description, sample && `\`\`\`sh\n${sample.curl}\n\`\`\``].filter(Boolean);
   const open = operation.access === "public" || operation.access === "signed";
   return {
     operationId: operation.id,
     tags: [operation.tag],
     summary: operation.summary,
-    ...(operation.description === undefined ? {} : { description: operation.description }),
+    ...(description.length === 0 ? {} : { description: description.join("\n\n") }),
     security: open
       ? []
       : operation.access === "serverOrAnyone"
         ? [{}, { apiKey: [] }]
         : [{ apiKey: [] }, ...(operation.access === "bearer" ? [{ clientCredentials: [] }] : [])],
     parameters: parametersOf(operation),
-    ...bodyOf(operation),
+    ...bodyOf(operation, sample?.body),
     responses: { ...successesOf(operation), ...errorsOf(operation) },
   };
 }
@@ -110,7 +118,7 @@ function parametersOf(operation: Operation): unknown[] {
   ];
 }
 
-function bodyOf(operation: Operation): Record<string, unknown> {
+function bodyOf(operation: Operation, sample: unknown): Record<string, unknown> {
   if (operation.bodyKind === "none") return {};
   const media =
     operation.bodyMediaType ??
@@ -118,7 +126,7 @@ function bodyOf(operation: Operation): Record<string, unknown> {
   const schema =
     operation.body ??
     (operation.bodyKind === "bytes" ? { type: "string", format: "binary" } : { type: "object" });
-  const example = operation.example?.body;
+  const example = sample ?? operation.example?.body;
   return {
     requestBody: {
       required: operation.bodyKind !== "json" || hasRequired(operation),
