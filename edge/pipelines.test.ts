@@ -6,7 +6,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { detector, floats, modelOf, node, value } from "../models/testing.ts";
-import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
+import { type Found, type Loaded, load, modelKey, runPipeline, Turns } from "./pipelines.ts";
 import type { ManifestArtifact, WishedPipeline } from "./wish.ts";
 
 const BOOL = 9;
@@ -51,7 +51,10 @@ beforeAll(async () => {
     const path = join(folder, name);
     writeFileSync(path, bytes);
     const artifact = { Function: name, Version: 1, InputDriverDetails: {}, MediaType: "application/x-onnx" };
-    models.set(modelKey(name, 1), await load(artifact as unknown as ManifestArtifact, path, 1));
+    models.set(
+      modelKey(name, 1),
+      await load(artifact as unknown as ManifestArtifact, path, { threads: 1, turns: new Turns() }),
+    );
   }
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

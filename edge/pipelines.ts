@@ -30,6 +30,18 @@ export interface Found {
 export interface Loaded {
   session: InferenceSession;
   artifact: ManifestArtifact;
+  turns: Turns;
+}
+
+/** One model computes at a time, with the threads that it was given, while the next picture is decoded. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  take<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
 }
 
 /** Of boxes that a model gives without having been told how sure to be. */
@@ -39,8 +51,12 @@ const SCORE_MIN = 1e-6;
 /** Of one picture: a model that finds a thousand things does not get a thousand runs. */
 const CROPS_MAX = 16;
 
-export const load = async (artifact: ManifestArtifact, path: string, threads: number): Promise<Loaded> => ({
-  artifact,
+export const load = async (
+  artifact: ManifestArtifact,
+  path: string,
+  { threads, turns }: { threads: number; turns: Turns },
+): Promise<Loaded> => ({
+  ...{ artifact, turns },
   session: await InferenceSession.create(path, {
     ...{ intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: "sequential", logSeverityLevel: 3 },
     ...(artifact.MediaType === "application/x-ort" && { extra: { session: { load_model_format: "ORT" } } }),
@@ -58,7 +74,7 @@ export async function runPipeline(
   const loaded = models.get(modelKey(pipeline.modelUUID, pipeline.modelVersion));
   if (loaded === undefined) throw new Error(`the model of ${pipeline.Name} is not there`);
   const { feeds, geometry } = await feedsOf(loaded, pipeline, picture, given);
-  const outputs = await loaded.session.run(feeds);
+  const outputs = await loaded.turns.take(() => loaded.session.run(feeds));
   const all = Object.entries(outputs).flatMap(([name, output]) =>
     meaningOf(name, output as never, SCORE_MIN, geometry),
   );

@@ -9,7 +9,7 @@
  */
 import sharp from "sharp";
 import { readAsks } from "./asks.ts";
-import { type Found, type Loaded, load, modelKey, runPipeline } from "./pipelines.ts";
+import { type Found, type Loaded, load, modelKey, runPipeline, Turns } from "./pipelines.ts";
 import { type ManifestArtifact, runs, type WishedDevice, type WishedPipeline } from "./wish.ts";
 
 export type RunnerAsk =
@@ -28,6 +28,7 @@ export type RunnerAnswer =
   | { kind: "failed"; message: string; devices: string[] };
 
 const models = new Map<string, Loaded>();
+const turns = new Turns();
 const messageOf = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).slice(0, 500);
 
@@ -39,7 +40,10 @@ async function answer(ask: RunnerAsk, picture: Buffer): Promise<RunnerAnswer> {
     };
     for (const { artifact, path } of ask.artifacts)
       try {
-        models.set(modelKey(artifact.Function, artifact.Version), await load(artifact, path, ask.threads));
+        models.set(
+          modelKey(artifact.Function, artifact.Version),
+          await load(artifact, path, { threads: ask.threads, turns }),
+        );
       } catch (error) {
         const who = ask.devices.filter(({ Pipelines }) => runs(Pipelines, artifact));
         blame(who, error);
@@ -73,18 +77,20 @@ async function tryAll(pipeline: WishedPipeline, picture: Buffer): Promise<void> 
   for (const chain of pipeline.chains) if (chain.Mode !== "Direct") await tryAll(chain, picture);
 }
 
-/** One after another; the next is read meanwhile. */
-const asks = readAsks(process.stdin);
-for (let next = asks.next(); ; ) {
-  const { done, value } = await next;
-  if (done) break;
-  next = asks.next();
-  const said = await answer(value.ask, value.picture).catch(
+/** Answers go out in the order of the questions; the agent has no more than two under way. */
+let told: Promise<unknown> = Promise.resolve();
+for await (const { ask, picture } of readAsks(process.stdin)) {
+  const said = answer(ask, picture).catch(
     (error: unknown): RunnerAnswer => ({
       ...{ kind: "failed", message: messageOf(error), devices: [] },
     }),
   );
-  await new Promise((resolve) => process.stdout.write(`${JSON.stringify(said)}\n`, resolve));
+  told = told.then(async () => {
+    const line = `${JSON.stringify(await said)}\n`;
+    await new Promise((resolve) => process.stdout.write(line, resolve));
+  });
+  if (ask.kind === "load") await told;
 }
+await told;
 // Nobody asks any more; sessions that were not released hold threads.
 process.exit(0);
