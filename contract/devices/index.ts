@@ -3,6 +3,7 @@
 import type { Operation } from "../operation.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
+import { listAudit, streamEvents } from "./events.ts";
 import * as groups from "./groups.ts";
 import { getDeviceModel } from "./models.ts";
 import {
@@ -34,5 +35,6 @@ export const DEVICES: readonly Operation[] = [
   ...[getPipelines, putPipelines, addPipelines, removePipeline, addFunctions],
   ...[clonePipelines, assignPipelines, listHistory, rollBack],
   ...[createRollout, listRollouts, getRollout, listRolloutDevices, patchRollout],
+  ...[streamEvents, listAudit],
   ...[putTelemetry, listDeviceTelemetry, listServerTelemetry],
 ];

@@ -958,6 +958,40 @@ export interface Operations {
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found" | "rollout.over" | "request.precondition";
   };
+  /** Follow what happens to sites, servers, devices and rollouts (SSE) */
+  "devices.events.stream": {
+    method: "GET";
+    path: "/dev/events";
+    query: {
+      /** One type, or all of a noun: `rollout.*` */
+      Type?: string;
+      Subject?: string;
+    };
+    answers: {
+      200: string;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "event.pruned";
+  };
+  /** Who changed what, newest first */
+  "devices.audit.list": {
+    method: "GET";
+    path: "/dev/audit";
+    query: {
+      /** 50 unless given; above 500 it is 500 */
+      limit?: number;
+      offset?: number;
+      /** A member's name; with `-` before it, downwards */
+      OrderBy?: string;
+      /** One type, or all of a noun: `rollout.*` */
+      Type?: string;
+      Subject?: string;
+      By?: string;
+    };
+    answers: {
+      200: Entry[];
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
+  };
   /** Samples of what a server counted, the oldest first */
   "devices.telemetry.put": {
     method: "POST";
@@ -1111,6 +1145,20 @@ export interface Device {
   CreatedAt: string;
   /** UTC, ISO 8601 */
   UpdatedAt: string;
+}
+
+export interface Entry {
+  Sequence: number;
+  /** UTC, ISO 8601 */
+  At: string;
+  Type: string;
+  /** What it is about: its UUID */
+  Subject: string;
+  By: {
+    ID: string;
+    Name: string | null;
+  } | null;
+  Details: Record<string, unknown>;
 }
 
 export interface Group {

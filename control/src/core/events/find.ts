@@ -30,18 +30,31 @@ export const listEventRows = async (
   );
 
 /** In order, after `seq`. */
-export const eventRowsAfter = async (
+export const eventRowsAfter = (
   db: Database,
   account: string,
   { types, seq, limit }: { types: readonly EventType[]; seq: number; limit: number },
+): Promise<EventRow[]> => journalRowsAfter(db, account, { types: journalTypesOf(types), seq, limit });
+
+/** The same of the journal's own types, for whoever shows them in a form of its own. */
+export const journalRowsAfter = async (
+  db: Database,
+  account: string,
+  { types, seq, limit, subject = null }: JournalAsked & { seq: number; limit: number },
 ): Promise<EventRow[]> =>
   shown(
     db,
     await sql<EventRow>`
       select ${COLUMNS} from journal
-      where account_id = ${account} and type = any(${journalTypesOf(types)}) and ${READABLE} and seq > ${seq}
+      where account_id = ${account} and type = any(${types}) and ${READABLE} and seq > ${seq}
+        and (${subject}::text is null or subject = ${subject}::text)
       order by seq limit ${limit}`.execute(db.soft),
   );
+
+export interface JournalAsked {
+  types: readonly string[];
+  subject?: string | null;
+}
 
 export async function findEventRow(db: Db, account: string, seq: number): Promise<EventRow | null> {
   const { rows } = await sql<EventRow>`
@@ -60,11 +73,16 @@ export interface Readable {
 }
 
 /** Whether somebody who has read up to `seq` has missed something. */
-export async function readableAfter(db: Db, account: string, seq: number): Promise<Readable> {
+export async function readableAfter(
+  db: Db,
+  account: string,
+  seq: number,
+  types: readonly string[] = journalTypesOf(EVENT_TYPES),
+): Promise<Readable> {
   const { rows } = await sql<Readable>`
     select journal_seq as newest,
       exists (select from journal j where j.account_id = a.id and j.seq > ${seq}
-        and j.type = any(${journalTypesOf(EVENT_TYPES)}) and not (${READABLE}))
+        and j.type = any(${types}) and not (${READABLE}))
       or exists (select from journal_checkpoints c where c.account_id = a.id and c.seq > ${seq}) as pruned
     from accounts a where id = ${account}`.execute(db);
   return rows[0]!;

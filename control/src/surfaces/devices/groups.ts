@@ -4,6 +4,8 @@ import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import type * as contract from "#contract/devices/groups.ts";
 import { Fault } from "#contract/errors.ts";
+import { append } from "../../core/journal/index.ts";
+import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
@@ -22,9 +24,12 @@ export async function list({ db }: Needs, call: Call<typeof contract.listGroups>
 export async function create({ db }: Needs, call: Call<typeof contract.createGroup>): Promise<Answer> {
   const id = randomUUID();
   const { party } = call.actor;
-  await sql`insert into device_groups (id, party_id, name) values (${id}, ${party.id}, ${call.body.Name})`.execute(
-    db.run,
-  );
+  await db.write(async (tx) => {
+    await sql`insert into device_groups (id, party_id, name) values (${id}, ${party.id}, ${call.body.Name})`.execute(
+      tx,
+    );
+    await note(tx, call, "created", id, { name: call.body.Name });
+  });
   const row = await requireGroup(db.run, party.id, id);
   return { status: 201, body: viewGroup(row), headers: { location: `/dev/group/${id}` } };
 }
@@ -32,15 +37,21 @@ export async function create({ db }: Needs, call: Call<typeof contract.createGro
 export async function change({ db }: Needs, call: Call<typeof contract.patchGroup>): Promise<Answer> {
   const { party } = call.actor;
   const { id } = await requireGroup(db.run, party.id, call.params.id);
-  await sql`
-    update device_groups set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
-    where id = ${id}`.execute(db.run);
+  await db.write(async (tx) => {
+    await sql`
+      update device_groups set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
+      where id = ${id}`.execute(tx);
+    await note(tx, call, "renamed", id, { name: call.body.Name });
+  });
   return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
 }
 
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteGroup>): Promise<Answer> {
   const { id } = await requireGroup(db.run, call.actor.party.id, call.params.id);
-  await sql`delete from device_groups where id = ${id}`.execute(db.run);
+  await db.write(async (tx) => {
+    await sql`delete from device_groups where id = ${id}`.execute(tx);
+    await note(tx, call, "deleted", id);
+  });
   return gone(id);
 }
 
@@ -60,6 +71,7 @@ export async function addDevices({ db }: Needs, call: Call<typeof contract.addTo
     await sql`
       insert into device_group_members (group_id, device_id) select ${id}, unnest(${asked}::uuid[])
       on conflict do nothing`.execute(tx);
+    await note(tx, call, "devices_added", id, { count: asked.length });
   });
   return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
 }
@@ -71,9 +83,18 @@ export async function removeDevice(
   const { party } = call.actor;
   const device = await requireDevice(db.run, party.id, call.params.id);
   const group = await requireGroup(db.run, party.id, call.params.group);
-  await sql`
-    delete from device_group_members where group_id = ${group.id} and device_id = ${device.id}`.execute(
-    db.run,
-  );
+  await db.write(async (tx) => {
+    await sql`
+      delete from device_group_members where group_id = ${group.id} and device_id = ${device.id}`.execute(tx);
+    await note(tx, call, "device_removed", group.id, { device: device.id });
+  });
   return gone(device.id);
 }
+
+const note = (
+  tx: Tx,
+  { account, actor }: Pick<Call, "account" | "actor">,
+  what: string,
+  subject: string,
+  facts: Record<string, unknown> = {},
+) => append(tx, { account: account.id, type: `group.${what}`, subject, payload: { by: actor.id, ...facts } });

@@ -21,7 +21,7 @@ import type { Logger } from "pino";
 import type { Database, Tx } from "../../database/open.ts";
 import type { KeptPipeline } from "./checks.ts";
 import { knownModels } from "./models.ts";
-import { PIPELINES_ROWS, type PipelinesRow, write } from "./pipelines.ts";
+import { modelsOf, PIPELINES_ROWS, type PipelinesRow, write } from "./pipelines.ts";
 import { exceeded, type Figures } from "./rollout-change.ts";
 import { applied, modelsNeeded } from "./rollout-plan.ts";
 import { moveRollout, type RolloutRow, tellOfRollout } from "./rollout-rows.ts";
@@ -274,6 +274,12 @@ async function takeBack(tx: Tx, row: RolloutRow): Promise<boolean> {
     const { version_before: version, version_given: given } = of.get(device.id)!;
     if (device.pipelines_version !== given) continue;
     const before = await revision(tx, device.id, version);
+    if (before === null) {
+      await sql`
+        update rollout_devices set back = 'unanswered', since = now(), wish = null, error = 'what it ran before is gone'
+        where rollout_id = ${row.id} and device_id = ${device.id}`.execute(tx);
+      continue;
+    }
     await save(tx, row, device, before, `rolled back to ${version} by rollout ${row.id}`); // E
     await sql`
       update rollout_devices set back = 'asked', since = now(), wish = ${wishes.get(device.server_id)!},
@@ -286,11 +292,16 @@ async function takeBack(tx: Tx, row: RolloutRow): Promise<boolean> {
 const save = (tx: Tx, row: RolloutRow, device: PipelinesRow, kept: KeptPipeline[], note: string) =>
   write(tx, device, kept, { account: row.account_id, by: `rollout:${row.id}`, note });
 
-async function revision(tx: Tx, device: string, version: number): Promise<KeptPipeline[]> {
+/** Null: a model of it is gone. Its owner withdrew it, and its time was over in the middle of this. */
+async function revision(tx: Tx, device: string, version: number): Promise<KeptPipeline[] | null> {
   const { rows } = await sql<{ pipelines: KeptPipeline[] }>`
     select pipelines from pipeline_revisions where device_id = ${device} and version = ${version}`.execute(
     tx,
   );
   // Version 0 is what every device began with: nothing.
-  return rows[0]?.pipelines ?? [];
+  const before = rows[0]?.pipelines ?? [];
+  const models = [...new Set(modelsOf(before))];
+  const { rows: there } = await sql`
+    select id from functions where id = any(${models}::uuid[]) order by id for key share`.execute(tx);
+  return there.length === models.length ? before : null;
 }

@@ -185,6 +185,16 @@ describeWith([userNamespaces], "rollouts", () => {
     const history = (await acme("GET", `/dev/device/${three.device}/pipelines/history`)).body;
     expect(history).toHaveLength(1);
     expect((await two.versions())[0].Classes).toEqual(["Green"]);
+    const told = (await acme("GET", `/dev/audit?Subject=${id}&OrderBy=At`)).body;
+    expect(told.map(({ Type }: { Type: string }) => Type)).toEqual([
+      ...["rollout.created", "rollout.stage_begun", "rollout.devices_failed", "rollout.rolling_back"],
+      "rollout.rolled_back",
+    ]);
+    expect(told[2].Details).toEqual({
+      Stage: 1,
+      Count: 1,
+      Devices: [{ Device: two.device, Status: "failed" }],
+    });
   });
 
   it("silence is a failure of its own, and a server that stays silent is not waited for for ever", async () => {
@@ -366,6 +376,21 @@ describeWith([userNamespaces], "rollouts", () => {
     expect([kept.status, kept.body.Code]).toEqual([409, "function.deployed"]);
     await act(id, "cancel");
     expect((await acme("DELETE", `/cpt/function/${other}`)).status).toBe(200);
+  });
+
+  it("what cannot be taken back, since its model is gone, keeps no other device from it", async () => {
+    const [one, two] = (await places(2)) as [Place, Place];
+    const id = await begin({ Stages: [{ Percent: 100 }], Target: { Devices: [one.device, two.device] } });
+    await become(id, ["changing", "changing"]);
+    await sql`
+      update pipeline_revisions set pipelines = jsonb_set(pipelines, '{0,modelUUID}', to_jsonb(${randomUUID()}::text))
+      where device_id = ${one.device} and version = 1`.execute(casemate.control.db.run);
+    await act(id, "rollback");
+    await become(id, ["changing, unanswered", "changing, asked"]);
+    await Promise.all([one.takes(), two.takes()]);
+    await becomes(id, { Status: "rolled_back", Counts: { RolledBack: 1 } });
+    expect((await rows(id))[0].Error).toBe("what it ran before is gone");
+    expect(await run([one, two])).toEqual([2, 1]);
   });
 
   it("a whole list of pipelines goes to a group, with an id of its own for each device", async () => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import * as devicesContract from "#contract/devices/devices.ts";
 import * as enrolmentContract from "#contract/devices/enrolment.ts";
+import * as eventsContract from "#contract/devices/events.ts";
 import * as groupsContract from "#contract/devices/groups.ts";
 import { getDeviceModel } from "#contract/devices/models.ts";
 import * as pipelinesContract from "#contract/devices/pipelines.ts";
@@ -12,6 +13,7 @@ import { type Route, route } from "../../http/call.ts";
 import type { DevicesDeps } from "./deps.ts";
 import * as devices from "./devices.ts";
 import * as enrolment from "./enrolment.ts";
+import * as events from "./events.ts";
 import * as groups from "./groups.ts";
 import * as nxModels from "./nx-models.ts";
 import * as pipelines from "./pipelines.ts";
@@ -70,6 +72,8 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   route(rolloutsContract.getRollout, (call) => rollouts.get(deps, call)),
   route(rolloutsContract.listRolloutDevices, (call) => rollouts.listDevices(deps, call)),
   route(rolloutsContract.patchRollout, (call) => rollouts.act(deps, call)),
+  route(eventsContract.streamEvents, (call) => events.stream(deps, call)),
+  route(eventsContract.listAudit, (call) => events.audit(deps, call)),
   route(telemetryContract.putTelemetry, (call) => telemetry.put(deps, call)),
   route(telemetryContract.listDeviceTelemetry, (call) => telemetry.ofDevice(deps, call)),
   route(telemetryContract.listServerTelemetry, (call) => telemetry.ofServer(deps, call)),

@@ -25,12 +25,15 @@ export async function get({ db }: Needs, call: Call<typeof contract.getServer>):
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchServer>): Promise<Answer> {
-  const { party } = call.actor;
+  const { party, id: by } = call.actor;
   const { id } = await requireServer(db.run, party.id, call.params.id);
-  await sql`
-    update servers set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now()) where id = ${id}`.execute(
-    db.run,
-  );
+  await db.write(async (tx) => {
+    await sql`
+      update servers set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
+      where id = ${id}`.execute(tx);
+    const entry = { account: call.account.id, type: "server.renamed", subject: id };
+    await append(tx, { ...entry, payload: { by, name: call.body.Name } });
+  });
   return { status: 200, body: viewServer(await requireServer(db.run, party.id, id)) };
 }
 

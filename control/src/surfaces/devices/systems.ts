@@ -46,13 +46,18 @@ export async function get({ db }: Needs, call: Call<typeof contract.getSystem>):
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchSystem>): Promise<Answer> {
-  const { party } = call.actor;
+  const { party, id: by } = call.actor;
   const row = await requireSite(db.run, party.id, call.params.id);
   requireUnchanged(call.headers, row);
-  const { rows } = await sql`
+  const entry = { account: call.account.id, type: "site.renamed", subject: row.id };
+  const { rows } = await db.write(async (tx) => {
+    const changed = await sql`
     update sites set name = ${call.body.Name}, version = version + 1, updated_at = date_trunc('milliseconds', now())
     where id = ${row.id} and (${call.headers["if-match"] === undefined} or version = ${row.version})
-    returning id`.execute(db.run);
+    returning id`.execute(tx);
+    if (changed.rows.length === 1) await append(tx, { ...entry, payload: { by, name: call.body.Name } });
+    return changed;
+  });
   if (rows.length === 0) throw new Fault("request.precondition");
   const changed = await requireSite(db.run, party.id, row.id);
   return { status: 200, body: viewSystem(changed), headers: { etag: tagged(changed) } };
