@@ -18,6 +18,7 @@ import { inputsOf, namedTensor, readModel } from "./read-model.ts";
 import { Refusal, rule } from "./refusal.ts";
 import { declareOutputs, repairModel } from "./repair.ts";
 import { load, run, seededInputs } from "./run.ts";
+import { readTflite } from "./tflite.ts";
 
 const LISTED_MAX = 256;
 const SEED = 1;
@@ -31,7 +32,7 @@ export interface Inspected {
 }
 
 export async function inspect(format: Format, limits: Limits, repair: Repair | null): Promise<Inspected> {
-  if (format === "tflite") return tflite();
+  if (format === "tflite") return tflite(limits);
   const given = format === "zip" ? await takeModelOut(INSIDE.input, INSIDE.model) : INSIDE.input;
   if (format === "ort" || isOrt(given)) return ortFormat(given, limits);
   const model = readModel(given);
@@ -150,16 +151,14 @@ const NOTHING: Omit<Report, "Rules" | "Conforms"> = {
   ...{ Inputs: [], Outputs: [], Classes: [], Repair: null },
 };
 
-function tflite(): Inspected {
-  const is = isTflite(INSIDE.input);
-  const found = is
-    ? rule(
-        "warning",
-        "format.tflite",
-        "TensorFlow Lite is kept as it is; a toolchain worker can convert it, nothing here reads it.",
-      )
-    : rule("error", "format.unreadable", "The file is no TensorFlow Lite model.");
-  return { path: INSIDE.input, chip: null, report: { ...NOTHING, Conforms: false, Rules: [found] } };
+function tflite(limits: Limits): Inspected {
+  const report = isTflite(INSIDE.input)
+    ? readTflite(INSIDE.input, limits)
+    : {
+        ...{ ...NOTHING, Conforms: false },
+        Rules: [rule("error", "format.unreadable", "The file is no TensorFlow Lite model.")],
+      };
+  return { path: INSIDE.input, chip: null, report };
 }
 
 async function ortFormat(path: string, limits: Limits): Promise<Inspected> {
