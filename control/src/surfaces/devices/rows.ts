@@ -186,9 +186,13 @@ export interface DeviceFilters {
   Status?: "online" | "offline" | undefined;
 }
 
+/** Up to here all that match are gathered and put in order; of more, the index is followed in that order. */
+const GATHERED_MAX = 10_000;
+
 /**
  * Which devices are on the page is found by the index, and only those are read. How many there are is
- * counted beforehand where nothing but a site is asked for; a filter is counted when it is asked.
+ * counted beforehand where nothing but a site is asked for; a filter is counted when it is asked, and how
+ * many match says how the page is found: the planner, which guesses, walks a million for the ten that do.
  */
 export async function listDeviceRows(
   db: Db,
@@ -196,42 +200,44 @@ export async function listDeviceRows(
   asked: DeviceFilters,
   page: Page,
 ): Promise<Rows<DeviceRow>> {
-  const { q, System, Server, Group, Tag, Status } = asked;
+  const { System } = asked;
   // Of a site nothing but the site: with both, the planner takes all rows of each and sorts what they share.
   const place =
     System === undefined
       ? sql`d.party_id = ${party}`
       : sql`d.site_id = (select id from sites where id = ${System} and party_id = ${party})`;
-  const filters = [
-    ...(q === undefined ? [] : [sql`position(lower(${q}) in lower(d.name)) > 0`]),
-    ...(Server === undefined ? [] : [sql`d.server_id = ${Server}`]),
-    ...(Tag === undefined ? [] : [sql`${Tag} = any(d.tags)`]),
-    ...(Status === undefined
-      ? []
-      : [sql`(select ${ONLINE} from servers sv where sv.id = d.server_id) = ${Status === "online"}`]),
-    ...(Group === undefined
-      ? []
-      : [
-          sql`exists (select from device_group_members m where m.device_id = d.id and m.group_id = ${Group})`,
-        ]),
-  ];
+  const filters = filtersOf(party, asked);
   const condition = sql.join([place, ...filters], sql` and `);
   const count =
     filters.length > 0
       ? sql`select count(*)::int from devices d where ${condition}`
       : sql`select coalesce(sum(device_count), 0)::int from sites
           where party_id = ${party} and ${System === undefined ? sql`true` : sql`id = ${System}`}`;
+  const { rows: counted } = await sql<{ records: number }>`select (${count}) as records`.execute(db);
+  const { records } = counted[0]!;
+  if (records <= page.offset) return { rows: [], records };
+  const gathered = filters.length > 0 && records <= GATHERED_MAX;
+  const found = sql`select d.id, d.name, d.created_at, d.updated_at from devices d where ${condition}`;
   const { rows: ids } = await sql<{ id: string }>`
-    select d.id from devices d where ${condition}
-    order by ${page.order} limit ${page.limit} offset ${page.offset}`.execute(db);
+    with found as ${gathered ? sql`materialized` : sql`not materialized`} (${found})
+    select d.id from found d order by ${page.order} limit ${page.limit} offset ${page.offset}`.execute(db);
   const { rows } = await sql<DeviceRow>`
     ${DEVICES(sql`d.id = any(${ids.map(({ id }) => id)}::uuid[])`)}`.execute(db);
-  const { rows: counted } = await sql<{ records: number }>`select (${count}) as records`.execute(db);
-  const found = new Map(rows.map((row) => [row.id, row]));
-  return {
-    rows: ids.map(({ id }) => found.get(id)).filter((row) => row !== undefined),
-    records: counted[0]!.records,
-  };
+  const read = new Map(rows.map((row) => [row.id, row]));
+  return { rows: ids.map(({ id }) => read.get(id)).filter((row) => row !== undefined), records };
+}
+
+function filtersOf(party: string, { q, Server, Group, Tag, Status }: DeviceFilters): RawBuilder<unknown>[] {
+  const servers = sql`select sv.id from servers sv join sites s on s.id = sv.site_id
+    where s.party_id = ${party} and ${ONLINE} = ${Status === "online"}`;
+  const members = sql`select m.device_id from device_group_members m where m.group_id = ${Group}`;
+  return [
+    ...(q === undefined ? [] : [sql`position(lower(${q}) in lower(d.name)) > 0`]),
+    ...(Server === undefined ? [] : [sql`d.server_id = ${Server}`]),
+    ...(Tag === undefined ? [] : [sql`d.tags @> array[${Tag}::text]`]),
+    ...(Status === undefined ? [] : [sql`d.server_id in (${servers})`]),
+    ...(Group === undefined ? [] : [sql`d.id in (${members})`]),
+  ];
 }
 
 export async function requireDevice(db: Db, party: string, id: string): Promise<DeviceRow> {
