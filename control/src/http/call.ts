@@ -32,6 +32,12 @@ export interface Call<O extends Operation = Operation> {
    * Idempotency-Key. For what must not happen twice, whatever dies in between.
    */
   once: RawBuilder<unknown>;
+  /** Random, and the same when this very request is taken up after its process died; null without a key. */
+  seed: Buffer | null;
+  /** It died after `once`: what it made has the ids of this seed (idempotency.ts), and is only to be shown. */
+  inEffect: boolean;
+  /** What was in effect is so no more: who comes with this key does it anew. */
+  undone(): Promise<void>;
   /** The database's clock when the caller was recognised. */
   now: Date;
   /** Aborted when the client goes away. */

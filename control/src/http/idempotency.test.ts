@@ -87,26 +87,36 @@ it("a kept answer that was moved to another key answers nobody", async () => {
   expect([moved.status, moved.text.includes("a-word-of-the-client")]).toEqual([500, false]);
 });
 
+/** What a death leaves: what was in effect, its mark, and nothing that came after them. */
+async function dyingAfter(key: string, work: () => Promise<void>): Promise<void> {
+  await sql
+    .raw(`
+    create function die() returns trigger language plpgsql as $$ begin raise exception 'dead'; end $$;
+    create trigger dead before update or delete on idempotency
+      for each row when (old.in_effect and old.key = '${key}') execute function die()`)
+    .execute(db().run);
+  try {
+    await work();
+  } finally {
+    await sql.raw("drop function die() cascade").execute(db().run);
+  }
+}
+
+/** The time passes for which a claim is held. */
+const letGo = (key: string) =>
+  sql`update idempotency set held_until = now() - interval '1 second' where key = ${key}`.execute(db().run);
+
 it("a credit whose process died before the answer was kept counts once, whoever repeats it", async () => {
   const me = await account(0);
   const body = { accountId: me.id, credits: 5 };
   const key = { "idempotency-key": `dies-${me.id}` };
   const credit = (n: number) => adminOf(n)("POST", "/api/v1/accounts/add-credits", body, key);
-  // What a death leaves: the credit and its mark, and nothing that came after them.
-  await sql
-    .raw(`
-    create function die() returns trigger language plpgsql as $$ begin raise exception 'dead'; end $$;
-    create trigger dead before update or delete on idempotency
-      for each row when (old.in_effect and old.key = 'dies-${me.id}') execute function die()`)
-    .execute(db().run);
-  expect((await credit(0)).status).toBe(500);
-  await sql.raw("drop function die() cascade").execute(db().run);
+  await dyingAfter(key["idempotency-key"], async () => {
+    expect((await credit(0)).status).toBe(500);
+  });
   const held = await credit(1);
   expect([held.status, held.headers.get("retry-after")]).toEqual([409, "1"]);
-  await sql`
-    update idempotency set held_until = now() - interval '1 second' where key = ${key["idempotency-key"]}`.execute(
-    db().run,
-  );
+  await letGo(key["idempotency-key"]);
   const replies = await Promise.all([credit(0), credit(1), credit(0), credit(1)]);
   expect(replies.map(({ status, body: { credits } }) => [status, credits])).toEqual(
     replies.map(() => [200, 5]),
@@ -114,4 +124,62 @@ it("a credit whose process died before the answer was kept counts once, whoever 
   const other = { ...body, credits: 6 };
   expect((await adminOf(0)("POST", "/api/v1/accounts/add-credits", other, key)).status).toBe(409);
   expect((await me.at(0)("GET", "/api/v1/payments/list")).body).toHaveLength(1);
+});
+
+it("a workload whose process died before the answer was kept is made once, and shown to whoever repeats it", async () => {
+  const me = await account(1000);
+  const key = { "idempotency-key": `dies-${me.id}` };
+  const create = (n: number, change = {}) => me.at(n)("POST", CREATE, { ...ASK, ...change }, key);
+  await dyingAfter(key["idempotency-key"], async () => {
+    expect((await create(0)).status).toBe(500);
+  });
+  const [made] = (await me.at(0)("GET", "/api/v1/workloads/list")).body;
+  expect((await create(1)).status).toBe(409);
+  await letGo(key["idempotency-key"]);
+  const replies = await Promise.all([create(0), create(1), create(0), create(1)]);
+  expect(replies.map(({ status, body }) => [status, body.workloadId])).toEqual(
+    replies.map(() => [201, made.workloadId]),
+  );
+  expect((await create(0, { name: "other" })).status).toBe(409);
+  expect((await me.at(0)("GET", "/api/v1/workloads/list")).body).toHaveLength(1);
+  expect((await me.at(0)("POST", CREATE, ASK, { "idempotency-key": "another" })).body.workloadId).not.toBe(
+    made.workloadId,
+  );
+});
+
+it("a workload that was refused is not remembered, and made by the next try", async () => {
+  const me = await account(0);
+  const key = { "idempotency-key": "poor" };
+  expect((await me.at(0)("POST", CREATE, ASK, key)).status).toBe(412);
+  await adminOf(0)("POST", "/api/v1/accounts/add-credits", { accountId: me.id, credits: 1000 });
+  expect((await me.at(0)("POST", CREATE, ASK, key)).status).toBe(201);
+});
+
+it("a session whose process died before the answer was kept is opened once, and one that never started is opened anew", async () => {
+  const me = await replicas[0]!.account();
+  const key = { "idempotency-key": `dies-${me.accountId}` };
+  const open = () => me("POST", "/v1/sessions", {}, key);
+  await dyingAfter(key["idempotency-key"], async () => {
+    expect((await open()).status).toBe(500);
+  });
+  await letGo(key["idempotency-key"]);
+  const again = await open();
+  const sessions = async () => (await me("GET", "/v1/sessions")).body.sessions;
+  expect([again.status, again.body.session_id]).toEqual([201, expect.stringMatching(/^sess_[0-9a-f]{32}$/)]);
+  expect((await sessions()).map(({ session_id: id }: { session_id: string }) => id)).toEqual([
+    again.body.session_id,
+  ]);
+  expect((await open()).text).toBe(again.text);
+
+  // A machine that never came up, of a process that died waiting for it.
+  await sql`update idempotency set status = null, answer_sealed = null where key = ${key["idempotency-key"]}`.execute(
+    db().run,
+  );
+  await letGo(key["idempotency-key"]);
+  await sql`
+    update machines set started_at = null, state = 'failed', ended_at = now()
+    where id = (select machine_id from sessions where id = ${again.body.session_id})`.execute(db().run);
+  expect((await open()).status).toBeGreaterThanOrEqual(500);
+  const anew = await open();
+  expect([anew.status, anew.body.session_id === again.body.session_id]).toEqual([201, false]);
 });

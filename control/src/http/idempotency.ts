@@ -9,12 +9,15 @@
  *     answers show what clients gave. Every replica has the data keys, and `keys rotate` keeps them.
  *  B. Work that must not happen twice takes `Call.once` into its own statement. A process that dies
  *     after that, before the answer is kept, leaves a claim of which the next try does nothing again.
+ *  C. What it made by then is found again by its id, which is derived from the claim: the seed is random,
+ *     known to the row and to who has the claim, and new with each claim.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import canonicalize from "canonicalize";
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import { pooledBytes } from "../core/random.ts";
 import type { Vault } from "../core/vault/index.ts";
 import type { Database, Db } from "../database/open.ts";
 import type { Answer, Call } from "./call.ts";
@@ -75,8 +78,13 @@ export async function once(
   const place = { owner: call.owner, route, key };
   const found = await claimOrFind(deps, place, hash);
   if ("status" in found) return replay(deps, place, found);
-  const claim = { ...place, ...found };
+  const claim = { ...place, mark: found.mark };
   call.once = onceClause(claim);
+  call.seed = claim.mark;
+  call.inEffect = found.inEffect;
+  call.undone = async () => {
+    await sql`update idempotency set in_effect = false where ${isOurs(claim)}`.execute(deps.db.run);
+  };
   try {
     const answer = await work();
     await settle(deps, claim, answer);
@@ -95,6 +103,21 @@ const isOurs = ({ owner, route, key, mark }: Claim): RawBuilder<unknown> =>
 const identity = ({ owner, route, key }: Place, column: "request" | "answer"): string =>
   `idempotency/${JSON.stringify([owner, route, key])}/${column}`;
 
+/** C. `what` tells apart what one request makes; without a seed any id does. */
+const seeded = (seed: Buffer | null, what: string): Buffer =>
+  seed === null ? pooledBytes(16) : createHash("sha256").update(what).update(seed).digest().subarray(0, 16);
+
+export const seededId = (seed: Buffer | null, prefix: string): string =>
+  `${prefix}_${seeded(seed, prefix).toString("hex")}`;
+
+/** In the form of a random one (RFC 9562, version 4). */
+export function seededUuid(seed: Buffer | null): string {
+  const bytes = Buffer.from(seeded(seed, "uuid"));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 const onceClause = (claim: Claim): RawBuilder<unknown> => sql`
   once as (update idempotency set in_effect = true where ${isOurs(claim)} and not in_effect returning true)`;
 
@@ -102,7 +125,7 @@ async function claimOrFind(
   { db, vault }: OnceDeps,
   place: Place,
   hash: Buffer,
-): Promise<Pick<Claim, "mark"> | Kept> {
+): Promise<{ mark: Buffer; inEffect: boolean } | Kept> {
   const { owner, route, key } = place;
   const mark = await vault.seal(identity(place, "request"), hash);
   const deadline = performance.now() + WAIT_MS;
@@ -117,7 +140,7 @@ async function claimOrFind(
         where idempotency.expires_at < now()
           or (idempotency.status is null and idempotency.held_until < now() and not idempotency.in_effect)
       returning 1`.execute(db.run);
-    if (rows.length === 1) return { mark };
+    if (rows.length === 1) return { mark, inEffect: false };
     const row = await db.run
       .selectFrom("idempotency")
       .select(["status", "request_sealed", "answer_sealed", "in_effect"])
@@ -130,7 +153,7 @@ async function claimOrFind(
       if (!timingSafeEqual(before, hash)) throw new Fault("idempotency.mismatch");
       if (row.status !== null) return { status: row.status, sealed: row.answer_sealed! };
       const left = { ...place, mark: row.request_sealed };
-      if (row.in_effect && (await takeOver(db, left))) return left;
+      if (row.in_effect && (await takeOver(db, left))) return { mark: left.mark, inEffect: true };
       if (performance.now() > deadline)
         throw new Fault("idempotency.in-flight", {}, { retryAfterSeconds: 1 });
     }

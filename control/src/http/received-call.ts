@@ -37,6 +37,8 @@ export class ReceivedCall implements Call {
   readonly body: never;
   raw: Buffer;
   once = EVERY_TIME;
+  seed: Buffer | null = null;
+  inEffect = false;
 
   constructor(received: Received) {
     const { operation, checks, request } = received;
@@ -53,6 +55,8 @@ export class ReceivedCall implements Call {
   get requestId() {
     return this.#received.request.id;
   }
+
+  async undone(): Promise<void> {}
 
   get account() {
     const { request, operation } = this.#received;

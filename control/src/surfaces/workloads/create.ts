@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Creating a workload: judged, sealed, recorded (insert.ts), and its host told at once. */
-import { randomUUID } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { createWorkload } from "#contract/workloads/workloads.ts";
-import { makeId } from "../../core/identity/index.ts";
 import { diskHeldGb, MICROS_PER_USD, toUnits } from "../../core/ledger/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { seededId, seededUuid } from "../../http/idempotency.ts";
 import { isSemver } from "./artifacts.ts";
 import type { Deps } from "./deps.ts";
 import { domainIssue, requireDomain } from "./domain.ts";
 import { pinImages } from "./images.ts";
 import { DISK_LIMIT, insertWorkload } from "./insert.ts";
 import { checkGiven, type Given, requireFits, requirePlan, sealGiven } from "./payload.ts";
-import type { WorkloadRow } from "./rows.ts";
+import { show } from "./read.ts";
+import { requireWorkload, type WorkloadRow } from "./rows.ts";
 import { toMachineSpec } from "./spec.ts";
 import { type Catalogue, offerOf } from "./tiers.ts";
 import { viewWorkload } from "./view.ts";
@@ -21,6 +21,9 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const { account, body } = call;
   const given = givenOf(body);
   if (call.query.dryRun === "1") return dryRun(deps, call, given);
+  const id = seededUuid(call.seed);
+  if (call.inEffect)
+    return { status: 201, body: await show(deps, await requireWorkload(deps.db.run, account.id, id)) };
   const { known, tier } = offerOf((await call.ahead) as Catalogue, body.artifactsVersion, body);
   if (!known) throw new Fault("artifact.not-found");
   if (tier === null) {
@@ -41,8 +44,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const missing = deps.fleet.missing("container");
   if (missing !== null) throw new Fault("host.not-ready", { detail: missing });
 
-  const id = randomUUID();
-  const machineId = makeId("mach");
+  const machineId = seededId(call.seed, "mach");
   const domain = `${id}.${deps.workloads.zone}`;
   const domains = custom === null ? [domain] : [domain, custom];
   const spec = toMachineSpec({ workload: id, account: account.id, domains }, tier);
@@ -51,7 +53,7 @@ export async function create(deps: Deps, call: Call<typeof createWorkload>): Pro
   const inserted = await insertWorkload(deps, {
     ...{ id, machineId, account: account.id, name: body.name, artifactsVersion: body.artifactsVersion },
     ...{ given, tier, spec, domain, custom, sealed, resolved, by: call.principal!.keyId },
-    diskGbMax: deps.workloads.diskGbPerAccount,
+    ...{ diskGbMax: deps.workloads.diskGbPerAccount, once: call.once },
   });
   const { host_id, created_at, updated_at } = inserted;
   deps.converger.send({ ...inserted, id: machineId, spec, expires_at: null, end_trigger: null }, call.now);

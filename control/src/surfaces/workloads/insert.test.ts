@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { makeId } from "../../core/identity/index.ts";
+import { EVERY_TIME } from "../../http/idempotency.ts";
 import { insertWorkload } from "./insert.ts";
 import { toMachineSpec } from "./spec.ts";
 
@@ -136,7 +137,7 @@ it("are told to nobody before they are on disk", async () => {
       },
       spec: toMachineSpec({ workload: id, account, domains: [] }, tier),
       ...{ domain: `${id}.x`, custom: null, sealed: { payload: Buffer.of(1), compose: Buffer.of(1) } },
-      ...{ resolved: [], by: "key", diskGbMax: null },
+      ...{ resolved: [], by: "key", diskGbMax: null, once: EVERY_TIME },
     },
   ).then(() => {
     told = true;

@@ -5,7 +5,7 @@
  * takes the row of the host, that all of them want, once; each by itself otherwise, and then each is told
  * its own reason.
  */
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
@@ -14,6 +14,7 @@ import { admitClauses, takeDiskClause } from "../../core/ledger/index.ts";
 import { type MachineWish, requestKeptClause } from "../../core/machines/index.ts";
 import { gatherFor } from "../../database/gather.ts";
 import { type Db, refusalOf } from "../../database/open.ts";
+import { EVERY_TIME } from "../../http/idempotency.ts";
 import type { Deps } from "./deps.ts";
 import { isTaken } from "./domain-checks.ts";
 import { type Resolution, resolutionEvents, resolutionPayload } from "./images.ts";
@@ -38,6 +39,8 @@ export interface NewWorkload {
   by: string;
   /** What all of the account's may have of disks. */
   diskGbMax: number | null;
+  /** Call.once: a repeat of a request whose process died creates nothing again. */
+  once: RawBuilder<unknown>;
 }
 
 /** What the database says of it that was not asked for. */
@@ -59,8 +62,9 @@ export async function insertWorkload(
   return outcome.inserted;
 }
 
-/** What has more than the one event of its own takes its own statement. */
-const isPlain = ({ custom, resolved }: NewWorkload) => custom === null && resolved.length === 0;
+/** What has more than the one event of its own, or must not happen twice, takes its own statement. */
+const isPlain = ({ custom, resolved, once }: NewWorkload) =>
+  custom === null && resolved.length === 0 && once === EVERY_TIME;
 
 interface Ask {
   workload: NewWorkload;
@@ -117,7 +121,7 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
     payload: { name: w.name, ...resolutionPayload(w.resolved, w.by) },
   };
   const { rows } = await sql<Inserted>`
-    with ${takeRoomClauses(w.spec, hosts)},
+    with ${w.once}, ${takeRoomClauses(w.spec, hosts, sql`exists (select from once)`)},
     ${requestKeptClause({ id: w.machineId, account: w.account, surface: "workloads", spec: w.spec })},
     ${takeDiskClause({ account: w.account, diskGb: tier.disk_gb, maxGb: w.diskGbMax }, sql`exists (select from machine)`)},
     ${admitClauses(admission, sql`exists (select from disk)`)},
@@ -137,7 +141,7 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
       union all ${resolutionEvents(sql`workload`, w.resolved, w.by)}
     ),
     ${appendClauses(created, sql`exists (select from workload) and (select count(*) from afford) >= 0`)}
-    select case when not exists (select from room) then refuse('capacity') when not exists (select from disk) then refuse('disk') else (select count(*) = 1 from entry) end,
+    select case when not exists (select from once) then refuse('again') when not exists (select from room) then refuse('capacity') when not exists (select from disk) then refuse('disk') else (select count(*) = 1 from entry) end,
       made.*, workload.created_at, workload.updated_at
     from (select) as one left join (select host_id, want, generation, incarnation from machine) as made on true left join workload on true`.execute(
     db,
@@ -151,6 +155,8 @@ export const DISK_LIMIT =
 /** What a statement that takes room and money says when it could not. */
 export function asFault(error: unknown): unknown {
   const refused = refusalOf(error);
+  // Our claim was held too long, and somebody else has it by now.
+  if (refused === "again") return new Fault("idempotency.in-flight", {}, { retryAfterSeconds: 1 });
   if (refused === "capacity") return new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
   if (refused === "disk") return new Fault("workload.limit", { detail: DISK_LIMIT });
   if (refused === "balance") return new Fault("ledger.not-enough");

@@ -51,7 +51,10 @@ type View = ReturnType<typeof viewWorkload>;
 /** Whoever was given the same row is shown the same; it goes when the row does. */
 const shown = new WeakMap<WorkloadRow, Promise<View>>();
 
-function show({ vault, workloads }: Pick<Deps, "vault" | "workloads">, row: WorkloadRow): Promise<View> {
+export function show(
+  { vault, workloads }: Pick<Deps, "vault" | "workloads">,
+  row: WorkloadRow,
+): Promise<View> {
   let view = shown.get(row);
   if (view === undefined) {
     view = vault
