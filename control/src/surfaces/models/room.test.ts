@@ -2,6 +2,7 @@
 /** What models may take, and what becomes of those that others still run when their owner gives them up. */
 import { randomUUID } from "node:crypto";
 import { readdirSync } from "node:fs";
+import { request } from "node:http";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -77,6 +78,35 @@ describeWith([userNamespaces], "the room of models", () => {
     expect((await usage(other)).StorageBytes).toBe(0);
     for (const id of ids) expect((await acme("DELETE", `/cpt/function/${id}`)).status).toBe(200);
     expect(await usage(acme)).toMatchObject({ Total: 0, StorageBytes: 0 });
+  });
+
+  it("is promised to who is sending, and free again when they went away", async () => {
+    const boundary = "b";
+    const sending = request(`${casemate.url}/cpt/functions`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${acme.key}`,
+        "content-type": `multipart/form-data; boundary=${boundary}`,
+        "content-length": String(MOST),
+      },
+    });
+    sending.on("error", () => {});
+    sending.write(
+      `--${boundary}\r\ncontent-disposition: form-data; name="file"; filename="m.onnx"\r\n\r\nbegun`,
+    );
+    const promised = async () =>
+      (await sql`select 1 from model_uploads`.execute(casemate.control.db.run)).rows.length;
+    await expect.poll(promised).toBe(1);
+    const small = { data: { Name: "small", EnableConversions: [] }, file: FILE };
+    const send = () => sendForm(casemate.url, acme.key, "POST", "/cpt/functions", small);
+    expect((await send()).body.Code).toBe("models.full");
+    sending.destroy();
+    await expect.poll(promised).toBe(0);
+    const sent = await send();
+    expect(sent.status).toBe(201);
+    await settledFunction(acme, sent.body.UUID);
+    expect((await acme("DELETE", `/cpt/function/${sent.body.UUID}`)).status).toBe(200);
+    expect(uploadsLeft()).toEqual([]);
   });
 
   it("a public model that only others run is withdrawn: they run on, nobody takes it anew, and it goes after them", async () => {
