@@ -7,9 +7,11 @@
  *     number reported stays, and why is reported.
  *  B. While the control plane is away the last good wish runs, also after a restart without it.
  *  C. A runner that dies is started again with the same wish.
+ *  D. That the control plane was away while a wish was brought here says nothing of the wish: it is tried again.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { fetchKeys, type Keys, provide } from "./artifacts.ts";
+import { isAway } from "./away.ts";
 import { Client, refusalOf } from "./client.ts";
 import { Figures, type Looked } from "./figures.ts";
 import type { Folder, Identity } from "./folder.ts";
@@ -140,8 +142,6 @@ export class Agent {
     if (reply.status === 304) return;
     if (reply.status !== 200) throw new Error(refusalOf(reply));
     const wish = readWish(reply.body);
-    this.#seen = reply.headers.etag;
-    this.#told = false;
     try {
       await this.#bring(wish);
       await this.#adopt(wish);
@@ -153,6 +153,8 @@ export class Agent {
       say(`runs what is wanted (${wish.Version})`);
     } catch (error) {
       if (signal.aborted) return;
+      // D. It was not seen to its end, so it is told again.
+      if (isAway(error)) throw error;
       // A
       this.#tried = wish.Version;
       this.#fault = (error as Error).message;
@@ -160,6 +162,8 @@ export class Agent {
       this.#failed = error instanceof RunFault ? error.devices.filter((uuid) => ours.has(uuid)) : [];
       say(`goes on as before: ${this.#fault}`);
     }
+    this.#seen = reply.headers.etag;
+    this.#told = false;
     await this.#report();
   }
 

@@ -12,6 +12,7 @@ import { createHash, createPublicKey, verify } from "node:crypto";
 import { createReadStream, existsSync, renameSync, rmSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
+import { Away, mayPass } from "./away.ts";
 import { type Client, refusalOf } from "./client.ts";
 import { type Folder, syncFolder } from "./folder.ts";
 import type { ManifestArtifact } from "./wish.ts";
@@ -23,7 +24,10 @@ export type Keys = ReadonlyMap<string, { kty: string; crv: string; x: string }>;
 
 export async function fetchKeys(client: Client): Promise<Keys> {
   const reply = await client.json("GET", "/cpt/keys");
-  if (reply.status !== 200) throw new Error(`the keys of artefacts cannot be read: ${refusalOf(reply)}`);
+  if (reply.status !== 200) {
+    const why = `the keys of artefacts cannot be read: ${refusalOf(reply)}`;
+    throw mayPass(reply.status) ? new Away(why) : new Error(why);
+  }
   const { keys } = reply.body as { keys: { kid: string; kty: string; crv: string; x: string }[] };
   return new Map(keys.map(({ kid, kty, crv, x }) => [kid, { kty, crv, x }]));
 }
@@ -84,7 +88,8 @@ async function goOn(
   const { statusCode = 0 } = response;
   if (statusCode !== 200 && statusCode !== 206) {
     response.destroy();
-    throw new Error(`the artefact ${UUID} cannot be read: ${statusCode}`);
+    const why = `the artefact ${UUID} cannot be read: ${statusCode}`;
+    throw mayPass(statusCode) ? new Away(why) : new Error(why);
   }
   const begins = statusCode === 206 ? from : 0;
   const file = await open(part, begins > 0 ? "a" : "w", 0o600);
@@ -96,7 +101,7 @@ async function goOn(
       if (size > Size) throw new Error(`the artefact ${UUID} is larger than was signed`);
       await file.write(chunk as Buffer);
     }
-    if (size !== Size) throw new Error(`the artefact ${UUID} was cut off`);
+    if (size !== Size) throw new Away(`the artefact ${UUID} was cut off`);
     await file.sync();
   } finally {
     await file.close();

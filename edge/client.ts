@@ -6,6 +6,7 @@
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { TLSSocket } from "node:tls";
+import { Away } from "./away.ts";
 
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 const SILENCE_MS = 60_000;
@@ -79,7 +80,7 @@ export class Client {
     const headers = { ...more.headers, ...(key !== null && { authorization: `Bearer ${key}` }) };
     return new Promise((resolve, reject) => {
       const sent = send(target, { ...more, method, headers, ...(ca !== undefined && { ca }) }, resolve);
-      sent.setTimeout(SILENCE_MS, () => sent.destroy(new Error("the control plane does not answer")));
+      sent.setTimeout(SILENCE_MS, () => sent.destroy(new Away("the control plane does not answer")));
       sent.once("error", (error: Error & { code?: string }) =>
         reject(
           (sent.socket as TLSSocket | null)?.authorizationError

@@ -279,6 +279,22 @@ describeWith([userNamespaces], "the edge agent", () => {
     await door.shut();
   });
 
+  it("a wish whose bytes cannot be had for a while has not failed, and runs when they can", async () => {
+    let broken = true;
+    const door = await openDoor(new URL(casemate.url).port, (text) => broken && text.includes("/artifact/"));
+    const { device, server, said } = await atWork(
+      ["--frames", pictures, "--fps", "20"],
+      `http://127.0.0.1:${door.port}`,
+    );
+    await give(device, [{ modelUUID: model, Name: "first" }]);
+    await vi.waitUntil(() => said.words.includes("is away"), { timeout: 40_000 });
+    expect((await acme("GET", `/dev/server/${server}`)).body).toMatchObject({ Health: "ok", Errors: [] });
+    broken = false;
+    await serverIs(server, { Health: "ok", ReportedVersion: 3 });
+    expect(said.words).not.toContain("goes on as before");
+    await door.shut();
+  });
+
   it("is refused by a wrong word, and says what it needs when it is in no site", async () => {
     const site = (await acme("POST", "/dev/systems", { Name: "Harbour" })).body.ID;
     const refused = start(["--url", casemate.url, "--site", site, "--token", "cm_site_wrong"]);
@@ -349,8 +365,8 @@ describeWith([userNamespaces], "the edge agent", () => {
   });
 });
 
-/** A way to the control plane that can be shut. */
-async function openDoor(target: string) {
+/** A way to the control plane that can be shut, and breaks off whoever says what spoils it. */
+async function openDoor(target: string, spoils: (text: string) => boolean = () => false) {
   const sockets = new Set<Socket>();
   let server: Server;
   let port = 0;
@@ -362,6 +378,9 @@ async function openDoor(target: string) {
           sockets.add(each);
           each.on("error", () => {}).on("close", () => sockets.delete(each));
         }
+        from.on("data", (part: Buffer) => {
+          if (spoils(part.toString("latin1"))) from.destroy();
+        });
         from.pipe(to).pipe(from);
       });
       server.listen(port, "127.0.0.1", () => {
