@@ -91,7 +91,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const settle = gather(async (asks: null[]) => {
     // The log is flushed up to this message, and so with everything before it. It has to be a message
     // of a transaction: a commit that wrote nothing waits for nothing.
-    await sql`select pg_logical_emit_message(true, 'casemate', '')`.execute(run);
+    await sql`select pg_logical_emit_message(true, ${"casemate"}, '')`.execute(run);
     return asks;
   });
   return {

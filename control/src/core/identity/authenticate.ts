@@ -8,7 +8,7 @@
  * nothing and keeps that true if the lookup ever changes.
  */
 import { hash, timingSafeEqual } from "node:crypto";
-import { sql } from "kysely";
+import { CompiledQuery, sql } from "kysely";
 import { gatherFor } from "../../database/gather.ts";
 import type { Db } from "../../database/open.ts";
 
@@ -89,9 +89,9 @@ export const isFull = (error: unknown): boolean => (error as { code?: string }).
 const find = gatherFor(async (db: Db, digests: string[]): Promise<({ row: Row; used: number } | null)[]> => {
   const calls = new Map<string, number>();
   for (const digest of digests) calls.set(digest, (calls.get(digest) ?? 0) + 1);
-  const rows = await findAll(db, calls, true).catch((error) => {
+  const rows = await findAll(db, calls, FIND.counting).catch((error) => {
     if (!isFull(error)) throw error;
-    return findAll(db, calls, false);
+    return findAll(db, calls, FIND.notCounting);
   });
   const found = new Map(rows.map((row) => [row.hash.toString("latin1"), row]));
   return digests.map((digest) => {
@@ -104,28 +104,30 @@ const find = gatherFor(async (db: Db, digests: string[]): Promise<({ row: Row; u
 });
 
 /** In the order of the keys' ids, so that two processes that count the same keys take turns. */
-const COUNTING = sql`
+const COUNTING = `
   insert into rate_windows (subject, window_start, used)
   select 'key:' || id, date_trunc('minute', now()), calls from found order by id
   on conflict (subject, window_start) do update set used = rate_windows.used + excluded.used
   returning subject, used, window_start`;
-const NOT_COUNTING = sql`
+const NOT_COUNTING = `
   select 'key:' || id as subject, 0 as used, date_trunc('minute', now()) as window_start from found`;
 
-async function findAll(db: Db, calls: ReadonlyMap<string, number>, counts: boolean): Promise<Row[]> {
+/** Texts that are asked on every call are whole ones: putting one together costs as much as reading the answer. */
+const finding = (counted: string): string => `
+  with asked as (
+    select * from unnest($1::bytea[], $2::int[]) as asked (asked_hash, calls)
+  ), found as (
+    select id, account_id, host_id, server_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
+    where revoked_at is null and (expires_at is null or expires_at > now())
+  ), counted as (${counted})
+  select f.id as key_id, f.host_id, f.server_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+         a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
+  from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`;
+const FIND = { counting: finding(COUNTING), notCounting: finding(NOT_COUNTING) };
+
+async function findAll(db: Db, calls: ReadonlyMap<string, number>, text: string): Promise<Row[]> {
   const hashes = [...calls.keys()].map((each) => Buffer.from(each, "latin1"));
-  const { rows } = await sql<Row>`
-    with asked as (
-      select * from unnest(${hashes}::bytea[], ${[...calls.values()]}::int[]) as asked (asked_hash, calls)
-    ), found as (
-      select id, account_id, host_id, server_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
-      where revoked_at is null and (expires_at is null or expires_at > now())
-    ), counted as (${counts ? COUNTING : NOT_COUNTING})
-    select f.id as key_id, f.host_id, f.server_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
-           a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
-    from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`.execute(
-    db,
-  );
+  const { rows } = await db.executeQuery<Row>(CompiledQuery.raw(text, [hashes, [...calls.values()]]));
   return rows;
 }
 

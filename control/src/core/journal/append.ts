@@ -10,7 +10,7 @@
  *     can confirm a guess of what was erased.
  *  C. No secret and no body of a client goes into a payload.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { type RawBuilder, sql } from "kysely";
 import type { Tx } from "../../database/open.ts";
 import { pooledBytes } from "../random.ts";
@@ -42,7 +42,7 @@ export async function append(tx: Tx, entry: JournalEntry): Promise<number> {
 export function saltPayload(payload: JournalEntry["payload"]) {
   const salt = pooledBytes(16);
   const text = JSON.stringify(payload);
-  return { salt, text, payloadHash: createHash("sha256").update(salt).update(text).digest() };
+  return { salt, text, payloadHash: hash("sha256", Buffer.concat([salt, Buffer.from(text)]), "buffer") };
 }
 
 /**

@@ -77,8 +77,8 @@ export async function startConverger({ db, fleet, onError }: ConvergeDeps): Prom
 async function sendUnsettled(db: Database, fleet: Fleet, id: string | null): Promise<void> {
   const hosts = fleet.held();
   if (hosts.length === 0) return;
-  const { rows } = await sql<MachineRow & { now: Date }>`
-    select *, now() as now from machines
+  const { rows } = await sql<MachineWish & { now: Date }>`
+    select id, host_id, want, generation, incarnation, spec, expires_at, end_trigger, now() as now from machines
     where state not in ('ended', 'failed') and observed_generation < generation
       and host_id = any(${hosts}) and (${id}::text is null or id = ${id})
     limit 1000`.execute(db.soft);

@@ -20,6 +20,7 @@ const VERSION = 1;
 const HEADER = 5;
 const NONCE = 12;
 const TAG = 16;
+const NOTHING = Buffer.alloc(0);
 const SEALS_MAX = 2 ** 28;
 
 export interface Vault {
@@ -72,7 +73,7 @@ export function openVault(db: Db, ring: KeyRing): Vault {
       const header = Buffer.alloc(HEADER);
       header[0] = VERSION;
       header.writeUInt32BE(current.id, 1);
-      return Buffer.concat([header, sealWith(keys.get(current.id)!, identity, value)]);
+      return sealWith(keys.get(current.id)!, identity, value, header);
     },
     async open(identity, sealed) {
       const bytes = Buffer.from(sealed);
@@ -102,10 +103,18 @@ export function openVault(db: Db, ring: KeyRing): Vault {
   };
 }
 
-function sealWith(key: Buffer | KeyObject, identity: string, value: Uint8Array): Buffer {
+function sealWith(
+  key: Buffer | KeyObject,
+  identity: string,
+  value: Uint8Array,
+  header: Uint8Array = NOTHING,
+): Buffer {
   const nonce = pooledBytes(NONCE);
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(identity));
-  return Buffer.concat([nonce, cipher.update(value), cipher.final(), cipher.getAuthTag()]);
+  const text = cipher.update(value);
+  // In this mode nothing is held back to the end, but only then there is a tag.
+  cipher.final();
+  return Buffer.concat([header, nonce, text, cipher.getAuthTag()]);
 }
 
 function openWith(key: Buffer | KeyObject, identity: string, sealed: Buffer): Buffer {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Workloads in the database. Another account's workload is indistinguishable from a missing one. */
-import { sql } from "kysely";
+import { CompiledQuery, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { HostFacts } from "#contract/link/machine.ts";
 import { gatherFor } from "../../database/gather.ts";
@@ -38,7 +38,7 @@ export interface WorkloadRow {
 
 export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-const COLUMNS = sql`
+const COLUMNS = `
   w.id, w.account_id, w.machine_id, w.name, w.artifacts_version, w.public_service, w.public_port,
   w.cpus, w.gpus, w.memory_mb, w.disk_gb, w.domain, w.custom_domain, w.custom_routed, w.compose_sealed, w.env_names, w.file_names,
   w.registry_servers, w.cost_micros_per_min, w.status, w.created_at, w.updated_at, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
@@ -57,10 +57,11 @@ export function ownWorkload(row: WorkloadRow | null, account: string): WorkloadR
   return row;
 }
 
+const FIND = `select ${COLUMNS} where w.id = any($1::uuid[]) and w.deleted_at is null`;
+
 /** Many clients that look at once are one question. A row may be given to several: nobody changes it. */
 const find = gatherFor(async (db: Db, ids: string[]): Promise<(WorkloadRow | null)[]> => {
-  const { rows } = await sql<WorkloadRow>`
-    select ${COLUMNS} where w.id = any(${[...new Set(ids)]}::uuid[]) and w.deleted_at is null`.execute(db);
+  const { rows } = await db.executeQuery<WorkloadRow>(CompiledQuery.raw(FIND, [[...new Set(ids)]]));
   const found = new Map(rows.map((row) => [row.id, row]));
   return ids.map((id) => found.get(id) ?? null);
 });
@@ -75,7 +76,7 @@ export interface Page {
 /** Oldest first, so that what is new comes at the end and a cursor stays where it was. */
 export async function listWorkloadRows(db: Db, page: Page): Promise<WorkloadRow[]> {
   const { rows } = await sql<WorkloadRow>`
-    select ${COLUMNS}
+    select ${sql.raw(COLUMNS)}
     where w.account_id = ${page.account} and w.deleted_at is null
       and (${page.status}::text is null or w.status = ${page.status})
       and (${page.after?.id ?? null}::uuid is null
