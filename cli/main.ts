@@ -66,6 +66,25 @@ program
   .argument("[args...]")
   .action((args: string[]) => finish(import("./bench.ts").then(({ benchCommand }) => benchCommand(args))));
 
+const attest = program.command("attest").description("evidence of confidential machines, judged offline");
+attest
+  .command("verify-snp")
+  .description("judge a report of SEV-SNP from raw files: exit 0 accepted, 1 refused, 2 usage")
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(
+      import("./verify-snp.ts").then(({ verifySnpCommand }) =>
+        verifySnpCommand(args, {
+          out: (text) => process.stdout.write(text),
+          err: (text) => process.stderr.write(text),
+          nowMs: Date.now,
+        }),
+      ),
+    ),
+  );
+
 program
   .command("verify-proof")
   .description(

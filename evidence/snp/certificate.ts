@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * An X.509 certificate as AMD issues them (57230, "VCEK and VLEK Certificate and KDS Interface"), read
+ * from DER. Reading believes nothing: whether the algorithm, the dates and the names are right is
+ * asked by the steps of `verify.ts`, so that each failing thing is named by itself. A certificate is
+ * refused here only when its bytes cannot mean one thing.
+ */
+
+import { equalBytes, hexOf } from "./bytes.ts";
+import {
+  bitBytes,
+  childrenOf,
+  type Der,
+  DerFault,
+  integerBytes,
+  oidOf,
+  readDer,
+  requireTag,
+  smallInteger,
+  TAG,
+  textOf,
+  timeOf,
+} from "./der.ts";
+
+export const CERTIFICATE_BYTES_MAX = 16 * 1024;
+
+export interface Extension {
+  critical: boolean;
+  value: Uint8Array;
+}
+
+export interface Certificate {
+  der: Uint8Array;
+  /** What is signed. */
+  signed: Uint8Array;
+  /** Both places say RSASSA-PSS with SHA-384, and in the same bytes. */
+  pssSha384: boolean;
+  signature: Uint8Array;
+  serialHex: string;
+  /** DER of the names, compared byte by byte, and their common names, printed. */
+  issuer: Uint8Array;
+  issuerName: string;
+  subject: Uint8Array;
+  subjectName: string;
+  notBeforeMs: number;
+  notAfterMs: number;
+  spki: Uint8Array;
+  extensions: ReadonlyMap<string, Extension>;
+}
+
+const EXPLICIT_0 = 0xa0;
+const EXPLICIT_3 = 0xa3;
+const COMMON_NAME = "2.5.4.3";
+
+/** Throws `DerFault`. */
+export function parseCertificate(der: Uint8Array): Certificate {
+  if (der.length > CERTIFICATE_BYTES_MAX) throw new DerFault("a certificate is larger than 16 KiB");
+  const [body, outer, signature, ...more] = childrenOf(readDer(der, TAG.sequence));
+  if (more.length > 0) throw new DerFault("a certificate has too many members");
+  const signed = requireTag(body, TAG.sequence);
+  const [version, serial, inner, issuer, validity, subject, spki, extensions, ...rest] = childrenOf(signed);
+  // Version 3 with extensions and nothing else: unique identifiers are in no certificate of AMD's.
+  const [number] = childrenOf(requireTag(version, EXPLICIT_0));
+  if (smallInteger(number) !== 2 || rest.length > 0) throw new DerFault("the certificate is not version 3");
+  const [notBefore, notAfter, ...others] = childrenOf(requireTag(validity, TAG.sequence));
+  if (others.length > 0) throw new DerFault("a validity has too many members");
+  return {
+    der,
+    signed: signed.whole,
+    pssSha384: samePss(inner, outer),
+    signature: bitBytes(signature),
+    serialHex: hexOf(integerBytes(serial)),
+    issuer: requireTag(issuer, TAG.sequence).whole,
+    issuerName: commonName(issuer!),
+    subject: requireTag(subject, TAG.sequence).whole,
+    subjectName: commonName(subject!),
+    notBeforeMs: timeOf(notBefore),
+    notAfterMs: timeOf(notAfter),
+    spki: requireTag(spki, TAG.sequence).whole,
+    extensions: parseExtensions(requireTag(extensions, EXPLICIT_3)),
+  };
+}
+
+/** The last common name of a name; empty when it has none. */
+export function commonName(name: Der): string {
+  let found = "";
+  for (const set of childrenOf(requireTag(name, TAG.sequence), 16))
+    for (const pair of childrenOf(requireTag(set, TAG.set), 4)) {
+      const [type, value] = childrenOf(requireTag(pair, TAG.sequence), 2);
+      if (oidOf(type) === COMMON_NAME) found = textOf(value);
+    }
+  return found;
+}
+
+/** One extension twice would leave it to the reader which one counts. */
+export function parseExtensions(explicit: Der): ReadonlyMap<string, Extension> {
+  const [list, ...more] = childrenOf(explicit);
+  if (more.length > 0) throw new DerFault("extensions have too many members");
+  const found = new Map<string, Extension>();
+  for (const one of childrenOf(requireTag(list, TAG.sequence))) {
+    const [type, ...rest] = childrenOf(requireTag(one, TAG.sequence), 3);
+    const name = oidOf(type);
+    const flag = rest.length === 2 ? requireTag(rest.shift(), TAG.boolean) : undefined;
+    if (flag !== undefined && (flag.body.length !== 1 || flag.body[0] !== 0xff))
+      throw new DerFault("an extension's critical flag is malformed");
+    if (found.has(name)) throw new DerFault("an extension occurs twice");
+    found.set(name, { critical: flag !== undefined, value: requireTag(rest[0], TAG.octets).body });
+  }
+  return found;
+}
+
+/** Whoever forges a certificate may name a weaker algorithm in the part that is not signed, so both must agree. */
+export function samePss(inner: Der | undefined, outer: Der | undefined): boolean {
+  return (
+    inner !== undefined && outer !== undefined && equalBytes(inner.whole, outer.whole) && isPssSha384(inner)
+  );
+}
+
+const PSS = "1.2.840.113549.1.1.10";
+const MGF1 = "1.2.840.113549.1.1.8";
+const SHA384 = "2.16.840.1.101.3.4.2.2";
+
+/** RFC 4055, 3.1. AMD writes the trailer's default out in some certificates and not in others; both mean 1. */
+function isPssSha384(algorithm: Der): boolean {
+  try {
+    const [oid, parameters, ...more] = childrenOf(requireTag(algorithm, TAG.sequence));
+    if (oidOf(oid) !== PSS || more.length > 0) return false;
+    const members = childrenOf(requireTag(parameters, TAG.sequence), 4);
+    const [hash, mask, salt, trailer] = [0xa0, 0xa1, 0xa2, 0xa3].map((tag, index) =>
+      index === 3 && members.length === 3 ? undefined : onlyChild(requireTag(members[index], tag)),
+    );
+    const [maskOid, maskHash, ...rest] = childrenOf(requireTag(mask, TAG.sequence));
+    return (
+      isSha384(hash) &&
+      oidOf(maskOid) === MGF1 &&
+      isSha384(maskHash) &&
+      rest.length === 0 &&
+      smallInteger(salt) === 48 &&
+      (trailer === undefined || smallInteger(trailer) === 1)
+    );
+  } catch (fault) {
+    if (fault instanceof DerFault) return false;
+    throw fault;
+  }
+}
+
+function isSha384(algorithm: Der | undefined): boolean {
+  const [oid, parameters, ...more] = childrenOf(requireTag(algorithm, TAG.sequence));
+  const empty = parameters === undefined || (parameters.tag === TAG.null && parameters.body.length === 0);
+  return oidOf(oid) === SHA384 && empty && more.length === 0;
+}
+
+function onlyChild(der: Der): Der {
+  const [child, ...more] = childrenOf(der);
+  if (child === undefined || more.length > 0) throw new DerFault("an element has not exactly one member");
+  return child;
+}
+
+const BASIC_CONSTRAINTS = "2.5.29.19";
+const KEY_USAGE = "2.5.29.15";
+/** Extensions that are looked at here; a critical one that is not must end the path (RFC 5280, 4.2). */
+const KNOWN = new Set([BASIC_CONSTRAINTS, KEY_USAGE]);
+
+export function unknownCritical({ extensions }: Pick<Certificate, "extensions">): string | null {
+  for (const [name, { critical }] of extensions) if (critical && !KNOWN.has(name)) return name;
+  return null;
+}
+
+/** Without this, the holder of one chip's key could issue certificates for others. */
+export function mayIssue(certificate: Certificate): boolean {
+  const constraints = certificate.extensions.get(BASIC_CONSTRAINTS);
+  if (constraints === undefined) return false;
+  try {
+    const [flag] = childrenOf(readDer(constraints.value, TAG.sequence), 2);
+    return flag?.tag === TAG.boolean && flag.body[0] === 0xff && hasUsage(certificate, 5);
+  } catch (fault) {
+    if (fault instanceof DerFault) return false;
+    throw fault;
+  }
+}
+
+export function maySignCrl(certificate: Certificate): boolean {
+  return hasUsage(certificate, 6);
+}
+
+/** RFC 5280, 4.2.1.3: bit 5 is keyCertSign, bit 6 cRLSign. */
+function hasUsage({ extensions }: Certificate, bit: number): boolean {
+  const usage = extensions.get(KEY_USAGE);
+  if (usage === undefined) return false;
+  try {
+    const { body } = readDer(usage.value, TAG.bits);
+    return ((body[1] ?? 0) & (0x80 >> bit)) !== 0;
+  } catch (fault) {
+    if (fault instanceof DerFault) return false;
+    throw fault;
+  }
+}

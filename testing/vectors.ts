@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Public test data of SEV-SNP that is not ours to keep here: reports, certificates and digests of other
+ * projects, in the folder that `CASEMATE_VECTORS` names. Suites that need it are skipped without.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Requirement } from "./requirements.ts";
+import { vectorsFolder } from "./seed.ts";
+
+export const snpFolder = join(vectorsFolder, "snp");
+
+export const snpVectors: Requirement = {
+  met: existsSync(join(snpFolder, "cases.json")),
+  reason: "needs the public test data of SEV-SNP (CASEMATE_VECTORS)",
+};
