@@ -37,6 +37,9 @@ interface Line {
   }[];
 }
 
+// Waits have an end of their own; a machine with much to do takes its time.
+vi.setConfig({ testTimeout: 240_000 });
+
 describeWith([userNamespaces], "the edge agent", () => {
   let casemate: Installation;
   let acme: Caller & Tenant;
@@ -107,7 +110,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     const token = (await acme("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
     const agent = start(["--url", url, "--site", site, "--token", token, ...args], state);
     const heard = async () => (await acme("GET", `/dev/system/${site}/servers`)).body[0];
-    await vi.waitUntil(async () => (await heard())?.Status === "online", { timeout: 30_000, interval: 100 });
+    await vi.waitUntil(async () => (await heard())?.Status === "online", { timeout: 90_000, interval: 100 });
     const server = (await heard()).ID;
     const made = { Name: "Gate", Server: server, Active: true };
     const device = (await acme("POST", "/dev/devices", made)).body.UUID;
@@ -119,7 +122,7 @@ describeWith([userNamespaces], "the edge agent", () => {
   };
   const serverIs = (id: string, state: object) =>
     vi.waitFor(async () => expect((await acme("GET", `/dev/server/${id}`)).body).toMatchObject(state), {
-      timeout: 40_000,
+      timeout: 90_000,
       interval: 200,
     });
 
@@ -127,7 +130,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     const { device, said, ended, child } = await atWork(["--frames", pictures, "--fps", "100"]);
     await give(device, [{ modelUUID: model, Classes: ["Green", "Blue"], resizingMethod: "Letterbox" }]);
     await vi.waitUntil(() => said.lines.filter(({ Found }) => Found.length > 0).length >= 6, {
-      timeout: 40_000,
+      timeout: 90_000,
     });
     child.kill("SIGTERM");
     expect(await ended).toBe(0);
@@ -163,7 +166,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     const { Errors } = (await acme("GET", `/dev/server/${server}`)).body;
     expect(Errors[0]).toContain("Gather");
     const before = said.lines.length;
-    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 20_000 });
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 90_000 });
     expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["good"]);
     await acme("POST", `/dev/device/${device}/pipelines/rollback`, { Version: 1 });
     await serverIs(server, { Health: "ok", ReportedVersion: 5, Errors: [] });
@@ -226,7 +229,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     // Both still find things, as they did all the time.
     for (const { said } of both) {
       const before = said.lines.length;
-      await vi.waitUntil(() => said.lines.length > before + 3, { timeout: 20_000 });
+      await vi.waitUntil(() => said.lines.length > before + 3, { timeout: 90_000 });
       expect(said.lines.at(-1)!.Found.map(({ Name }) => Name)).toEqual(["staged"]);
     }
   });
@@ -240,7 +243,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     const samples = async (path: string) => (await acme("GET", `/dev/${path}/telemetry?limit=500`)).body;
     const counted = async () =>
       (await samples(`device/${device}`)).filter((each: { Frames: number }) => each.Frames > 0);
-    await vi.waitUntil(async () => (await counted()).length >= 2, { timeout: 40_000, interval: 200 });
+    await vi.waitUntil(async () => (await counted()).length >= 2, { timeout: 90_000, interval: 200 });
     child.kill("SIGTERM");
     expect(await ended).toBe(0);
     // The last of it is told at the end; pictures that were on their way then may be in one and not in the other.
@@ -268,14 +271,14 @@ describeWith([userNamespaces], "the edge agent", () => {
     await door.shut();
     await give(device, [{ modelUUID: model, Name: "second" }]);
     const before = said.lines.length;
-    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 20_000 });
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 90_000 });
     child.kill("SIGKILL");
     await ended;
     const again = start(["--frames", pictures, "--fps", "20"]);
-    await vi.waitUntil(() => again.said.lines.length > 3, { timeout: 30_000 });
+    await vi.waitUntil(() => again.said.lines.length > 3, { timeout: 90_000 });
     expect(again.said.lines[0]!.Found[0]!.Name).toBe("first");
     await door.open();
-    await vi.waitUntil(() => again.said.lines.at(-1)?.Found[0]?.Name === "second", { timeout: 30_000 });
+    await vi.waitUntil(() => again.said.lines.at(-1)?.Found[0]?.Name === "second", { timeout: 90_000 });
     await door.shut();
   });
 
@@ -320,7 +323,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     await give(device, [{ modelUUID: model }]);
     // Nothing is on trial any more: there is one such process.
     await serverIs(server, { ReportedVersion: 3 });
-    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 40_000 });
+    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 90_000 });
     const [runner] = runnersOf(child.pid!);
     const within = (path: string) => existsSync(join(`/proc/${runner}/root`, path));
     const artifacts = join(folder, "state", "artifacts");
@@ -337,7 +340,7 @@ describeWith([userNamespaces], "the edge agent", () => {
 
     process.kill(runner!, "SIGKILL");
     const before = said.lines.length;
-    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 30_000 });
+    await vi.waitUntil(() => said.lines.length > before + 5, { timeout: 90_000 });
     await vi.waitUntil(() => said.words.includes("the process that runs models ended"), { timeout: 10_000 });
   });
 
@@ -349,7 +352,7 @@ describeWith([userNamespaces], "the edge agent", () => {
     path = `${programs}:${process.env.PATH}`;
     const { device, said } = await atWork(["--frames", pictures, "--fps", "20"]);
     await give(device, [{ modelUUID: model }]);
-    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 40_000 });
+    await vi.waitUntil(() => said.lines.some(({ Found }) => Found.length > 0), { timeout: 90_000 });
     expect(said.words).toContain("models run with all that this user may: bwrap: No permissions");
   });
 

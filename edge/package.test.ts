@@ -103,7 +103,7 @@ describeWith([npm, userNamespaces], "the package of the edge agent", () => {
         (await acme("GET", `/dev/system/${site}/servers`)).body.find(
           (one: { Status: string }) => one.Status === "online",
         ),
-      { timeout: 40_000, interval: 200 },
+      { timeout: 90_000, interval: 200 },
     );
     const made = { Name: "Gate", Server: server.ID, Active: true };
     const device = (await acme("POST", "/dev/devices", made)).body.UUID;
@@ -114,7 +114,7 @@ describeWith([npm, userNamespaces], "the package of the edge agent", () => {
         ),
       { timeout: 20_000, interval: 200 },
     );
-    await vi.waitUntil(() => found.includes('"Class":"Green"'), { timeout: 40_000, interval: 100 });
+    await vi.waitUntil(() => found.includes('"Class":"Green"'), { timeout: 90_000, interval: 100 });
     expect(said).not.toContain("with all that this user may");
-  });
+  }, 240_000);
 });

@@ -74,7 +74,7 @@ export async function startCasemate(choices: UpChoices = {}): Promise<RunningCas
 }
 
 async function ready(child: ChildProcess, output: () => string, url: string): Promise<void> {
-  const deadline = Date.now() + 90_000;
+  const deadline = Date.now() + 180_000;
   while (!output().includes(`casemate ready ${url}`)) {
     if (child.exitCode !== null || Date.now() > deadline) {
       child.kill("SIGKILL");

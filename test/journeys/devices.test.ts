@@ -42,5 +42,5 @@ describeWith([bubblewrap, userNamespaces], "a model on a device", () => {
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
-  });
+  }, 240_000);
 });

@@ -27,7 +27,7 @@ describeWith([bubblewrap, userNamespaces], "a demo device, again", () => {
           ((await granted.json()) as { access_token: string }).access_token,
         );
         const before = demoLines(state).length;
-        await vi.waitUntil(() => demoLines(state).length > before, { timeout: 30_000, interval: 200 });
+        await vi.waitUntil(() => demoLines(state).length > before, { timeout: 60_000, interval: 200 });
         const { serverId } = read("edge/identity.json");
         const count = async (path: string) => (await call("GET", path)).body.length;
         seen.push({
@@ -43,5 +43,5 @@ describeWith([bubblewrap, userNamespaces], "a demo device, again", () => {
     } finally {
       rmSync(state, { recursive: true, force: true });
     }
-  });
+  }, 400_000);
 });

@@ -14,21 +14,21 @@ describeWith([bubblewrap, userNamespaces], "a demo device beside everything else
     await using casemate = await startCasemate({ args: ["--with-edge"] });
     const lines = () => demoLines(casemate.state);
     await vi.waitUntil(() => lines().some(({ Found }) => Found[0]?.Detections.length === 3), {
-      timeout: 60_000,
+      timeout: 90_000,
       interval: 200,
     });
     const script = printed(casemate);
     const { status, stdout, stderr } = spawnSync("sh", ["-e", "-c", script], { encoding: "utf8" });
     expect([status, stderr]).toEqual([0, ""]);
     expect(stdout).toContain('"Name":"Demo camera"');
-    await vi.waitUntil(() => lines().at(-1)?.Found[0]?.Detections.length === 1, { timeout: 30_000 });
+    await vi.waitUntil(() => lines().at(-1)?.Found[0]?.Detections.length === 1, { timeout: 60_000 });
     expect(lines().at(-1)!.Found[0]!.Detections[0]!.Class).toBe("Green");
 
     const agent = agentOf(casemate.state)!;
     process.kill(agent, "SIGKILL");
-    await vi.waitUntil(() => ![null, agent].includes(agentOf(casemate.state)), { timeout: 30_000 });
+    await vi.waitUntil(() => ![null, agent].includes(agentOf(casemate.state)), { timeout: 60_000 });
     const before = lines().length;
-    await vi.waitUntil(() => lines().length > before + 2, { timeout: 30_000, interval: 200 });
+    await vi.waitUntil(() => lines().length > before + 2, { timeout: 60_000, interval: 200 });
 
     expect(existsSync(join(casemate.state, "edge", "registration.token"))).toBe(false);
     expect(statSync(join(casemate.state, "keys", "demo-client.json")).mode & 0o777).toBe(0o600);
@@ -44,7 +44,7 @@ describeWith([bubblewrap, userNamespaces], "a demo device beside everything else
     }
     await casemate.end("SIGTERM");
     expect(agentOf(casemate.state)).toBeNull();
-  });
+  }, 240_000);
 });
 
 /** The commands below the words about the camera. */

@@ -156,6 +156,12 @@ describeWith([curl, userNamespaces], "what stands in the documents of models and
       const { Conversion, Lease } = await made("/cpt/conversions/lease", { Targets: [target] });
       return { CONVERSION: Conversion.UUID, LEASE: Lease };
     },
+    // A conversion that another call began may have made a newer one.
+    "devices.own.artifact": async () => {
+      const edge = callerOf(casemate.url, there.SERVER_KEY!);
+      const { Manifest } = (await edge("GET", `/dev/server/${there.SERVER}/state`)).body;
+      return { ARTIFACT: Manifest.Artefacts[0].UUID };
+    },
     "devices.models.get": async () => {
       await acme("PUT", `/cpt/catalogue/${there.CATALOGUE}/function/${there.MODEL}`);
       return {};
@@ -215,6 +221,7 @@ describeWith([curl, userNamespaces], "what stands in the documents of models and
       }
       expect(faults).toEqual([]);
     },
+    240_000,
   );
 
   it("a call that is refused is seen to fail", async () => {

@@ -5,7 +5,7 @@ import { readdirSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { sql } from "kysely";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { TARGETS } from "#models/job.ts";
 import { detector } from "#models/testing.ts";
 import {
@@ -27,6 +27,8 @@ const FACTS = {
 };
 /** Four such files with what a form adds, and not five. */
 const MOST = 4 * FILE.bytes.length + 1000;
+
+vi.setConfig({ testTimeout: 180_000 });
 
 describeWith([userNamespaces], "the room of models", () => {
   let casemate: Installation;
