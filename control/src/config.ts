@@ -225,7 +225,7 @@ export const ControlConfig = closed({
   }),
   devices: closed({
     /** Between two looks at a rollout that is under way. */
-    rolloutEveryMs: Type.Integer({ minimum: 50, maximum: 60_000 }),
+    rolloutEveryMs: Type.Integer({ minimum: 50, maximum: 3_600_000 }),
     /** Days that rollouts are kept when they are over. */
     rolloutDays: Type.Integer({ minimum: 1 }),
     /** Of each server and device one sample is kept for an interval of this length. */
