@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What a workload costs, as ratios to what the same machine does without us. Each pair is measured in
- * turns, so a busy neighbour slows both, and the medians of the turns are compared. A first turn of each
- * is not counted: programs that run for months are measured, not how they are compiled.
+ * turns, so a busy neighbour slows both, and the medians of the turns are compared. The first turns of
+ * each are not counted: programs that run for months are measured, not how they are compiled.
  */
 
 import { randomBytes, randomUUID } from "node:crypto";
@@ -14,6 +14,8 @@ import type { Line } from "./sessions.ts";
 import { DOMAIN, startPart } from "./workloads-parts.ts";
 
 const TURNS = 5;
+/** A busy control is compiled for some ten seconds. */
+const WARM_TURNS = 3;
 const CONNECTIONS = 16;
 const ACCOUNTS = 16;
 
@@ -99,7 +101,7 @@ async function creates(stage: Stage, client: LoadClient, turnMs: number): Promis
   await post(stage.url, "/api/v1/workloads/create", stage.keys[0]!, ASK);
   const ours: number[] = [];
   const bare: number[] = [];
-  for (let turn = -1; turn < TURNS; turn++) {
+  for (let turn = -WARM_TURNS; turn < TURNS; turn++) {
     const rows = await insertedPerSecond(stage, turnMs);
     const { perSecond, statuses } = await client.run({
       url: `${stage.url}/api/v1/workloads/create`,
@@ -165,7 +167,7 @@ async function reads(stage: Stage, client: LoadClient, turnMs: number): Promise<
   const load = { method: "GET", body: null, connections: CONNECTIONS, durationMs: turnMs };
   const ours: number[] = [];
   const theirs: number[] = [];
-  for (let turn = -1; turn < TURNS; turn++) {
+  for (let turn = -WARM_TURNS; turn < TURNS; turn++) {
     const their = await client.run({ ...load, url: `http://127.0.0.1:${bare.port}/`, headers: [{}] });
     const url = `${stage.url}/api/v1/workloads/${made.workloadId}`;
     const our = await client.run({ ...load, url, headers: [{ "x-api-key": key }] });
@@ -191,7 +193,7 @@ async function ingress(client: LoadClient, turnMs: number): Promise<Line[]> {
   const direct = { ...load, url: `http://127.0.0.1:${target.port}/`, headers: [{}] };
   const rates: [number[], number[]] = [[], []];
   const tails: [number[], number[]] = [[], []];
-  for (let turn = -1; turn < TURNS; turn++) {
+  for (let turn = -WARM_TURNS; turn < TURNS; turn++) {
     for (const [at, each] of [direct, through].entries()) {
       const { perSecond, p99Ms, statuses } = await client.run(each);
       if (Object.keys(statuses).join() !== "200") throw new Error(`answered ${JSON.stringify(statuses)}`);
