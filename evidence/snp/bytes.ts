@@ -2,11 +2,14 @@
 /** Bytes compared and written down. Nothing here is secret, so nothing needs constant time. */
 
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }
 
 export function allZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
+  for (let index = 0; index < bytes.length; index++) if (bytes[index] !== 0) return false;
+  return true;
 }
 
 export function hexOf(bytes: Uint8Array): string {

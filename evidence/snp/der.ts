@@ -11,12 +11,31 @@
 /** The bytes are not what they must be. The message names the rule, never the bytes. */
 export class DerFault extends Error {}
 
-export interface Der {
-  tag: number;
+/** One element, as a place in the bytes around it: most are only passed by, so views are made when asked for. */
+export class Der {
+  readonly tag: number;
+  readonly source: Uint8Array;
+  readonly start: number;
+  readonly from: number;
+  readonly end: number;
+
+  constructor(source: Uint8Array, start: number, from: number, end: number) {
+    this.tag = source[start]!;
+    this.source = source;
+    this.start = start;
+    this.from = from;
+    this.end = end;
+  }
+
   /** The content. */
-  body: Uint8Array;
+  get body(): Uint8Array {
+    return this.source.subarray(this.from, this.end);
+  }
+
   /** Tag, length and content: what signatures and names are compared over. */
-  whole: Uint8Array;
+  get whole(): Uint8Array {
+    return this.source.subarray(this.start, this.end);
+  }
 }
 
 export const TAG = {
@@ -37,18 +56,18 @@ export const TAG = {
 
 /** The one element that `bytes` are. */
 export function readDer(bytes: Uint8Array, tag?: number): Der {
-  const der = elementAt(bytes, 0);
-  if (der.whole.length !== bytes.length) throw new DerFault("bytes follow the element");
+  const der = elementAt(bytes, 0, bytes.length);
+  if (der.end !== bytes.length) throw new DerFault("bytes follow the element");
   return tag === undefined ? der : requireTag(der, tag);
 }
 
 export function childrenOf(der: Der, countMax = 32): Der[] {
   const children: Der[] = [];
-  for (let at = 0; at < der.body.length; ) {
+  for (let at = der.from; at < der.end; ) {
     if (children.length === countMax) throw new DerFault("an element has too many members");
-    const child = elementAt(der.body, at);
+    const child = elementAt(der.source, at, der.end);
     children.push(child);
-    at += child.whole.length;
+    at = child.end;
   }
   return children;
 }
@@ -58,23 +77,23 @@ export function requireTag(der: Der | undefined, tag: number): Der {
   return der;
 }
 
-function elementAt(bytes: Uint8Array, at: number): Der {
-  const tag = bytes[at];
-  const first = bytes[at + 1];
-  if (tag === undefined || first === undefined) throw new DerFault("an element is cut off");
-  if ((tag & 0x1f) === 0x1f) throw new DerFault("a tag is longer than one byte");
+/** The element at `at`, which ends at `end` or before: what lies behind belongs to somebody else. */
+function elementAt(bytes: Uint8Array, at: number, end: number): Der {
+  if (at + 2 > end) throw new DerFault("an element is cut off");
+  if ((bytes[at]! & 0x1f) === 0x1f) throw new DerFault("a tag is longer than one byte");
   let from = at + 2;
-  let length = first;
-  if (first >= 0x80) {
-    const octets = first & 0x7f;
+  let length = bytes[at + 1]!;
+  if (length >= 0x80) {
+    const octets = length & 0x7f;
     if (octets === 0 || octets > 3) throw new DerFault("a length is indefinite or too large");
+    if (from + octets > end) throw new DerFault("an element is cut off");
     length = 0;
-    for (let index = 0; index < octets; index++) length = length * 256 + (bytes[from + index] ?? 0);
+    for (let index = 0; index < octets; index++) length = length * 256 + bytes[from + index]!;
     from += octets;
     if (length < 0x80 || length < 2 ** (8 * (octets - 1))) throw new DerFault("a length is not minimal");
   }
-  if (from + length > bytes.length) throw new DerFault("an element is cut off");
-  return { tag, body: bytes.subarray(from, from + length), whole: bytes.subarray(at, from + length) };
+  if (from + length > end) throw new DerFault("an element is cut off");
+  return new Der(bytes, at, from, from + length);
 }
 
 /** Dotted form. */
@@ -151,8 +170,16 @@ export function timeOf(der: Der | undefined): number {
   const [year, month, day, hour, minute, second] = parts.slice(1).map(Number) as [number, ...number[]];
   const fullYear = utc ? year + (year >= 50 ? 1900 : 2000) : year;
   const ms = Date.UTC(fullYear, month! - 1, day, hour, minute, second);
-  const digits = new Date(ms).toISOString().replace(/\D/g, "").slice(0, 14);
-  if (digits !== `${String(fullYear).padStart(4, "0")}${text.slice(utc ? 2 : 4, -1)}`)
+  const date = new Date(ms);
+  // 30 February would become a day in March.
+  if (
+    date.getUTCFullYear() !== fullYear ||
+    date.getUTCMonth() + 1 !== month ||
+    date.getUTCDate() !== day ||
+    hour! > 23 ||
+    minute! > 59 ||
+    second! > 59
+  )
     throw new DerFault("a time is no calendar time");
   return ms;
 }

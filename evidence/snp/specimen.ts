@@ -114,7 +114,7 @@ export interface CrlPlan {
 
 const spkiOf = (key: KeyObject): Uint8Array => createPublicKey(key).export({ format: "der", type: "spki" });
 
-const BASIC = (ca: boolean) =>
+export const issuing = (ca: boolean) =>
   extension("2.5.29.19", sequence(...(ca ? [der(0x01, Uint8Array.of(0xff))] : [])), true);
 /** keyCertSign is 0x04, cRLSign 0x02. */
 export const usage = (bits: number) => extension("2.5.29.15", der(0x03, Uint8Array.of(1, bits)), true);
@@ -140,6 +140,8 @@ export interface LeafChange extends Partial<CertificatePlan> {
   productName?: string;
   hardwareId?: Uint8Array | null;
   providerId?: string | null;
+  /** Extensions beside AMD's. */
+  more?: Uint8Array[];
 }
 
 export interface Leafs {
@@ -182,7 +184,7 @@ export function makeAuthority(product: Product, kind: LeafKind = "VCEK", modulus
       issuer: rootName,
       subject: rootName,
       spki: spkiOf(rootKey),
-      extensions: [BASIC(true), usage(0x06)],
+      extensions: [issuing(true), usage(0x06)],
     },
     rootKey,
   );
@@ -194,7 +196,7 @@ export function makeAuthority(product: Product, kind: LeafKind = "VCEK", modulus
         issuer: rootName,
         subject: middleName,
         spki: spkiOf(middleKey),
-        extensions: [BASIC(true), usage(0x04)],
+        extensions: [issuing(true), usage(0x04)],
         ...change,
       },
       rootKey,
@@ -202,7 +204,7 @@ export function makeAuthority(product: Product, kind: LeafKind = "VCEK", modulus
   const hardwareId = Uint8Array.from(randomBytes(product === "Turin" ? 8 : 64));
   const issueLeaf = (change: LeafChange = {}): Leafs => {
     const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
-    const { spl = SPL[product], productName = product, ...certificate } = change;
+    const { spl = SPL[product], productName = product, more = [], ...certificate } = change;
     const chip = change.hardwareId === undefined ? (kind === "VCEK" ? hardwareId : null) : change.hardwareId;
     const provider =
       change.providerId === undefined ? (kind === "VLEK" ? "CN=example" : null) : change.providerId;
@@ -212,6 +214,7 @@ export function makeAuthority(product: Product, kind: LeafKind = "VCEK", modulus
       ...Object.entries(spl).map(([number, value]) => extension(`${AMD}.3.${number}`, integer(value))),
       ...(chip === null ? [] : [extension(`${AMD}.4`, chip)]),
       ...(provider === null ? [] : [extension(`${AMD}.5`, der(0x16, bytesOf(provider)))]),
+      ...more,
     ];
     const leaf = signCertificate(
       {

@@ -4,8 +4,10 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { demandsOf } from "#evidence/policy/snp.ts";
+import { parseCertificate } from "./certificate.ts";
 import {
   extension,
+  issuing,
   type LeafChange,
   makeAuthority,
   pss,
@@ -108,6 +110,8 @@ describe("a genuine report is accepted", () => {
     for (const atMs of [from, to]) expect((await judge({ leaf, atMs })).accepted).toBe(true);
     for (const atMs of [from - 1000, to + 1000, Number.NaN])
       expect(failing(await judge({ leaf, atMs }))).toEqual(["dates"]);
+    const { steps } = await judge({ atMs: Number.NaN });
+    expect(steps.find(({ ok }) => !ok)?.detail).toBe("The time to judge at is no time.");
   });
 });
 
@@ -242,11 +246,7 @@ describe("a leaf is refused", () => {
     ["without a chip id", { hardwareId: null }, unread],
     ["with a provider and a chip", { providerId: "CN=x" }, unread],
     ["with a provider's name that would not print", { hardwareId: null, providerId: "\u001b[2J" }, unread],
-    [
-      "with an unknown critical extension",
-      { extensions: [extension("1.2.3.4", new Uint8Array(), true)] },
-      unread,
-    ],
+    ["with an unknown critical extension", { more: [extension("1.2.3.4", new Uint8Array(), true)] }, unread],
     [
       "with an extension twice",
       { extensions: [usage(0x80), usage(0x80)] },
@@ -308,6 +308,21 @@ describe("a chain is refused", () => {
       "with a spoilt byte in the root",
       [intermediate, root.map((byte, at) => (at === 600 ? byte ^ 1 : byte))],
       ["root", "chain", "dates"],
+    ],
+    [
+      "with an intermediate that says it is no authority",
+      [milan.issueIntermediate({ extensions: [issuing(false), usage(0x04)] }), root],
+      ["chain", "dates"],
+    ],
+    [
+      "with an intermediate whose key is for something else",
+      [milan.issueIntermediate({ extensions: [issuing(true), usage(0x80)] }), root],
+      ["chain", "dates"],
+    ],
+    [
+      "with an intermediate that may issue, has the right key, and was signed by another root",
+      [other.issueIntermediate({ spki: parseCertificate(intermediate).spki }), root],
+      ["chain", "dates"],
     ],
     [
       "with an intermediate that may not issue",
@@ -377,17 +392,13 @@ describe("revocation", () => {
   });
 
   test("an intermediate that may sign lists revokes a leaf", async () => {
-    const chain = [milan.issueIntermediate({ extensions: [...extensionsOfIssuer()] }), milan.root];
+    const chain = [milan.issueIntermediate({ extensions: [issuing(true), usage(0x06)] }), milan.root];
     const crls = [milan.signCrl(), milan.signCrl({}, "intermediate")];
     expect(failing(await judge({ evidence: { chain, crls } }))).toEqual([]);
     crls[1] = milan.signCrl({ serials: [0] }, "intermediate");
     expect(failing(await judge({ evidence: { chain, crls } }))).toEqual(["revocation"]);
   });
 });
-
-function extensionsOfIssuer(): Uint8Array[] {
-  return [extension("2.5.29.19", Uint8Array.of(0x30, 3, 1, 1, 0xff), true), usage(0x06)];
-}
 
 describe("whatever comes in", () => {
   const leafs = milan.issueLeaf();

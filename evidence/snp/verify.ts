@@ -82,7 +82,7 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
     steps.push(await makeStep(name, judge));
   };
   const { report, faults } = parseSnpReport(evidence.report);
-  // Begun now, awaited in its step: it takes longer than all the rest.
+  // Begun now and awaited in their steps: the signature takes longer than all the rest.
   const read = readLeafFile(evidence.leaf);
   const { certificate, leaf } = read;
   const signature =
@@ -91,6 +91,7 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
       : null;
   const others = evidence.chain.slice(0, CHAIN_FILES_MAX).flatMap(certificatesIn);
   const product = leaf?.product ?? null;
+  const found = product === null ? null : findRoot(others, product, roots);
   const path: { root: Certificate | null; intermediate: Certificate | null } = {
     root: null,
     intermediate: null,
@@ -124,7 +125,7 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
   // Against everyone who can make a certificate that says it is AMD's.
   await step("root", async () => {
     const line = needed(product, "the leaf names no line");
-    path.root = await findRoot(others, line, roots);
+    path.root = await found;
     requireStep(path.root !== null, `None of the certificates given is the pinned root of ${line}.`);
     return `ARK-${line} is the pinned root.`;
   });
