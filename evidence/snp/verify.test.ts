@@ -315,6 +315,16 @@ describe("a chain is refused", () => {
       ["chain", "dates"],
     ],
     [
+      "with an intermediate that has an unknown critical extension",
+      [
+        milan.issueIntermediate({
+          extensions: [issuing(true), usage(0x04), extension("1.2.3.4", new Uint8Array(), true)],
+        }),
+        root,
+      ],
+      ["chain", "dates"],
+    ],
+    [
       "with an intermediate whose key is for something else",
       [milan.issueIntermediate({ extensions: [issuing(true), usage(0x80)] }), root],
       ["chain", "dates"],
