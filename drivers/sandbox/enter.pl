@@ -120,6 +120,8 @@ if ($child == 0) {
     must('setsid', 'setsid');
     # Changing ids cleared it. Without it a command would outlive an entry that was killed.
     must('pdeathsig', 'prctl', PR_SET_PDEATHSIG, 9, 0, 0, 0);
+    # Killed in between: the entry is outside this pid namespace, so any parent that can be seen is another one.
+    exit 125 if getppid() != 0;
     my $filter = pack('H*', $one{filter});
     my $program = pack('S x6 J', length($filter) / 8, unpack('J', pack('P', $filter)));
     must('seccomp', 'prctl', PR_SET_SECCOMP, 2, $program, 0, 0);

@@ -8,7 +8,9 @@
 import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DriverFault } from "../driver.ts";
+import { processesIn } from "./cgroups.ts";
 import { enter } from "./enter.ts";
 import { BASE_ENV, type ExecPlace } from "./exec.ts";
 import { feed } from "./feed.ts";
@@ -21,11 +23,12 @@ const NOT_FOUND = 66;
 const NO_ROOM = 74;
 
 // `head` takes one byte more than is allowed, so that a file of exactly the limit can be told from a
-// longer one. The name ends with a random part: two transfers at once do not write into one file.
+// longer one. It takes the shell's place: what dies with the entry is the command itself, not what it
+// starts. The name ends with a random part: two transfers at once do not write into one file.
 const RECEIVE = `
 case "$1" in */*) mkdir -p -- "\${1%/*}" || exit ${NO_ROOM};; esac
 [ ! -d "$1" ] || exit ${NOT_A_FILE}
-head -c "$3" > "$1.$2" || exit ${NO_ROOM}
+exec head -c "$3" > "$1.$2"
 `;
 // Moved into place whole: a reader sees the old file or the new one.
 const KEEP = `mv -fT -- "$1.$2" "$1" || exit ${NO_ROOM}`;
@@ -75,7 +78,7 @@ export async function putFile(
     const received = await runScript(place, RECEIVE, [target, suffix, String(limitBytes + 1)], {
       input: counted,
     });
-    judge(received);
+    judge(received === 0 || received === NOT_A_FILE ? received : NO_ROOM);
     judge(await runScript(place, KEEP, [target, suffix]));
     return { sizeBytes };
   } catch (error) {
@@ -138,6 +141,8 @@ async function runScript(
     const reading = drain(entered.stdout, io.onBytes);
     const feeding = io.input ? feed(entered, io.input) : Promise.resolve();
     const [fed, read, ended] = await Promise.allSettled([feeding, reading, entered.ended]);
+    // The entry was killed, and what it had started dies after it: until then it may still make a file.
+    if (fed.status === "rejected" && command.folder !== null) await endMembers(command.folder);
     if (fed.status === "rejected") throw fed.reason;
     if (read.status === "rejected") throw read.reason;
     if (ended.status === "rejected") throw ended.reason;
@@ -148,6 +153,18 @@ async function runScript(
         rmdirSync(command.folder);
       } catch {}
     }
+  }
+}
+
+/** Only the fixed scripts are in it, which have nothing to tidy up. */
+async function endMembers(folder: string): Promise<void> {
+  for (let left = processesIn(folder); left.length > 0; left = processesIn(folder)) {
+    for (const pid of left) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {}
+    }
+    await sleep(2);
   }
 }
 

@@ -274,6 +274,7 @@ describeWith([userNamespaces], "rollouts", () => {
     await becomes(id, { Figures: { Frames: 49, Errors: 49 }, Status: "running" });
     await expect.poll(() => tell(3, 51, 0, 0)).toMatchObject({ body: { Accepted: 1 } });
     await becomes(id, { Status: "rolling_back", Reason: "49 of 100 frames could not be looked at" });
+    await become(id, ["healthy, asked"]);
     await one.takes();
     await becomes(id, { Status: "rolled_back" });
   });
