@@ -236,6 +236,8 @@ describe("generated answers", () => {
       "3\r\nabc\r\n0\r\n\r\n",
       "3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
       "03;a=b\r\nabc\r\n0\r\n\r\n",
+      '3;a;b="c d"\r\nabc\r\n0;e\r\n\r\n',
+      ...["3;\xff=b\r\nabc\r\n0\r\n\r\n", "3; a\r\nabc\r\n0\r\n\r\n", '3;a="\r\nabc\r\n0\r\n\r\n'],
       "0\r\n\r\n",
     ],
     ...[

@@ -19,8 +19,9 @@ const CHUNK_LINE_BYTES_MAX = 1_024;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)$/;
 const LENGTH = /^[0-9]{1,15}$/;
-/** With an extension, which means nothing to anybody. */
-const CHUNK_SIZE = /^([0-9A-Fa-f]{1,12})(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
+/** With extensions, which mean nothing to anybody, in the form of RFC 9112, 7.1.1, without blanks around their signs. */
+const CHUNK_SIZE =
+  /^([0-9A-Fa-f]{1,12})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|"[ !#-[\]-~]*"))?)*$/;
 
 const BEGINNING = "HTTP/1.";
 const BARE_LF = /(?:^|[^\r])\n/;
