@@ -134,6 +134,9 @@ describeWith([bubblewrap, root], "after a crash of the host", () => {
       id,
       `(${fake}/../../etc sleep 60 & ${fake}/mach_${"f".repeat(32)} sleep 61 &) >/dev/null 2>&1`,
     );
+    // A mark is there to be found from exec on, which may be after the shell has gone.
+    const marked = (end: string) => listPids().some((pid) => markOf(pid)?.endsWith(end));
+    await expect.poll(() => marked("/../../etc") && marked("f".repeat(32))).toBe(true);
     expect(await own.driver.reap(new Set())).toBe(1);
     expect((await run(own.driver, id, "cat /proc/[0-9]*/cmdline | grep -ac 6[0]")).stdout).toBe("1\n");
     await own.driver.stop(id);
