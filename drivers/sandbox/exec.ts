@@ -142,8 +142,13 @@ async function endMembers(members: () => number[], beforeKill: () => void = () =
   const deadline = performance.now() + GRACE_MS;
   while (members().length > 0 && performance.now() < deadline) await sleep(10);
   if (members().length > 0) beforeKill();
-  while (members().length > 0) {
-    send(members(), "SIGKILL");
+  await killMembers(members);
+}
+
+/** Until nothing is left: who was forked while its parent was killed is found at the next look. */
+export async function killMembers(members: () => number[]): Promise<void> {
+  for (let left = members(); left.length > 0; left = members()) {
+    send(left, "SIGKILL");
     await sleep(5);
   }
 }

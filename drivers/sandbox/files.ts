@@ -8,11 +8,10 @@
 import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { DriverFault } from "../driver.ts";
 import { processesIn } from "./cgroups.ts";
 import { enter } from "./enter.ts";
-import { BASE_ENV, type ExecPlace } from "./exec.ts";
+import { BASE_ENV, type ExecPlace, killMembers } from "./exec.ts";
 import { feed } from "./feed.ts";
 import { keepEntry } from "./machine.ts";
 import { rlimitsFor } from "./rlimits.ts";
@@ -142,7 +141,9 @@ async function runScript(
     const feeding = io.input ? feed(entered, io.input) : Promise.resolve();
     const [fed, read, ended] = await Promise.allSettled([feeding, reading, entered.ended]);
     // The entry was killed, and what it had started dies after it: until then it may still make a file.
-    if (fed.status === "rejected" && command.folder !== null) await endMembers(command.folder);
+    // Only our fixed scripts are in the folder, which have nothing to tidy up.
+    const { folder } = command;
+    if (fed.status === "rejected" && folder !== null) await killMembers(() => processesIn(folder));
     if (fed.status === "rejected") throw fed.reason;
     if (read.status === "rejected") throw read.reason;
     if (ended.status === "rejected") throw ended.reason;
@@ -153,18 +154,6 @@ async function runScript(
         rmdirSync(command.folder);
       } catch {}
     }
-  }
-}
-
-/** Only the fixed scripts are in it, which have nothing to tidy up. */
-async function endMembers(folder: string): Promise<void> {
-  for (let left = processesIn(folder); left.length > 0; left = processesIn(folder)) {
-    for (const pid of left) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {}
-    }
-    await sleep(2);
   }
 }
 
