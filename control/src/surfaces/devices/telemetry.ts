@@ -9,6 +9,7 @@
  */
 import { sql } from "kysely";
 import type * as contract from "#contract/devices/telemetry.ts";
+import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
@@ -74,39 +75,50 @@ interface Span {
   started_at: Date;
   ended_at: Date;
 }
-const spanOf = ({ sequence, started_at, ended_at }: Span) => ({
-  Sequence: sequence,
-  From: started_at.toISOString(),
-  To: ended_at.toISOString(),
-});
+
+/** A page of one table's samples of whose they are, each with what `view` makes of the rest of its row. */
+async function listed<Row>(
+  db: Db,
+  query: Parameters<typeof pageOf>[0] & Parameters<typeof within>[0],
+  [table, owner, id]: ["device_telemetry", "device_id", string] | ["server_telemetry", "server_id", string],
+  view: (row: Row & Span) => object,
+): Promise<Answer> {
+  const page = pageOf(query, ORDERS, "-To", "sequence");
+  const found = sql`from ${sql.table(table)} where ${sql.ref(owner)} = ${id} and ${within(query)}`;
+  const { rows } = await sql<Row & Span>`
+    select * ${found} order by ${page.order} limit ${page.limit} offset ${page.offset}`.execute(db);
+  const { rows: counted } = await sql<{ n: number }>`select count(*)::int as n ${found}`.execute(db);
+  const body = rows.map((row) => ({
+    ...{ Sequence: row.sequence, From: row.started_at.toISOString(), To: row.ended_at.toISOString() },
+    ...view(row),
+  }));
+  return paged(body, counted[0]!.n);
+}
+
+interface DeviceSample {
+  frames: number;
+  errors: number;
+  detections: number;
+  latency_p50: number | null;
+  latency_p95: number | null;
+  pipelines: unknown[];
+}
 
 export async function ofDevice(
   { db }: Pick<DevicesDeps, "db">,
   call: Call<typeof contract.listDeviceTelemetry>,
 ): Promise<Answer> {
   const { id } = await requireDevice(db.soft, call.actor.party.id, call.params.id);
-  const page = pageOf(call.query, ORDERS, "-To", "sequence");
-  const condition = sql`device_id = ${id} and ${within(call.query)}`;
-  const { rows } = await sql<
-    Span & {
-      frames: number;
-      errors: number;
-      detections: number;
-      latency_p50: number | null;
-      latency_p95: number | null;
-      pipelines: unknown[];
-    }
-  >`
-    select * from device_telemetry where ${condition}
-    order by ${page.order} limit ${page.limit} offset ${page.offset}`.execute(db.soft);
-  const { rows: counted } = await sql<{ n: number }>`
-    select count(*)::int as n from device_telemetry where ${condition}`.execute(db.soft);
-  const body = rows.map((row) => ({
-    ...spanOf(row),
+  return listed<DeviceSample>(db.soft, call.query, ["device_telemetry", "device_id", id], (row) => ({
     ...{ Frames: row.frames, Errors: row.errors, Detections: row.detections },
     ...{ LatencyP50: row.latency_p50, LatencyP95: row.latency_p95, Pipelines: row.pipelines },
   }));
-  return paged(body, counted[0]!.n);
+}
+
+interface ServerSample {
+  received_at: Date;
+  dropped: number;
+  agent: object;
 }
 
 export async function ofServer(
@@ -114,18 +126,9 @@ export async function ofServer(
   call: Call<typeof contract.listServerTelemetry>,
 ): Promise<Answer> {
   const { id } = await requireServer(db.soft, call.actor.party.id, call.params.id);
-  const page = pageOf(call.query, ORDERS, "-To", "sequence");
-  const condition = sql`server_id = ${id} and ${within(call.query)}`;
-  const { rows } = await sql<Span & { received_at: Date; dropped: number; agent: object }>`
-    select * from server_telemetry where ${condition}
-    order by ${page.order} limit ${page.limit} offset ${page.offset}`.execute(db.soft);
-  const { rows: counted } = await sql<{ n: number }>`
-    select count(*)::int as n from server_telemetry where ${condition}`.execute(db.soft);
-  const body = rows.map((row) => ({
-    ...spanOf(row),
+  return listed<ServerSample>(db.soft, call.query, ["server_telemetry", "server_id", id], (row) => ({
     ...{ ReceivedAt: row.received_at.toISOString(), Dropped: row.dropped, Agent: row.agent },
   }));
-  return paged(body, counted[0]!.n);
 }
 
 /** What is older than is kept. */
