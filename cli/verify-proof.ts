@@ -10,6 +10,7 @@ import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
+import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyProofIo {
   stdin: AsyncIterable<Uint8Array>;
@@ -30,17 +31,8 @@ const USAGE = `Usage: casemate verify-proof <file|-> [options]
 Exit codes: 0 holds at the asked level, 1 fails, 2 usage, 3 the asked level cannot be checked here.
 `;
 
-class UsageFault extends Error {}
-
-export async function verifyProofCommand(argv: string[], io: VerifyProofIo): Promise<number> {
-  try {
-    return await run(argv, io);
-  } catch (fault) {
-    if (!(fault instanceof UsageFault)) throw fault;
-    io.err(`${fault.message}\n\n${USAGE}`);
-    return EXIT.usage;
-  }
-}
+export const verifyProofCommand = (argv: string[], io: VerifyProofIo): Promise<number> =>
+  orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifyProofIo): Promise<number> {
   const asked = parse(argv);

@@ -13,6 +13,7 @@ import { fromHex } from "#evidence/snp/bytes.ts";
 import { FILE_BYTES_MAX } from "#evidence/snp/files.ts";
 import { REPORT_BYTES } from "#evidence/snp/report.ts";
 import { type SnpVerdict, verifySnp } from "#evidence/snp/verify.ts";
+import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifySnpIo {
   out(text: string): void;
@@ -40,17 +41,8 @@ const CHAIN_FILES_MAX = 256;
 const CHAIN_DEPTH_MAX = 3;
 const POLICY_BYTES_MAX = 64 * 1024;
 
-class UsageFault extends Error {}
-
-export async function verifySnpCommand(argv: string[], io: VerifySnpIo): Promise<number> {
-  try {
-    return await run(argv, io);
-  } catch (fault) {
-    if (!(fault instanceof UsageFault)) throw fault;
-    io.err(`${fault.message}\n\n${USAGE}`);
-    return EXIT.usage;
-  }
-}
+export const verifySnpCommand = (argv: string[], io: VerifySnpIo): Promise<number> =>
+  orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifySnpIo): Promise<number> {
   const { values, positionals } = options(argv);
