@@ -247,8 +247,8 @@ describeWith([dockerd], "a Docker engine with kept machines", () => {
       ),
     ]);
     await subject.docker.restart("SIGKILL");
-    expect(await nextChange(changes, ends, /./)).toMatchObject({ state: "interrupted" });
-    expect(await nextChange(changes, half, /./)).toMatchObject({
+    expect(await nextChange(changes, ends, /ended/)).toMatchObject({ state: "interrupted" });
+    expect(await nextChange(changes, half, /ended/)).toMatchObject({
       state: "interrupted",
       detail: expect.stringMatching(/^db was ended/),
     });
