@@ -103,9 +103,15 @@ export class Agent {
     return this.#running?.wish.Desired.Devices.filter(({ Enabled, Active }) => Enabled && Active) ?? [];
   }
 
-  /** What the pipelines of a device find in a picture. */
-  async look(device: WishedDevice, picture: Buffer): Promise<Looked> {
+  /** A picture came that nobody will look at: a newer one was there first. */
+  dropped(): void {
+    for (const device of this.devices()) this.#figures.drop(device);
+  }
+
+  /** What the pipelines of a device find in a picture; so many wait behind it. */
+  async look(device: WishedDevice, picture: Buffer, waiting = 0): Promise<Looked> {
     const { runner, wish } = this.#running ?? {};
+    this.#figures.wait(device, waiting);
     if (runner === undefined || wish === undefined) return { found: [], eachMs: [], tookMs: 0 };
     try {
       const looked = await runner.run(device.Pipelines, picture, PICTURE_MS);

@@ -251,7 +251,11 @@ describeWith([userNamespaces], "the edge agent", () => {
     const sum = all.reduce((so: number, { Frames }: { Frames: number }) => so + Frames, 0);
     expect(Math.abs(said.lines.length - sum)).toBeLessThanOrEqual(3);
     const [newest] = all;
-    expect(newest).toMatchObject({ Errors: 0, Pipelines: [{ UUID, Frames: newest.Frames }] });
+    expect(newest).toMatchObject({
+      ...{ Errors: 0, Pipelines: [{ UUID, Frames: newest.Frames, Inferences: newest.Frames }] },
+      ...{ Inferences: newest.Frames, Dropped: 0, QueueDepth: 0, Memory: expect.any(Number) },
+    });
+    expect((await acme("GET", "/dev/devices/statistics")).body.Inferences).toBeGreaterThanOrEqual(sum);
     expect(newest.Detections).toBeGreaterThan(0);
     expect(newest.LatencyP95).toBeGreaterThanOrEqual(newest.LatencyP50);
     expect((await samples(`server/${server}`))[0]).toMatchObject({

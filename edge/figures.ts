@@ -10,6 +10,8 @@ import type { WishedDevice } from "./wish.ts";
 const TIMES_MAX = 1024;
 /** A runner may say anything; nothing takes that long. */
 const MS_MAX = 1e6;
+/** The most that a sample may say of anything. */
+const COUNT_MAX = 1e9;
 
 /** What one look at a picture came to. */
 export interface Looked {
@@ -23,12 +25,15 @@ export interface DeviceFigures {
   UUID: string;
   Frames: number;
   Errors: number;
+  Dropped: number;
+  QueueDepth: number;
   LatencyP50?: number;
   LatencyP95?: number;
   Pipelines: {
     UUID: string;
     Frames: number;
     Detections: number;
+    Inferences: number;
     LatencyP50?: number;
     LatencyP95?: number;
   }[];
@@ -55,17 +60,37 @@ class Times {
 
 interface Counted {
   errors: number;
+  dropped: number;
+  waiting: number;
   times: Times;
-  pipelines: Map<string, { detections: number; times: Times }>;
+  pipelines: Map<string, { detections: number; inferences: number; times: Times }>;
 }
 
 export class Figures {
   #devices = new Map<string, Counted>();
 
+  #of({ UUID }: Pick<WishedDevice, "UUID">): Counted {
+    const begun = this.#devices.get(UUID) ?? {
+      ...{ errors: 0, dropped: 0, waiting: 0, times: new Times(), pipelines: new Map() },
+    };
+    this.#devices.set(UUID, begun);
+    return begun;
+  }
+
+  /** A picture of the device was given up unseen. */
+  drop(device: Pick<WishedDevice, "UUID">): void {
+    this.#of(device).dropped++;
+  }
+
+  /** So many more of the device's pictures wait. */
+  wait(device: Pick<WishedDevice, "UUID">, pictures: number): void {
+    const counted = this.#of(device);
+    counted.waiting = Math.max(counted.waiting, pictures);
+  }
+
   /** Null: the picture could not be looked at. */
   note({ UUID, Pipelines }: Pick<WishedDevice, "UUID" | "Pipelines">, looked: Looked | null): void {
-    const counted = this.#devices.get(UUID) ?? { errors: 0, times: new Times(), pipelines: new Map() };
-    this.#devices.set(UUID, counted);
+    const counted = this.#of({ UUID });
     if (looked === null) {
       counted.errors++;
       return;
@@ -75,20 +100,22 @@ export class Figures {
     for (const [at, { UUID: asked }] of Pipelines.entries()) {
       const found = looked.found[at];
       if (found === undefined) break;
-      const pipeline = counted.pipelines.get(asked) ?? { detections: 0, times: new Times() };
+      const pipeline = counted.pipelines.get(asked) ?? { detections: 0, inferences: 0, times: new Times() };
       counted.pipelines.set(asked, pipeline);
-      pipeline.detections += detectionsOf(found);
+      pipeline.detections = Math.min(COUNT_MAX, pipeline.detections + detectionsOf(found));
+      pipeline.inferences = Math.min(COUNT_MAX, pipeline.inferences + inferencesOf(found));
       pipeline.times.add(looked.eachMs[at] ?? 0);
     }
   }
 
   /** What was counted since the last time; the counting begins anew. */
   take(): DeviceFigures[] {
-    const devices = [...this.#devices].map(([UUID, { errors, times, pipelines }]) => ({
-      ...{ UUID, Frames: times.count + errors, Errors: errors, ...times.shown() },
+    const devices = [...this.#devices].map(([UUID, { errors, dropped, waiting, times, pipelines }]) => ({
+      ...{ UUID, Frames: times.count + errors, Errors: errors, Dropped: dropped, QueueDepth: waiting },
+      ...times.shown(),
       Pipelines: [...pipelines].map(([pipeline, counted]) => ({
         ...{ UUID: pipeline, Frames: counted.times.count, Detections: counted.detections },
-        ...counted.times.shown(),
+        ...{ Inferences: counted.inferences, ...counted.times.shown() },
       })),
     }));
     this.#devices = new Map();
@@ -98,3 +125,7 @@ export class Figures {
 
 const detectionsOf = ({ Detections, Chains }: Found): number =>
   Chains.reduce((sum, chain) => sum + detectionsOf(chain), Detections.length);
+
+/** What was found says which models ran: each of a pipeline's steps that ran is in it, and no other. */
+const inferencesOf = ({ Chains }: Found): number =>
+  Chains.reduce((sum, chain) => sum + inferencesOf(chain), 1);

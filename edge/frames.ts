@@ -23,6 +23,9 @@ export interface FrameOptions {
   signal: AbortSignal;
 }
 
+/** It goes on whether or not somebody looks. */
+export const isLive = (source: string): boolean => /^rtsps?:\/\//i.test(source);
+
 const PICTURE = /\.(png|jpe?g|webp)$/i;
 const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 const AGAIN_MS = 2_000;
@@ -53,7 +56,7 @@ async function* fromFolder({ source, framesPerSecond, signal }: FrameOptions): A
 }
 
 async function* fromFfmpeg({ source, framesPerSecond, signal }: FrameOptions): AsyncGenerator<Frame> {
-  const live = /^rtsps?:\/\//i.test(source);
+  const live = isLive(source);
   const protocols = live ? "rtsp,rtp,tcp,udp,tls" : "file";
   const child = spawn(
     "ffmpeg",

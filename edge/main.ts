@@ -12,7 +12,8 @@ import { parseArgs } from "node:util";
 import { Agent } from "./agent.ts";
 import { enrol } from "./enrol.ts";
 import { Folder } from "./folder.ts";
-import { readFrames } from "./frames.ts";
+import { isLive, readFrames } from "./frames.ts";
+import { newest } from "./newest.ts";
 import { whyNoWalls } from "./walls.ts";
 
 const USAGE = `casemate-edge --frames SOURCE [--url URL (--token WORD | --site UUID)]
@@ -54,6 +55,8 @@ function optionsOf() {
   }
 }
 
+/** Of a camera that is faster than its models: what is looked at is no older than this many pictures. */
+const WAITING_MAX = 2;
 const say = (line: string) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
 const versionOf = (url: URL): string =>
   (JSON.parse(readFileSync(url, "utf8")) as { version: string }).version;
@@ -132,10 +135,12 @@ async function watch(
     await new Promise((resolve) => setTimeout(resolve, 200));
   // While one is looked at, the next is read and on its way.
   let before: Promise<void> = Promise.resolve();
-  for await (const { name, picture } of readFrames(source))
+  const options = { waitingMax: isLive(source.source) ? WAITING_MAX : null, onDrop: () => agent.dropped() };
+  for await (const { one, waiting } of newest(readFrames(source), options))
     for (const device of agent.devices()) {
+      const { name, picture } = one;
       if (signal.aborted) return;
-      const seen = agent.look(device, picture).then(
+      const seen = agent.look(device, picture, waiting).then(
         ({ found, tookMs }) => {
           const line = {
             Device: device.UUID,

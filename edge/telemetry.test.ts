@@ -30,8 +30,21 @@ it("counts frames, errors and findings of chains too, and says the middle and th
   figures.note(device, null);
   expect(figures.take()).toEqual([
     {
-      ...{ UUID: DEVICE, Frames: 101, Errors: 1, LatencyP50: 102, LatencyP95: 192 },
-      Pipelines: [{ UUID: PIPELINE, Frames: 100, Detections: 300, LatencyP50: 51, LatencyP95: 96 }],
+      ...{
+        UUID: DEVICE,
+        Frames: 101,
+        Errors: 1,
+        Dropped: 0,
+        QueueDepth: 0,
+        LatencyP50: 102,
+        LatencyP95: 192,
+      },
+      Pipelines: [
+        {
+          ...{ UUID: PIPELINE, Frames: 100, Detections: 300, Inferences: 200 },
+          ...{ LatencyP50: 51, LatencyP95: 96 },
+        },
+      ],
     },
   ]);
   expect(figures.take()).toEqual([]);
@@ -43,10 +56,33 @@ it("a runner that says what it likes makes no figures that are refused, and no m
   for (let at = 0; at < 3000; at++) figures.note(device, mad);
   expect(figures.take()).toEqual([
     {
-      ...{ UUID: DEVICE, Frames: 3000, Errors: 0, LatencyP50: 1e6, LatencyP95: 1e6 },
-      Pipelines: [{ UUID: PIPELINE, Frames: 3000, Detections: 3000, LatencyP50: 0, LatencyP95: 0 }],
+      ...{ UUID: DEVICE, Frames: 3000, Errors: 0, Dropped: 0, QueueDepth: 0 },
+      ...{ LatencyP50: 1e6, LatencyP95: 1e6 },
+      Pipelines: [
+        {
+          ...{ UUID: PIPELINE, Frames: 3000, Detections: 3000, Inferences: 3000 },
+          ...{ LatencyP50: 0, LatencyP95: 0 },
+        },
+      ],
     },
   ]);
+});
+
+it("counts what was given up unseen, and the most that waited, from one sample to the next", () => {
+  const figures = new Figures();
+  for (const waiting of [1, 3, 2]) figures.wait(device, waiting);
+  for (let at = 0; at < 5; at++) figures.drop(device);
+  expect(figures.take()).toMatchObject([{ Frames: 0, Dropped: 5, QueueDepth: 3, Pipelines: [] }]);
+  figures.wait(device, 0);
+  expect(figures.take()).toMatchObject([{ Dropped: 0, QueueDepth: 0 }]);
+});
+
+it("how many models ran is what was found says, chained ones and each part of a picture too", () => {
+  const figures = new Figures();
+  const step = (...Chains: object[]) => ({ Pipeline: "p", Name: "n", Detections: [], Chains });
+  const five = step(step(), step(step(), step()));
+  figures.note(device, { found: [five as never], eachMs: [1], tookMs: 1 });
+  expect(figures.take()).toMatchObject([{ Pipelines: [{ Frames: 1, Inferences: 5 }] }]);
 });
 
 interface Told {

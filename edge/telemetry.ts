@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, refusalOf } from "./client.ts";
 import type { DeviceFigures, Figures } from "./figures.ts";
 import type { Folder } from "./folder.ts";
+import { hottestCelsius } from "./temperature.ts";
 
 const NUMBERS = 10_000;
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
@@ -25,7 +26,13 @@ interface Sample {
   Sequence: number;
   DurationMs: number;
   Dropped: number;
-  Agent: { UptimeSeconds: number; MemoryMiB: number; CPUPercent: number; MachineMemoryFreeMiB: number };
+  Agent: {
+    UptimeSeconds: number;
+    MemoryMiB: number;
+    CPUPercent: number;
+    MachineMemoryFreeMiB: number;
+    Temperature?: number;
+  };
   Devices: DeviceFigures[];
 }
 
@@ -80,6 +87,7 @@ export class Telemetry {
     const endedAt = performance.now();
     const DurationMs = Math.max(1, Math.round(endedAt - this.#startedAt));
     const used = process.cpuUsage(this.#cpu);
+    const temperature = hottestCelsius();
     const sample: Sample = {
       ...{ Sequence: this.#number(), DurationMs, Dropped: this.#dropped },
       Agent: {
@@ -87,6 +95,7 @@ export class Telemetry {
         MemoryMiB: Math.round(process.memoryUsage.rss() / MIB),
         CPUPercent: Math.round((used.user + used.system) / DurationMs) / 10,
         MachineMemoryFreeMiB: Math.round(freemem() / MIB),
+        ...(temperature !== null && { Temperature: temperature }),
       },
       Devices: this.#options.figures.take(),
     };

@@ -137,6 +137,9 @@ export const statistics = operation({
         Online: Type.Integer(),
         Active: Type.Integer(),
         ByRuntime: Type.Record(Type.String(), Type.Integer()),
+        Inferences: Type.Integer({
+          description: "Runs of models that the servers which are there told of since they came in",
+        }),
       }),
     },
   },

@@ -15,6 +15,10 @@ const pipeline = {
   UUID: Uuid,
   Frames: Count,
   Detections: Count,
+  Inferences: Type.Optional({
+    ...Count,
+    description: "Runs of its model and of those chained to it; Frames unless given",
+  }),
   LatencyP50: Latency,
   LatencyP95: Latency,
 };
@@ -24,6 +28,13 @@ const agent = {
   /** Of one core. */
   CPUPercent: Type.Optional(Type.Number({ minimum: 0, maximum: 1e6 })),
   MachineMemoryFreeMiB: Type.Optional(Count),
+  Temperature: Type.Optional(
+    Type.Number({
+      minimum: -100,
+      maximum: 300,
+      description: "Degrees Celsius where the machine is hottest; absent where none is measured",
+    }),
+  ),
 };
 
 export const SampleGiven = Type.Object(
@@ -39,6 +50,11 @@ export const SampleGiven = Type.Object(
           UUID: Uuid,
           Frames: { ...Count, description: "That were looked at, well or not" },
           Errors: { ...Count, description: "That could not be looked at" },
+          Dropped: Type.Optional({
+            ...Count,
+            description: "Pictures that were given up unseen, since newer ones came",
+          }),
+          QueueDepth: Type.Optional({ ...Count, description: "The most that waited at once" }),
           LatencyP50: Latency,
           LatencyP95: Latency,
           Pipelines: Type.Array(Type.Object(pipeline, closed), { maxItems: PIPELINES_MAX }),
@@ -94,7 +110,8 @@ export const listDeviceTelemetry = operation({
   method: "GET",
   path: "/dev/device/:id/telemetry",
   summary: "What was counted of a device, newest first",
-  description: "Latencies are milliseconds of looking at one frame.",
+  description:
+    "Latencies are milliseconds of looking at one frame. CPU (percent of one core), Memory (MiB) and Temperature (degrees Celsius) are those of its server in that time. What was not measured is null.",
   params: OfItem,
   query: Range,
   responses: {
@@ -106,8 +123,14 @@ export const listDeviceTelemetry = operation({
           Frames: Type.Integer(),
           Errors: Type.Integer(),
           Detections: Type.Integer(),
+          Inferences: OrNull,
+          Dropped: OrNull,
+          QueueDepth: OrNull,
           LatencyP50: OrNull,
           LatencyP95: OrNull,
+          CPU: OrNull,
+          Memory: OrNull,
+          Temperature: OrNull,
           Pipelines: Type.Array(Type.Object(pipeline)),
         }),
       ),

@@ -580,6 +580,8 @@ export interface Operations {
         Online: number;
         Active: number;
         ByRuntime: Record<string, number>;
+        /** Runs of models that the servers which are there told of since they came in */
+        Inferences: number;
       };
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate";
@@ -1033,12 +1035,20 @@ export interface Operations {
         Frames: number;
         Errors: number;
         Detections: number;
+        Inferences: number | null;
+        Dropped: number | null;
+        QueueDepth: number | null;
         LatencyP50: number | null;
         LatencyP95: number | null;
+        CPU: number | null;
+        Memory: number | null;
+        Temperature: number | null;
         Pipelines: ({
           UUID: string;
           Frames: number;
           Detections: number;
+          /** Runs of its model and of those chained to it; Frames unless given */
+          Inferences?: number;
           LatencyP50?: number;
           LatencyP95?: number;
         })[];
@@ -1078,6 +1088,8 @@ export interface Operations {
           MemoryMiB?: number;
           CPUPercent?: number;
           MachineMemoryFreeMiB?: number;
+          /** Degrees Celsius where the machine is hottest; absent where none is measured */
+          Temperature?: number;
         };
       })[];
     };
@@ -1372,6 +1384,8 @@ export interface SampleGiven {
     MemoryMiB?: number;
     CPUPercent?: number;
     MachineMemoryFreeMiB?: number;
+    /** Degrees Celsius where the machine is hottest; absent where none is measured */
+    Temperature?: number;
   };
   Devices: ({
     UUID: string;
@@ -1379,12 +1393,18 @@ export interface SampleGiven {
     Frames: number;
     /** That could not be looked at */
     Errors: number;
+    /** Pictures that were given up unseen, since newer ones came */
+    Dropped?: number;
+    /** The most that waited at once */
+    QueueDepth?: number;
     LatencyP50?: number;
     LatencyP95?: number;
     Pipelines: ({
       UUID: string;
       Frames: number;
       Detections: number;
+      /** Runs of its model and of those chained to it; Frames unless given */
+      Inferences?: number;
       LatencyP50?: number;
       LatencyP95?: number;
     })[];

@@ -202,11 +202,16 @@ export async function remove({ db }: Needs, call: Call<typeof contract.deleteDev
 }
 
 export async function statistics({ db }: Needs, call: Call<typeof contract.statistics>): Promise<Answer> {
+  const party = call.actor.party.id;
   const { rows } = await sql<{ runtime: string | null; online: boolean; n: number; active: number }>`
     select sv.facts->'Runtime'->>'Name' as runtime, ${ONLINE} as online,
       count(*)::int as n, count(*) filter (where d.active)::int as active
-    from devices d join servers sv on sv.id = d.server_id where d.party_id = ${call.actor.party.id}
+    from devices d join servers sv on sv.id = d.server_id where d.party_id = ${party}
     group by 1, 2`.execute(db.soft);
+  const { rows: counted } = await sql<{ n: number }>`
+    select least(coalesce(sum(i.counted), 0), ${sql.lit(Number.MAX_SAFE_INTEGER)})::bigint as n
+    from sites s join servers sv on sv.site_id = s.id join server_inferences i on i.server_id = sv.id
+    where s.party_id = ${party}`.execute(db.soft);
   const total = (of: (row: (typeof rows)[0]) => number) => rows.reduce((sum, row) => sum + of(row), 0);
   const byRuntime = new Map<string, number>();
   for (const { runtime, n } of rows)
@@ -218,6 +223,7 @@ export async function statistics({ db }: Needs, call: Call<typeof contract.stati
       Online: total(({ online, n }) => (online ? n : 0)),
       Active: total(({ active }) => active),
       ByRuntime: Object.fromEntries(byRuntime),
+      Inferences: counted[0]!.n,
     },
   };
 }

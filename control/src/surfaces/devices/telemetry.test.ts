@@ -81,6 +81,83 @@ it("what is told twice is kept once, also at once, and with what came since", as
   expect(await frames()).toEqual([3, 2, 1]);
 });
 
+const seen = (Frames: number, more: object = {}) => ({
+  ...{ UUID: randomUUID(), Frames, Detections: 0, ...more },
+});
+const inferences = async (caller: Caller = acme) =>
+  (await caller("GET", "/dev/devices/statistics")).body.Inferences as number;
+
+it("runs of models are counted once each, of what is kept and of nothing else, and stay when it is forgotten", async () => {
+  const before = await inferences();
+  const ran = (Sequence: number, AgeMs: number, ...Pipelines: object[]) =>
+    sample(Sequence, AgeMs, { Devices: [{ UUID: device, Frames: 9, Errors: 0, Pipelines }] });
+  const first = ran(1, 60_000, seen(5), seen(7, { Inferences: 20 }));
+  await Promise.all([tell(first), tell(first), tell(first)]);
+  expect((await inferences()) - before).toBe(25);
+  // Twice in one sample, in an interval that is taken, too old, and of another server's device.
+  const both = [3, 4].map((frames) => ({ UUID: device, Frames: 1, Errors: 0, Pipelines: [seen(frames)] }));
+  const twice = sample(2, 30_000, { Devices: both });
+  await tell(twice, ran(3, 30_000, seen(100)), ran(4, 25 * 3_600_000, seen(100)));
+  expect([28, 29]).toContain((await inferences()) - before);
+  const after = await inferences();
+  const other = await enrol();
+  await other.call("POST", `/dev/server/${other.id}/telemetry`, { Samples: [ran(1, 0, seen(100))] });
+  expect(await inferences()).toBe(after);
+  expect(await inferences(stranger)).toBe(0);
+  await forgetTelemetry(casemate.control, 0);
+  expect([await inferences(), await frames()]).toEqual([after, []]);
+});
+
+it("of a server that is put out nothing is counted, and nothing is left", async () => {
+  const before = await inferences();
+  await tell(sample(1, 0, { Devices: [{ UUID: device, Frames: 1, Errors: 0, Pipelines: [seen(3)] }] }));
+  expect(await inferences()).toBe(before + 3);
+  await acme("DELETE", `/dev/server/${server}`);
+  expect(await inferences()).toBe(before);
+  await forgetTelemetry(casemate.control, 24);
+  const { rows } = await sql`select from server_inferences where server_id = ${server}`.execute(
+    casemate.control.db.run,
+  );
+  expect(rows).toEqual([]);
+});
+
+it("a server that says it ran more than there are numbers makes no figure that is none", async () => {
+  const before = await inferences();
+  const Pipelines = Array.from({ length: 16 }, () => seen(1, { Inferences: 1_000_000_000 }));
+  const mad = (Sequence: number) =>
+    sample(Sequence, Sequence * EVERY_MS, { Devices: [{ UUID: device, Frames: 1, Errors: 0, Pipelines }] });
+  await tell(mad(1), mad(2));
+  expect((await inferences()) - before).toBe(32_000_000_000);
+  await sql`update server_inferences set counted = ${Number.MAX_SAFE_INTEGER - 1} where server_id = ${server}`.execute(
+    casemate.control.db.run,
+  );
+  await tell(mad(3));
+  const { rows } = await sql`select counted from server_inferences where server_id = ${server}`.execute(
+    casemate.control.db.run,
+  );
+  expect(rows).toEqual([{ counted: Number.MAX_SAFE_INTEGER }]);
+  expect(await inferences()).toBe(Number.MAX_SAFE_INTEGER);
+});
+
+it("shows of a device what waited and what was given up, and how its server was; what was not measured is null", async () => {
+  const Agent = { CPUPercent: 42.5, MemoryMiB: 300, Temperature: 61.25 };
+  const figures = { UUID: device, Frames: 4, Errors: 1, Dropped: 2, QueueDepth: 3 };
+  await tell(
+    sample(1, 60_000, { Agent: {} }),
+    sample(2, 0, { Agent, Devices: [{ ...figures, Pipelines: [seen(3)] }] }),
+  );
+  const [newest, oldest] = (await acme("GET", `/dev/device/${device}/telemetry`)).body;
+  expect(newest).toMatchObject({
+    ...{ Frames: 4, Errors: 1, Dropped: 2, QueueDepth: 3, Inferences: 3 },
+    ...{ CPU: 42.5, Memory: 300, Temperature: 61.25 },
+  });
+  expect(oldest).toMatchObject({
+    ...{ Dropped: null, QueueDepth: null, Inferences: 0, CPU: null, Memory: null, Temperature: null },
+  });
+  expect((await acme("GET", `/dev/server/${server}/telemetry?limit=1`)).body[0].Agent).toEqual(Agent);
+  expect((await tell(sample(3, 0, { Agent: { Temperature: 1e6 } }))).status).toBe(400);
+});
+
 it("a server that tells more than one sample for an interval fills no table with it", async () => {
   const many = Array.from({ length: 60 }, (_, at) => sample(at, 600_000 + at));
   const { Accepted } = (await tell(...many)).body;
