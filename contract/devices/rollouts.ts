@@ -15,6 +15,8 @@ export const ROLLOUT_DEVICE_STATUSES = [
 ] as const;
 export const ROLLOUT_ACTIONS = ["pause", "resume", "cancel", "rollback"] as const;
 
+export const ABORT_KINDS = ["failed", "timed_out"] as const;
+
 const closed = { additionalProperties: false } as const;
 const few = <T extends Parameters<typeof Type.Array>[0]>(of: T) =>
   Type.Optional(Type.Array(of, { minItems: 1, maxItems: 1000 }));
@@ -46,7 +48,7 @@ export const AbortGiven = Type.Object(
       Type.Number({
         minimum: 0,
         maximum: 100,
-        description: "A larger share than this of the changed devices, failed or timed out",
+        description: "A larger share than this of the changed devices, failed or timed out (Kinds)",
       }),
     ),
     ErrorPercent: Type.Optional(
@@ -68,6 +70,15 @@ export const AbortGiven = Type.Object(
       ...Count,
       description: "Shares count when so many devices were changed; 1 unless given",
     }),
+    Kinds: Type.Optional(
+      Type.Array(Type.Enum([...ABORT_KINDS]), {
+        minItems: 1,
+        maxItems: ABORT_KINDS.length,
+        uniqueItems: true,
+        description:
+          "What FailurePercent counts; both unless given. Without any bound it is of these that none may be",
+      }),
+    ),
   },
   closed,
 );

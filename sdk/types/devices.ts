@@ -1116,7 +1116,7 @@ export interface AbortGiven {
   Failures?: number;
   /** More devices than this that did not report in time */
   TimedOut?: number;
-  /** A larger share than this of the changed devices, failed or timed out */
+  /** A larger share than this of the changed devices, failed or timed out (Kinds) */
   FailurePercent?: number;
   /** A larger share than this of frames of changed devices that could not be looked at since */
   ErrorPercent?: number;
@@ -1124,6 +1124,8 @@ export interface AbortGiven {
   MinFrames?: number;
   /** Shares count when so many devices were changed; 1 unless given */
   MinDevices?: number;
+  /** What FailurePercent counts; both unless given. Without any bound it is of these that none may be */
+  Kinds?: ("failed" | "timed_out")[];
 }
 
 export interface Device {

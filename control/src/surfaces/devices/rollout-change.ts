@@ -2,7 +2,7 @@
 /** What a rollout makes of what a device runs, in which stage, and when too much has gone wrong. Pure. */
 import type { Static } from "typebox";
 import type { GivenPipeline } from "#contract/devices/pipelines.ts";
-import type { AbortGiven, StageGiven } from "#contract/devices/rollouts.ts";
+import { ABORT_KINDS, type AbortGiven, type StageGiven } from "#contract/devices/rollouts.ts";
 import { Fault } from "#contract/errors.ts";
 import type { KeptPipeline, KnownModel } from "./checks.ts";
 import { withoutIds } from "./pipelines.ts";
@@ -86,17 +86,24 @@ export function exceeded(
   const { ErrorPercent, MinFrames = FRAMES_MIN } = abort;
   if (Failures !== undefined && failed > Failures) return `${failed} devices failed`;
   if (TimedOut !== undefined && timedOut > TimedOut) return `${timedOut} devices did not report in time`;
-  const bad = failed + timedOut;
+  const kinds = kindsOf(abort);
+  const bad = kinds.reduce((sum, kind) => sum + { failed, timed_out: timedOut }[kind], 0);
   if (FailurePercent !== undefined && changed >= MinDevices && bad * 100 > FailurePercent * changed)
-    return `${bad} of ${changed} devices failed or did not report in time`;
+    return `${bad} of ${changed} devices ${kinds.map((kind) => KINDS[kind]).join(" or ")}`;
   if (ErrorPercent === undefined || figures === null || figures.Frames < MinFrames) return null;
   return figures.Errors * 100 > ErrorPercent * figures.Frames
     ? `${figures.Errors} of ${figures.Frames} frames could not be looked at`
     : null;
 }
 
-/** Without a word about how many may fail, none may. */
-export const abortOf = (given: Static<typeof AbortGiven> = {}): Static<typeof AbortGiven> =>
-  ["Failures", "TimedOut", "FailurePercent"].some((name) => name in given)
-    ? given
-    : { ...given, Failures: 0, TimedOut: 0 };
+type Kind = (typeof ABORT_KINDS)[number];
+const KINDS: Record<Kind, string> = { failed: "failed", timed_out: "did not report in time" };
+const kindsOf = ({ Kinds }: Static<typeof AbortGiven>): Kind[] =>
+  ABORT_KINDS.filter((kind) => Kinds === undefined || Kinds.includes(kind));
+
+/** Without a word about how many may fail, none may; of the kinds that are named, if any are. */
+export function abortOf(given: Static<typeof AbortGiven> = {}): Static<typeof AbortGiven> {
+  if (["Failures", "TimedOut", "FailurePercent"].some((name) => name in given)) return given;
+  const none = { failed: { Failures: 0 }, timed_out: { TimedOut: 0 } };
+  return Object.assign({ ...given }, ...kindsOf(given).map((kind) => none[kind]));
+}

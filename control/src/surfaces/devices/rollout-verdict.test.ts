@@ -75,3 +75,16 @@ it("too much has gone wrong when it is more than was allowed, and shares count f
   expect(exceeded(some, { changed: 10, failed: 2, timedOut: 1 })).toContain("3 of 10");
   expect(exceeded({ Failures: 1 }, { changed: 4, failed: 1, timedOut: 3 })).toBeNull();
 });
+
+it("of kinds of failing only those that are named count, as a share and when none may be", () => {
+  const seen = { changed: 10, failed: 2, timedOut: 3 };
+  const share = (...Kinds: ("failed" | "timed_out")[]) =>
+    exceeded({ FailurePercent: 25, ...(Kinds.length > 0 && { Kinds }) }, seen);
+  expect(share()).toBe("5 of 10 devices failed or did not report in time");
+  expect(share("failed")).toBeNull();
+  expect(share("timed_out")).toBe("3 of 10 devices did not report in time");
+  expect(abortOf({ Kinds: ["failed"] })).toEqual({ Kinds: ["failed"], Failures: 0 });
+  expect(abortOf({ Kinds: ["timed_out"] })).toEqual({ Kinds: ["timed_out"], TimedOut: 0 });
+  expect(abortOf()).toEqual({ Failures: 0, TimedOut: 0 });
+  expect(abortOf({ Kinds: ["failed"], TimedOut: 4 })).toEqual({ Kinds: ["failed"], TimedOut: 4 });
+});

@@ -205,6 +205,19 @@ describeWith([userNamespaces], "rollouts", () => {
     expect(await run([one])).toEqual([1]);
   });
 
+  it("of kinds of failing only those that are named end it", async () => {
+    const [one] = (await places(1)) as [Place];
+    const only = { TimeoutSeconds: 1, Stages: [{ Percent: 100, HoldSeconds: 0 }] };
+    const id = await begin({ ...only, Abort: { FailurePercent: 0, Kinds: ["failed"] } });
+    await becomes(id, { Status: "succeeded", Counts: { TimedOut: 1 }, Abort: { Kinds: ["failed"] } });
+    await one.takes();
+    const other = await begin({ ...only, Version: 1, Abort: { Kinds: ["timed_out"] } });
+    await becomes(other, {
+      ...{ Status: "rolled_back", Reason: "1 devices did not report in time" },
+      Abort: { Kinds: ["timed_out"], TimedOut: 0 },
+    });
+  });
+
   it("a failure that is tolerated is taken back alone, and the rest goes on", async () => {
     const all = await places(4);
     const ask = { Stages: [{ Percent: 100, HoldSeconds: 0 }], Abort: { FailurePercent: 25 } };
@@ -463,7 +476,12 @@ describeWith([userNamespaces], "rollouts", () => {
       { Target: { Devices: [] } },
       { Stages: "all" },
       { Abort: { Failures: -1 } },
-    ])
+      { Abort: { Kinds: [] } },
+      { Abort: { Kinds: ["late"] } },
+      { Abort: { Kinds: ["failed", "failed"] } },
+    ].map((one) =>
+      typeof one === "string" ? one : { Function: model, Version: 2, Target: { Systems: [site] }, ...one },
+    ))
       expect((await acme("POST", "/dev/rollouts", body, { "content-type": "application/json" })).status).toBe(
         400,
       );
