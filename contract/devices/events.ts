@@ -49,7 +49,7 @@ export const listAudit = operation({
   path: "/dev/audit",
   summary: "Who changed what, newest first",
   description:
-    "Of organizations, members and partners, models, sites, servers, devices, groups and rollouts; of each noun to whoever may read it. What is older than the journal's payloads are kept is not here.",
+    "Of organizations, members, partners and service tokens, models with their aliases, catalogues, sites, servers, devices, groups and rollouts; of each noun to whoever may read it. What is older than the journal's payloads are kept is not here.",
   query: Type.Object({
     ...Paging,
     Type: Pattern,

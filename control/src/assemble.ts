@@ -42,6 +42,7 @@ import { openIdentity } from "./identity.ts";
 import { startNames } from "./names.ts";
 import { rolloutsTurn } from "./surfaces/devices/rollout-turn.ts";
 import { devicesRoutes } from "./surfaces/devices/routes.ts";
+import { standingsTurn } from "./surfaces/devices/standing.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
@@ -76,6 +77,7 @@ const COLLECT_MS = 60_000;
 const MOVES_MS = 1_000;
 /** A host that was not heard of for two minutes gets no machine. */
 const SEEN_MS = 20_000;
+const STANDINGS_MS = 10_000;
 /** A host that has just come is heard when it has had the time to say what became of what it runs. */
 const STEADY_MS = 5_000;
 
@@ -222,6 +224,7 @@ export async function startControl({
     const edge = devicesRoutes({ db, feed, store, log, bounds: config.devices });
     const { rolloutEveryMs } = config.devices;
     undo.push(every(rolloutEveryMs, () => rolloutsTurn({ db, log }, rolloutEveryMs), onError));
+    undo.push(every(STANDINGS_MS, () => standingsTurn({ db }), onError));
     const artifactKeys = await openArtifactKeys(db, vault);
     const work = await startWork({
       ...{ db, store, keys: artifactKeys, config: config.models, replica, onError },

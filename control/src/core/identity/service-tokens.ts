@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
-import type { Db } from "../../database/open.ts";
+import type { Db, Tx } from "../../database/open.ts";
 import type { Actor, Bearer } from "./act-as.ts";
 import { hashKey, makeKey, shownPrefix } from "./keys.ts";
 
@@ -26,7 +26,7 @@ export interface ServiceTokenRow {
 }
 
 export async function addServiceToken(
-  db: Db,
+  db: Db | Tx,
   actor: Actor,
   ask: { name: string; scopes: readonly string[]; lifetimeS: number },
 ): Promise<{ row: ServiceTokenRow; token: string }> {
@@ -39,15 +39,20 @@ export async function addServiceToken(
   return { row: rows[0]!, token };
 }
 
-/** Ends one of the party's; `own`: only if the actor made it. False: there is none such. */
-export async function revokeServiceToken(db: Db, actor: Actor, id: string, own: boolean): Promise<boolean> {
+/** Ends one of the party's; `own`: only if the actor made it. Its name; null: there is none such. */
+export async function revokeServiceToken(
+  db: Db | Tx,
+  actor: Actor,
+  id: string,
+  own: boolean,
+): Promise<string | null> {
   const mine = own ? sql`created_by = ${makerOf(actor)}` : sql`true`;
-  const { rows } = await sql`
+  const { rows } = await sql<{ name: string }>`
     update service_tokens set revoked_at = now()
-    where id = ${id} and party_id = ${actor.party.id} and revoked_at is null and ${mine} returning id`.execute(
+    where id = ${id} and party_id = ${actor.party.id} and revoked_at is null and ${mine} returning name`.execute(
     db,
   );
-  return rows.length > 0;
+  return rows[0]?.name ?? null;
 }
 
 const makerOf = ({ kind, id }: Actor): string => `${kind}:${id}`;

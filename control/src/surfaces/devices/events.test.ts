@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { detector } from "#models/testing.ts";
 import {
   type Caller,
   callerOf,
@@ -12,6 +13,8 @@ import {
 } from "#testing/installation.ts";
 import { type Person, registerProgram } from "#testing/people.ts";
 import { append } from "../../core/journal/index.ts";
+import { upload } from "../models/testing.ts";
+import { standingsTurn } from "./standing.ts";
 
 let casemate: Installation;
 let acme: Caller & Tenant;
@@ -180,4 +183,113 @@ it("tells no type that is not in its table, and of a payload nothing that is not
   expect(told.text).not.toContain("hunter2");
   const [first] = await (await follow(me, 1, "?Type=site.*", { "last-event-id": "0" })).ended;
   expect(first!.data.Details).toEqual({ Name: "Harbour" });
+});
+
+/** Oldest first: what was said of it, without who and when. */
+const toldOf = async (caller: Caller, query: string): Promise<[string, object][]> => {
+  const { body } = await caller("GET", `/dev/audit?OrderBy=At&limit=500&${query}`);
+  return body.map(({ Type, Details }: { Type: string; Details: object }) => [Type, Details]);
+};
+
+it("how a server is, is told when it changes, once, and not as often as its key could change it", async () => {
+  const me = await casemate.tenant("standing");
+  const { db } = casemate.control;
+  const site = (await me("POST", "/dev/systems", { Name: "Harbour" })).body.ID;
+  const RegistrationToken = (await me("POST", "/dev/registration-tokens", { SystemId: site })).body.Token;
+  const ServerId = randomUUID();
+  const { Key } = (await casemate.anyone("POST", "/dev/plugin/register", { ServerId, RegistrationToken }))
+    .body;
+  const edge = callerOf(casemate.url, Key);
+  const say = (Health: string) =>
+    edge("PUT", `/dev/server/${ServerId}/reported`, { Version: 0, Health, Errors: ["hunter2"] });
+  const told = () => toldOf(me, `Subject=${ServerId}`);
+  /** As if it were later: nothing waits for the clock. */
+  const later = (column: string, seconds: number) =>
+    sql`update servers set ${sql.ref(column)} = now() - make_interval(secs => ${seconds}) where id = ${ServerId}`.execute(
+      db.run,
+    );
+  const turns = () => Promise.all([standingsTurn({ db }), standingsTurn({ db }), standingsTurn({ db })]);
+  await turns();
+  expect(await told()).toEqual([]);
+  await say("ok");
+  const begun: [string, object][] = [
+    ["server.came_online", {}],
+    ["server.health_changed", { Health: "ok", Before: "unknown" }],
+  ];
+  await expect.poll(told).toEqual(begun);
+  await later("health_told_at", -3600);
+  for (const health of ["failed", "ok", "degraded"]) await say(health);
+  await turns();
+  expect(await told()).toEqual(begun);
+  await later("health_told_at", 11);
+  await turns();
+  begun.push(["server.health_changed", { Health: "degraded", Before: "ok" }]);
+  await expect.poll(told).toEqual(begun);
+  await later("last_seen", 76);
+  await turns();
+  begun.push(["server.went_offline", {}]);
+  await expect.poll(told).toEqual(begun);
+  expect((await edge("GET", `/dev/server/${ServerId}/state`)).status).toBe(200);
+  begun.push(["server.came_online", {}]);
+  await expect.poll(told).toEqual(begun);
+  await turns();
+  const events = await (await follow(me, 5, "?Type=server.*", { "last-event-id": "0" })).ended;
+  expect(events.map(({ event, data }) => [event, data.Details])).toEqual(begun);
+  expect((await me("GET", "/dev/audit")).text).not.toContain("hunter2");
+});
+
+it("of aliases, catalogues and service tokens it can be looked up who changed what; what changed nothing is not there", async () => {
+  const me = await casemate.tenant("publisher");
+  const { UUID } = await upload(casemate.url, me, detector(), { Name: "Things", EnableConversions: [] });
+  const path = `/cpt/function/${UUID}`;
+  for (const alias of ["stable", "stable"]) await me("PUT", `${path}/alias/${alias}`, { Version: 1 });
+  for (const _ of [1, 2]) expect((await me("DELETE", `${path}/alias/stable`)).status).toBe(200);
+  expect(await toldOf(me, "Type=model.*")).toEqual([
+    ["model.uploaded", expect.objectContaining({ Version: 1 })],
+    ["model.alias_set", { Alias: "stable", Version: 1 }],
+    ["model.alias_removed", { Alias: "stable" }],
+  ]);
+  const made = (await me("POST", "/cpt/catalogues", { Name: "Traffic" })).body.UUID;
+  const catalogue = `/cpt/catalogue/${made}`;
+  for (const _ of [1, 2]) await me("PUT", `${catalogue}/function/${UUID}`);
+  await me("PATCH", catalogue, { Visibility: "public" });
+  expect((await me("DELETE", catalogue)).status).toBe(409);
+  for (const _ of [1, 2]) await me("DELETE", `${catalogue}/function/${UUID}`);
+  expect((await me("DELETE", catalogue)).status).toBe(200);
+  expect(await toldOf(me, `Subject=${made}`)).toEqual([
+    ["catalogue.created", { Name: "Traffic", Visibility: "private" }],
+    ["catalogue.model_added", { Model: UUID }],
+    ["catalogue.changed", { Changed: ["Visibility"], Visibility: "public" }],
+    ["catalogue.model_removed", { Model: UUID }],
+    ["catalogue.deleted", {}],
+  ]);
+  const asked = { Name: "nightly", Permissions: ["devices:health"] };
+  const token = (await me("POST", "/cdb/tokens", asked)).body;
+  expect((await me("DELETE", `/cdb/tokens/${token.UUID}`)).status).toBe(204);
+  expect((await me("DELETE", `/cdb/tokens/${token.UUID}`)).status).toBe(404);
+  expect(await toldOf(me, `Subject=${token.UUID}&By=${me.clientId}`)).toEqual([
+    ["service_token.created", { Name: "nightly", Permissions: ["devices:health"] }],
+    ["service_token.revoked", { Name: "nightly" }],
+  ]);
+  const all = await me("GET", "/dev/audit?limit=500");
+  expect(all.text).not.toContain(token.Token);
+  expect(all.text).not.toContain(token.Prefix);
+});
+
+it("a model that is put into other catalogues is told to have left those and come into these", async () => {
+  const me = await casemate.tenant("mover");
+  const [from, kept, to] = await Promise.all(
+    ["From", "Kept", "To"].map(async (Name) => (await me("POST", "/cpt/catalogues", { Name })).body.UUID),
+  );
+  const asked = { Name: "Things", EnableConversions: [], Catalogues: [from, kept] };
+  const { UUID } = await upload(casemate.url, me, detector(), asked);
+  const moved = { Name: "Other things", Catalogues: [kept, to] };
+  expect((await me("PATCH", `/cpt/function/${UUID}`, moved)).status).toBe(200);
+  const kinds = async (id: string) => (await toldOf(me, `Subject=${id}`)).map(([type]) => type.split(".")[1]);
+  expect(await kinds(from)).toEqual(["created", "model_added", "model_removed"]);
+  expect(await kinds(kept)).toEqual(["created", "model_added"]);
+  expect(await kinds(to)).toEqual(["created", "model_added"]);
+  expect(await toldOf(me, `Subject=${UUID}&Type=model.changed`)).toEqual([
+    ["model.changed", { Changed: ["Name"] }],
+  ]);
 });

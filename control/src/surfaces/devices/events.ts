@@ -36,7 +36,13 @@ const TOLD: Record<string, Told> = {
       ...{ token_created: ["token", "max_uses"], token_revoked: ["token"] },
     },
   },
-  server: { scope: "devices:health", types: { renamed: ["name"], runtime_selected: ["runtime"] } },
+  server: {
+    scope: "devices:health",
+    types: {
+      ...{ renamed: ["name"], runtime_selected: ["runtime"] },
+      ...{ health_changed: ["health", "before"], came_online: [], went_offline: [] },
+    },
+  },
   device: {
     scope: "devices:read",
     types: {
@@ -66,7 +72,21 @@ const LOOKED_UP: Record<string, Told> = {
   ...TOLD,
   model: {
     scope: "models:read",
-    types: { uploaded: ["version", "sha256", "size"], deleted: [], withdrawn: [] },
+    types: {
+      ...{ uploaded: ["version", "sha256", "size"], changed: ["changed"], deleted: [], withdrawn: [] },
+      ...{ alias_set: ["alias", "version"], alias_removed: ["alias"] },
+    },
+  },
+  catalogue: {
+    scope: "models:read",
+    types: {
+      ...{ created: ["name", "visibility"], changed: ["changed", "name", "visibility"], deleted: [] },
+      ...{ model_added: ["model"], model_removed: ["model"] },
+    },
+  },
+  service_token: {
+    scope: "organization:read",
+    types: { created: ["name", "permissions"], revoked: ["name"] },
   },
   organization: { scope: "organization:read", types: { created: ["name"], renamed: ["name"] } },
   member: {

@@ -14,6 +14,7 @@ import { matchesEtag } from "../../http/etag.ts";
 import type { DevicesDeps } from "./deps.ts";
 import { runtimeOf } from "./models.ts";
 import { devicesOfServer, requireOwnServer, type ServerRow } from "./rows.ts";
+import { tellStandings, UNTOLD } from "./standing.ts";
 
 /** Nobody needs to know to the second when a server was last heard of. */
 const SEEN_EVERY_S = 10;
@@ -26,11 +27,11 @@ export async function getState(
 ): Promise<Answer> {
   const own = call.principal?.serverId ?? null;
   const deadline = performance.now() + (call.query.wait ?? 0) * 1000;
-  await sql`
-    update servers set last_seen = now() where id = ${own}
-      and (last_seen is null or last_seen < now() - make_interval(secs => ${SEEN_EVERY_S}::int))`.execute(
-    db.soft,
-  );
+  const { rows: seen } = await sql<{ untold: boolean }>`
+    update servers sv set last_seen = now() where id = ${own}
+      and (last_seen is null or last_seen < now() - make_interval(secs => ${SEEN_EVERY_S}::int))
+    returning ${UNTOLD} as untold`.execute(db.soft);
+  if (own !== null && seen[0]?.untold === true) await tellStandings({ db }, own);
   for (;;) {
     const server = await requireOwnServer(db.soft, own, call.params.id);
     const etag = `"${server.desired_version}"`;
@@ -135,10 +136,11 @@ export async function putReported(
   const { Version: version, Health = server.health, Errors = [], Reported = {}, Facts = {} } = call.body;
   // Who does not say what was tried has tried what runs.
   const { Tried = version, FailedDevices = [] } = call.body;
-  const { rows } = await sql<{ desired_version: number }>`
-    update servers set reported_version = ${version}, tried_version = ${Tried},
+  const { rows } = await sql<{ desired_version: number; untold: boolean }>`
+    update servers sv set reported_version = ${version}, tried_version = ${Tried},
       failed_devices = ${FailedDevices}::uuid[], health = ${Health}, errors = ${JSON.stringify(Errors)}::jsonb,
       reported = ${JSON.stringify(Reported)}::jsonb, facts = facts || ${JSON.stringify(Facts)}::jsonb, last_seen = now()
-    where id = ${server.id} returning desired_version`.execute(db.run);
+    where id = ${server.id} returning desired_version, ${UNTOLD} as untold`.execute(db.run);
+  if (rows[0]?.untold === true) await tellStandings({ db }, server.id);
   return { status: 200, body: { DesiredVersion: rows[0]?.desired_version ?? 0 } };
 }

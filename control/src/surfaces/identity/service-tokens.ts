@@ -9,6 +9,7 @@ import {
   revokeServiceToken,
   type ServiceTokenRow,
 } from "../../core/identity/index.ts";
+import { append } from "../../core/journal/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { IdentityDeps } from "./deps.ts";
@@ -28,8 +29,14 @@ export async function create({ db }: Needs, call: Call<typeof contract.createTok
   requireNoService(actor);
   const beyond = body.Permissions.find((scope) => !actor.scopes.includes(scope));
   if (beyond !== undefined) throw new Fault("identity.scope", { scope: beyond });
-  const { row, token } = await addServiceToken(db.run, actor, {
-    ...{ name: body.Name, scopes: body.Permissions, lifetimeS: body.LifetimeSeconds ?? LIFETIME_S },
+  const { row, token } = await db.write(async (tx) => {
+    const made = await addServiceToken(tx, actor, {
+      ...{ name: body.Name, scopes: body.Permissions, lifetimeS: body.LifetimeSeconds ?? LIFETIME_S },
+    });
+    const payload = { by: actor.id, name: body.Name, permissions: body.Permissions };
+    const entry = { account: call.account.id, type: "service_token.created", subject: made.row.id };
+    await append(tx, { ...entry, payload });
+    return made;
   });
   return { status: 201, body: { ...view(row), Token: token } };
 }
@@ -49,8 +56,13 @@ export async function list({ db }: Needs, call: Call<typeof contract.listTokens>
 export async function revoke({ db }: Needs, call: Call<typeof contract.revokeToken>): Promise<Answer> {
   requireNoService(call.actor);
   const own = !call.actor.scopes.includes("organization:write");
-  if (!(await revokeServiceToken(db.run, call.actor, call.params.uuid.toLowerCase(), own)))
-    throw new Fault("token.not-found", { uuid: call.params.uuid });
+  const id = call.params.uuid.toLowerCase();
+  await db.write(async (tx) => {
+    const name = await revokeServiceToken(tx, call.actor, id, own);
+    if (name === null) throw new Fault("token.not-found", { uuid: call.params.uuid });
+    const payload = { by: call.actor.id, name };
+    await append(tx, { account: call.account.id, type: "service_token.revoked", subject: id, payload });
+  });
   return { status: 204 };
 }
 

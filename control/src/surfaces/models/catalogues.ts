@@ -5,6 +5,7 @@ import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/catalogues.ts";
 import type { Actor } from "../../core/identity/index.ts";
+import { append } from "../../core/journal/index.ts";
 import { catalogueSeen } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
@@ -96,12 +97,21 @@ export async function create({ db }: Needs, call: Call<typeof contract.createCat
       insert into catalogues (id, party_id, name, visibility)
       values (${id}, ${call.actor.party.id}, ${Name}, ${Visibility})`.execute(tx);
     await setGuests(tx, id, Organisations);
+    await tell(tx, call, id, "created", { name: Name, visibility: Visibility });
   });
   return answer(await requireOwn(db.run, call.actor, id), call.actor, 201);
 }
 
+/** Who acts, and whose journal it is told to. */
+type Teller = Pick<Call, "actor" | "account">;
+
+async function tell(tx: Tx, { actor, account }: Teller, id: string, what: string, facts: object = {}) {
+  const entry = { account: account.id, type: `catalogue.${what}`, subject: id.toLowerCase() };
+  await append(tx, { ...entry, payload: { by: actor.id, ...facts } });
+}
+
 async function setGuests(tx: Tx, id: string, organizations: string[]): Promise<void> {
-  const wanted = [...new Set(organizations.map((each) => each.toLowerCase()))];
+  const wanted = lowered(organizations);
   await sql`delete from catalogue_guests where catalogue_id = ${id}`.execute(tx);
   const { rows } = await sql`
     insert into catalogue_guests (catalogue_id, party_id)
@@ -126,6 +136,12 @@ export async function patch({ db }: Needs, call: Call<typeof contract.patchCatal
         version = version + 1, updated_at = date_trunc('milliseconds', now())
       where id = ${uuid} and party_id = ${call.actor.party.id}`.execute(tx);
     if (Organisations !== undefined) await setGuests(tx, uuid, Organisations);
+    const facts = {
+      changed: Object.keys(call.body),
+      ...(Name !== undefined && { name: Name }),
+      ...(Visibility !== undefined && { visibility: Visibility }),
+    };
+    await tell(tx, call, uuid, "changed", facts);
   });
   return answer(await requireOwn(db.run, call.actor, uuid), call.actor);
 }
@@ -133,8 +149,14 @@ export async function patch({ db }: Needs, call: Call<typeof contract.patchCatal
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteCatalogue>): Promise<Answer> {
   const { uuid } = call.params;
   await requireOwn(db.run, call.actor, uuid);
-  await sql`delete from catalogues where id = ${uuid} and party_id = ${call.actor.party.id}`
-    .execute(db.run)
+  await db
+    .write(async (tx) => {
+      const { rows } = await sql`
+        delete from catalogues where id = ${uuid} and party_id = ${call.actor.party.id} returning id`.execute(
+        tx,
+      );
+      if (rows.length > 0) await tell(tx, call, uuid, "deleted");
+    })
     .catch((error: unknown) => {
       // A model is in it, or came at this moment.
       throw (error as { code?: string }).code === "23503"
@@ -145,36 +167,65 @@ export async function remove({ db }: Needs, call: Call<typeof contract.deleteCat
 }
 
 /** Both are the caller's own: a catalogue shows what its owner may show. */
-export async function put(deps: Needs, actor: Actor, catalogue: string, functionId: string): Promise<Answer> {
+export async function put(deps: Needs, call: Teller, catalogue: string, functionId: string): Promise<Answer> {
+  const { actor } = call;
   await requireOwn(deps.db.run, actor, catalogue);
   await requireOwnFunction(deps.db.run, actor, functionId);
-  await deps.db.write((tx) => placeIn(tx, actor, functionId, [catalogue]));
+  await deps.db.write((tx) => placeIn(tx, call, functionId, [catalogue]));
   return answer(await requireOwn(deps.db.run, actor, catalogue), actor);
 }
 
 export async function take(
   { db }: Needs,
-  actor: Actor,
+  call: Teller,
   catalogue: string,
   functionId: string,
 ): Promise<Answer> {
+  const { actor } = call;
   await requireOwn(db.run, actor, catalogue);
-  await sql`
-    delete from catalogue_functions where catalogue_id = ${catalogue} and function_id = ${functionId}`.execute(
-    db.run,
-  );
+  await db.write((tx) => takeOut(tx, call, functionId, sql`c.id = ${catalogue}`));
   return answer(await requireOwn(db.run, actor, catalogue), actor);
 }
 
-export async function placeIn(tx: Tx, actor: Actor, functionId: string, catalogues: string[]): Promise<void> {
-  const wanted = [...new Set(catalogues.map((each) => each.toLowerCase()))];
+/** Late in the transaction: it takes the account's lock. */
+export async function placeIn(
+  tx: Tx,
+  call: Teller,
+  functionId: string,
+  catalogues: readonly string[],
+): Promise<void> {
+  const wanted = lowered(catalogues);
   if (wanted.length === 0) return;
+  const party = call.actor.party.id;
   const { rows } = await sql`
-    select 1 from catalogues where id = any(${wanted}::uuid[]) and party_id = ${actor.party.id}`.execute(tx);
+    select 1 from catalogues where id = any(${wanted}::uuid[]) and party_id = ${party}`.execute(tx);
   if (rows.length !== wanted.length) throw new Fault("catalogue.not-found", { field: "Catalogues" });
-  await sql`
+  const { rows: added } = await sql<{ catalogue_id: string }>`
     insert into catalogue_functions (catalogue_id, function_id)
-    select id, ${functionId} from catalogues where id = any(${wanted}::uuid[]) on conflict do nothing`.execute(
-    tx,
-  );
+    select id, ${functionId} from catalogues where id = any(${wanted}::uuid[]) order by id
+    on conflict do nothing returning catalogue_id`.execute(tx);
+  const model = functionId.toLowerCase();
+  for (const { catalogue_id: id } of added) await tell(tx, call, id, "model_added", { model });
 }
+
+/** Out of all of one's own but these, and into these. */
+export async function placeOnlyIn(
+  tx: Tx,
+  call: Teller,
+  functionId: string,
+  catalogues: readonly string[],
+): Promise<void> {
+  await takeOut(tx, call, functionId, sql`c.id <> all(${lowered(catalogues)}::uuid[])`);
+  await placeIn(tx, call, functionId, catalogues);
+}
+
+async function takeOut(tx: Tx, call: Teller, functionId: string, which: RawBuilder<unknown>): Promise<void> {
+  const { rows } = await sql<{ catalogue_id: string }>`
+    delete from catalogue_functions cf using catalogues c
+    where cf.function_id = ${functionId} and c.id = cf.catalogue_id and c.party_id = ${call.actor.party.id} and ${which}
+    returning cf.catalogue_id`.execute(tx);
+  const model = functionId.toLowerCase();
+  for (const { catalogue_id: id } of rows) await tell(tx, call, id, "model_removed", { model });
+}
+
+const lowered = (ids: readonly string[]) => [...new Set(ids.map((each) => each.toLowerCase()))];

@@ -173,9 +173,21 @@ export async function putAlias({ db }: Needs, call: Call<typeof contract.putAlia
   const { uuid, name } = call.params;
   await requireOwn(db.run, call.actor, uuid);
   await requireVersion(db, uuid, call.body.Version);
-  await sql`
-    insert into function_aliases (function_id, name, number) values (${uuid}, ${name}, ${call.body.Version})
-    on conflict (function_id, name) do update set number = excluded.number`.execute(db.run);
+  const { Version: version } = call.body;
+  await db.write(async (tx) => {
+    const { rows } = await sql`
+      insert into function_aliases as a (function_id, name, number) values (${uuid}, ${name}, ${version})
+      on conflict (function_id, name) do update set number = excluded.number where a.number <> excluded.number
+      returning 1`.execute(tx);
+    if (rows.length === 0) return;
+    const payload = { by: call.actor.id, alias: name, version };
+    await append(tx, {
+      account: call.account.id,
+      type: "model.alias_set",
+      subject: uuid.toLowerCase(),
+      payload,
+    });
+  });
   return aliases(db, call, uuid);
 }
 
@@ -184,7 +196,13 @@ export async function deleteAlias({ db }: Needs, call: Call<typeof contract.dele
   await requireOwn(db.run, call.actor, uuid);
   if (name === "default")
     throw new Fault("request.invalid", { detail: "The alias default stays.", field: "name" });
-  await sql`delete from function_aliases where function_id = ${uuid} and name = ${name}`.execute(db.run);
+  await db.write(async (tx) => {
+    const { rows } = await sql`
+      delete from function_aliases where function_id = ${uuid} and name = ${name} returning 1`.execute(tx);
+    if (rows.length === 0) return;
+    const entry = { account: call.account.id, type: "model.alias_removed", subject: uuid.toLowerCase() };
+    await append(tx, { ...entry, payload: { by: call.actor.id, alias: name } });
+  });
   return aliases(db, call, uuid);
 }
 

@@ -51,14 +51,14 @@ export function modelRoutes(deps: ModelsDeps): Route[] {
     route(cataloguesContract.getCatalogue, (call) => catalogues.get(deps, call)),
     route(cataloguesContract.patchCatalogue, (call) => catalogues.patch(deps, call)),
     route(cataloguesContract.deleteCatalogue, (call) => catalogues.remove(deps, call)),
-    route(cataloguesContract.putInCatalogue, ({ actor, params }) =>
-      catalogues.put(deps, actor, params.uuid, params.function),
+    route(cataloguesContract.putInCatalogue, (call) =>
+      catalogues.put(deps, call, call.params.uuid, call.params.function),
     ),
-    route(cataloguesContract.addToCatalogue, ({ actor, params, body }) =>
-      catalogues.put(deps, actor, params.uuid, body.FunctionUUID),
+    route(cataloguesContract.addToCatalogue, (call) =>
+      catalogues.put(deps, call, call.params.uuid, call.body.FunctionUUID),
     ),
-    route(cataloguesContract.takeFromCatalogue, ({ actor, params }) =>
-      catalogues.take(deps, actor, params.uuid, params.function),
+    route(cataloguesContract.takeFromCatalogue, (call) =>
+      catalogues.take(deps, call, call.params.uuid, call.params.function),
     ),
 
     route(useContract.configuration, () => use.configuration(deps)),

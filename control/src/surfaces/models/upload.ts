@@ -14,7 +14,7 @@ import { addArtifact, enqueue } from "../../core/models/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
-import { placeIn } from "./catalogues.ts";
+import { placeIn, placeOnlyIn } from "./catalogues.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type Uploaded, withForm } from "./form.ts";
 import { type Described, type FunctionRow, functionView, requireOwn } from "./rows.ts";
@@ -39,7 +39,6 @@ export function create(deps: ModelsDeps, call: Call<typeof createFunction>): Pro
           ${data.EnableConversions ?? [TARGETS.onnx]})`.execute(tx);
       await addVersion(tx, deps, { id, number: 1, file, by: name, notes: data.Notes ?? "" });
       await sql`insert into function_aliases values (${id}, 'default', 1)`.execute(tx);
-      await placeIn(tx, call.actor, id, data.Catalogues ?? []);
       await enqueue(tx, queue, {
         ...{ functionId: id, number: 1, target: null, options: {}, external: false, party: party.id },
       });
@@ -47,6 +46,7 @@ export function create(deps: ModelsDeps, call: Call<typeof createFunction>): Pro
         ...{ account: call.account.id, type: "model.uploaded", subject: id },
         payload: { by: call.actor.id, version: 1, sha256: file.stored.digest, size: file.stored.sizeBytes },
       });
+      await placeIn(tx, call, id, data.Catalogues ?? []);
     });
     return answerOf(await requireOwn(deps.db.run, call.actor, id), 201);
   });
@@ -78,28 +78,22 @@ export function patch(deps: ModelsDeps, call: Call<typeof patchFunction>): Promi
           described = ${JSON.stringify(describedOf(given, row.described))}, tags = ${given.Tags ?? before.tags},
           targets = ${given.EnableConversions ?? before.targets}, status = ${file === null ? before.status : "new"}
         where id = ${id}`.execute(tx);
-      if (given.Catalogues !== undefined) {
-        await sql`
-          delete from catalogue_functions cf using catalogues c
-          where cf.function_id = ${id} and c.id = cf.catalogue_id and c.party_id = ${call.actor.party.id}`.execute(
-          tx,
-        );
-        await placeIn(tx, call.actor, id, given.Catalogues);
+      const { account, actor } = call;
+      if (file !== null && queue !== null) {
+        await addVersion(tx, deps, { id, number, file, by: actor.name, notes: given.Notes ?? "" });
+        await enqueue(tx, queue, {
+          ...{ functionId: id, number, target: null, options: {}, external: false, party: actor.party.id },
+        });
+        const { digest: sha256, sizeBytes: size } = file.stored;
+        const payload = { by: actor.id, version: number, sha256, size };
+        await append(tx, { account: account.id, type: "model.uploaded", subject: id, payload });
       }
-      if (file === null || queue === null) return;
-      await addVersion(tx, deps, { id, number, file, by: call.actor.name, notes: given.Notes ?? "" });
-      await enqueue(tx, queue, {
-        ...{ functionId: id, number, target: null, options: {}, external: false, party: call.actor.party.id },
-      });
-      await append(tx, {
-        ...{ account: call.account.id, type: "model.uploaded", subject: id },
-        payload: {
-          by: call.actor.id,
-          version: number,
-          sha256: file.stored.digest,
-          size: file.stored.sizeBytes,
-        },
-      });
+      const changed = Object.keys(given).filter((name) => name !== "Notes" && name !== "Catalogues");
+      if (changed.length > 0) {
+        const payload = { by: actor.id, changed };
+        await append(tx, { account: account.id, type: "model.changed", subject: id, payload });
+      }
+      if (given.Catalogues !== undefined) await placeOnlyIn(tx, call, id, given.Catalogues);
     });
     return answerOf(await requireOwn(deps.db.run, call.actor, id), 200);
   });
