@@ -5,7 +5,17 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
@@ -158,6 +168,13 @@ it("names confidential hardware only when the kernel says that it is on and the 
     says: expect.stringContaining("no /dev/sev"),
   });
   write("/dev/sev", "");
+  expect(await ask("sev-snp")).toMatchObject({ state: "warning", get: "modprobe cpuid" });
+  const processor = Buffer.alloc(16);
+  processor[4] = 51;
+  write("/dev/cpu/0/cpuid", "");
+  const file = openSync(join(root, "/dev/cpu/0/cpuid"), "r+");
+  writeSync(file, processor, 0, 16, 0x8000001f);
+  closeSync(file);
   write("/sys/module/kvm_intel/parameters/tdx", "Y\n");
   const { hardware, sentence } = await examine(
     CHECKS.filter(({ group }) => group === "confidential hardware"),
@@ -165,6 +182,33 @@ it("names confidential hardware only when the kernel says that it is on and the 
   );
   expect(hardware).toEqual(["AMD SEV-SNP", "Intel TDX"]);
   expect(sentence).toContain("confidential hardware AMD SEV-SNP, Intel TDX.");
+});
+
+it("says that virtual machines work only when a kernel booted in one", async () => {
+  expect(await ask("kvm")).toMatchObject({ state: "missing", says: expect.stringContaining("ENOENT") });
+  write("/dev/kvm", "");
+  for (const id of ["kvm", "emulation"]) {
+    expect(await ask(id, { arch: "arm64" })).toMatchObject({ state: "warning" });
+    expect(await ask(id)).toMatchObject({
+      state: "warning",
+      says: expect.stringMatching(/not tried.*no QEMU/),
+    });
+  }
+  program("/usr/bin/qemu-system-x86_64", "echo no such accelerator >&2; exit 1");
+  for (const id of ["kvm", "emulation"])
+    expect(await ask(id)).toMatchObject({
+      state: "warning",
+      get: "apt-get install -y linux-image-cloud-amd64",
+    });
+  write("/boot/vmlinuz-6.1.0", "");
+  for (const id of ["kvm", "emulation"])
+    expect(await ask(id)).toMatchObject({
+      state: "missing",
+      says: expect.stringContaining("no such accelerator"),
+    });
+  program("/usr/bin/qemu-system-x86_64", "exec sleep 1000");
+  expect(await ask("emulation", {}, 300)).toMatchObject({ state: "missing" });
+  await expect.poll(() => findProcesses(root)).toEqual([]);
 });
 
 it("does not take folders that look like cgroups for cgroups, and makes none there", async () => {
