@@ -5,11 +5,11 @@
  * does them by the same cryptography and at the same time, since that is what one who is in a hurry writes.
  */
 import { demandsOf } from "#evidence/policy/snp.ts";
-import { parseCertificate } from "#evidence/snp/certificate.ts";
-import { ecdsaP384Verify, rsaPssVerify } from "#evidence/snp/primitives.ts";
+import { ecdsaP384Verify, rsaPssVerify } from "#evidence/primitives.ts";
 import { parseSnpReport } from "#evidence/snp/report.ts";
 import { makeAuthority, SPECIMEN_MS } from "#evidence/snp/specimen.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
+import { parseCertificate } from "#evidence/x509/certificate.ts";
 import type { Line } from "./sessions.ts";
 
 const GOAL = 1.3;

@@ -67,23 +67,31 @@ program
   .action((args: string[]) => finish(import("./bench.ts").then(({ benchCommand }) => benchCommand(args))));
 
 const attest = program.command("attest").description("evidence of confidential machines, judged offline");
-attest
-  .command("verify-snp")
-  .description("judge a report of SEV-SNP from raw files: exit 0 accepted, 1 refused, 2 usage")
-  .allowUnknownOption()
-  .helpOption(false)
-  .argument("[args...]")
-  .action((args: string[]) =>
-    finish(
-      import("./verify-snp.ts").then(({ verifySnpCommand }) =>
-        verifySnpCommand(args, {
-          out: (text) => process.stdout.write(text),
-          err: (text) => process.stderr.write(text),
-          nowMs: Date.now,
-        }),
-      ),
+const offline = {
+  out: (text: string) => process.stdout.write(text),
+  err: (text: string) => process.stderr.write(text),
+};
+const judging = (name: string, description: string) =>
+  attest
+    .command(name)
+    .description(`${description} from raw files: exit 0 accepted, 1 refused, 2 usage`)
+    .allowUnknownOption()
+    .helpOption(false)
+    .argument("[args...]");
+judging("verify-snp", "judge a report of SEV-SNP").action((args: string[]) =>
+  finish(
+    import("./verify-snp.ts").then(({ verifySnpCommand }) =>
+      verifySnpCommand(args, { ...offline, nowMs: Date.now }),
     ),
-  );
+  ),
+);
+judging("verify-tdx", "judge a quote of Intel TDX").action((args: string[]) =>
+  finish(
+    import("./verify-tdx.ts").then(({ verifyTdxCommand }) =>
+      verifyTdxCommand(args, { ...offline, nowMs: Date.now }),
+    ),
+  ),
+);
 
 program
   .command("verify-proof")

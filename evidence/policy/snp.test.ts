@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { hexOf } from "#evidence/snp/bytes.ts";
+import { hexOf } from "#evidence/bytes.ts";
 import { makeAuthority, type ReportChange, SPECIMEN_MS } from "#evidence/snp/specimen.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
 import { demandsOf, type Expectation, parseSnpPolicy } from "./snp.ts";

@@ -9,11 +9,12 @@
  *  B. The member set is closed: a mistyped member would be a demand that nobody makes.
  *  C. Nothing here can allow a guest that may be debugged.
  */
-import { fromHex, hexOf } from "../snp/bytes.ts";
+import { hexOf } from "../bytes.ts";
 import { PRODUCTS, type Product } from "../snp/products.ts";
-import { requireStep, type Unasked } from "../snp/steps.ts";
 import { describeTcb, differing, partsOf, type Tcb } from "../snp/tcb.ts";
 import type { Demands, SnpFacts } from "../snp/verify.ts";
+import { requireStep, type Unasked } from "../steps.ts";
+import { objectOf, openMembers, printable } from "./members.ts";
 
 export interface SnpPolicy {
   /** Launch digests that are accepted, 96 hex digits each. */
@@ -46,59 +47,30 @@ export interface Expectation {
 
 export type PolicyReading = { ok: true; policy: SnpPolicy } | { ok: false; faults: string[] };
 
-const LIST_MAX = 256;
-
 /** @param value What a policy file's member `snp` holds. */
 export function parseSnpPolicy(value: unknown): PolicyReading {
-  const faults: string[] = [];
-  const from = objectOf(value);
-  if (from === null) return { ok: false, faults: ["snp must be an object"] };
-  const known = new Set<string>();
-  const take = (name: string) => {
-    known.add(name);
-    return Object.hasOwn(from, name) ? from[name] : undefined;
-  };
-  const list = <T>(name: string, isOne: (one: unknown) => one is T, rule: string): T[] | null => {
-    const given = take(name);
-    if (given === undefined) return null;
-    if (Array.isArray(given) && given.length > 0 && given.length <= LIST_MAX && given.every(isOne))
-      return given;
-    faults.push(`snp.${name} must be a list of ${rule}`);
-    return null;
-  };
-  const hex = (name: string, bytes: number) => {
-    const isHex = (one: unknown): one is string => typeof one === "string" && fromHex(one)?.length === bytes;
-    return list(name, isHex, `${bytes * 2} hex digits each`)?.map((one) => one.toLowerCase()) ?? null;
-  };
-  const flag = (name: string) => {
-    const given = take(name);
-    if (given === undefined || typeof given === "boolean") return given;
-    faults.push(`snp.${name} must be true or false`);
-    return undefined;
-  };
+  const from = openMembers("snp", value);
+  if (!from.ok) return from;
+  const { faults, members } = from;
   const isVmpl = (one: unknown): one is number =>
     Number.isInteger(one) && (one as number) >= 0 && (one as number) <= 3;
   const isKind = (one: unknown): one is "VCEK" | "VLEK" => one === "VCEK" || one === "VLEK";
   const isText = (one: unknown): one is string => typeof one === "string" && /^[\x20-\x7e]{1,256}$/.test(one);
-  const guestSvnMin = take("guestSvnMin") ?? 0;
-  if (!Number.isInteger(guestSvnMin) || (guestSvnMin as number) < 0)
-    faults.push("snp.guestSvnMin must be a number");
   const policy: SnpPolicy = {
-    measurements: hex("measurements", 48) ?? [],
-    tcbFloors: parseFloors(take("tcbFloors"), faults),
-    vmpls: list("vmpls", isVmpl, "numbers from 0 to 3") ?? [0],
-    signingKeys: list("signingKeys", isKind, "VCEK and VLEK") ?? ["VCEK", "VLEK"],
-    providers: list("providers", isText, "texts"),
-    migrationAgentAllowed: flag("migrationAgentAllowed") ?? false,
-    crlRequired: flag("crlRequired") ?? true,
-    revokedLeaves: hex("revokedLeaves", 32) ?? [],
-    guestSvnMin: guestSvnMin as number,
-    hostData: hex("hostData", 32),
-    idKeyDigests: hex("idKeyDigests", 48),
-    authorKeyDigests: hex("authorKeyDigests", 48),
+    measurements: members.hex("measurements", 48) ?? [],
+    tcbFloors: parseFloors(members.take("tcbFloors"), faults),
+    vmpls: members.list("vmpls", isVmpl, "numbers from 0 to 3") ?? [0],
+    signingKeys: members.list("signingKeys", isKind, "VCEK and VLEK") ?? ["VCEK", "VLEK"],
+    providers: members.list("providers", isText, "texts"),
+    migrationAgentAllowed: members.flag("migrationAgentAllowed") ?? false,
+    crlRequired: members.flag("crlRequired") ?? true,
+    revokedLeaves: members.hex("revokedLeaves", 32) ?? [],
+    guestSvnMin: members.count("guestSvnMin") ?? 0,
+    hostData: members.hex("hostData", 32),
+    idKeyDigests: members.hex("idKeyDigests", 48),
+    authorKeyDigests: members.hex("authorKeyDigests", 48),
   };
-  for (const name of Object.keys(from))
-    if (!known.has(name)) faults.push(`snp.${printable(name)} is not known`);
+  members.refuseOthers();
   return faults.length === 0 ? { ok: true, policy } : { ok: false, faults };
 }
 
@@ -125,13 +97,6 @@ function parseFloors(value: unknown, faults: string[]): SnpPolicy["tcbFloors"] {
   }
   return floors;
 }
-
-const objectOf = (value: unknown) =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : null;
-
-const printable = (name: string) => (/^[\w.-]{1,64}$/.test(name) ? name : "a member");
 
 type Judge = (facts: SnpFacts) => string | Promise<string>;
 

@@ -6,8 +6,8 @@ import { expect, test } from "vitest";
 import { demandsOf } from "#evidence/policy/snp.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { snpFolder, snpVectors } from "#testing/vectors.ts";
-import { fromHex } from "./bytes.ts";
-import { certificatesOf } from "./files.ts";
+import { fromHex } from "../bytes.ts";
+import { certificatesOf } from "../x509/files.ts";
 import { readLeaf } from "./leaf.ts";
 import { type SnpVerdict, verifySnp } from "./verify.ts";
 

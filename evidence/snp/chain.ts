@@ -5,13 +5,11 @@
  * known by its fingerprint, and signatures decide.
  */
 
-import { equalBytes, hexOf } from "./bytes.ts";
-import { type Certificate, mayIssue, unknownCritical } from "./certificate.ts";
-import { rsaPssVerify, sha256 } from "./primitives.ts";
+import { equalBytes, hexOf } from "../bytes.ts";
+import { rsaPssVerify, sha256 } from "../primitives.ts";
+import { type Certificate, mayIssue, unknownCritical } from "../x509/certificate.ts";
+import { CANDIDATES_MAX } from "../x509/path.ts";
 import type { Product, Roots } from "./products.ts";
-
-/** Many certificates of one name would make the verifier compute for as long as the attacker likes. */
-const CANDIDATES_MAX = 8;
 
 export async function findRoot(
   certificates: readonly Certificate[],
@@ -24,15 +22,6 @@ export async function findRoot(
   return null;
 }
 
-/** Certificates that bear the name of the leaf's issuer. */
-export function candidatesFor(certificates: readonly Certificate[], leaf: Certificate): Certificate[] {
-  const named = certificates.filter(({ subject }) => equalBytes(subject, leaf.issuer));
-  const distinct = named.filter(
-    (one, index) => named.findIndex(({ der }) => equalBytes(der, one.der)) === index,
-  );
-  return distinct.slice(0, CANDIDATES_MAX);
-}
-
 /**
  * Why an intermediate is none between this leaf and this root; null when it is. Both signatures are
  * checked at once. The root's own is not: its every byte is pinned.
@@ -43,7 +32,8 @@ export async function faultOfLink(
   root: Certificate,
 ): Promise<string | null> {
   for (const one of [leaf, intermediate])
-    if (!one.pssSha384) return `${one.subjectName} is not signed with RSA-PSS and SHA-384.`;
+    if (one.algorithm !== "rsa-pss-sha384")
+      return `${one.subjectName} is not signed with RSA-PSS and SHA-384.`;
   for (const one of [intermediate, root]) {
     if (!mayIssue(one)) return `${one.subjectName} is no certificate that may issue others.`;
     const critical = unknownCritical(one);

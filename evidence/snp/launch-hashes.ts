@@ -3,9 +3,10 @@
  * The page that binds kernel, initrd and command line to the launch digest: QEMU writes their SHA-256
  * into it (`kernel-hashes=on`), the firmware measures the page and refuses to start anything else.
  */
+
+import { sha256 } from "../primitives.ts";
 import { guidBytes } from "./launch-firmware.ts";
 import { PAGE_BYTES } from "./launch-page.ts";
-import { sha256 } from "./primitives.ts";
 
 const TABLE = "9438d606-4f22-4cc9-b479-a793d411fd21";
 const COMMAND_LINE = "97d02dd8-bd20-4c94-aa78-e7714d36ab2a";

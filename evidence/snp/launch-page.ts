@@ -3,7 +3,7 @@
  * The launch digest as the firmware builds it (56860, "SNP_LAUNCH_UPDATE", PAGE_INFO): a chain of SHA-384
  * over one record per page, in the order in which pages are given to it.
  */
-import { sha384 } from "./primitives.ts";
+import { sha384 } from "../primitives.ts";
 
 export const PAGE_BYTES = 4096;
 /** Where KVM says that a save area lies: the last page below the guest's 48 address bits. */

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { describeWith } from "#testing/requirements.ts";
 import { snpFolder, snpVectors } from "#testing/vectors.ts";
-import { hexOf } from "./bytes.ts";
+import { hexOf } from "../bytes.ts";
 import { launchDigest } from "./launch.ts";
 import { FirmwareFault, readFirmware } from "./launch-firmware.ts";
 import { processorSignature } from "./launch-save-area.ts";

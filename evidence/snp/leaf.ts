@@ -3,8 +3,8 @@
  * What a VCEK or a VLEK says beside its key: AMD's extensions under 1.3.6.1.4.1.3704.1 (57230). A VCEK
  * belongs to a chip and names it; a VLEK belongs to a provider and names that.
  */
-import { type Certificate, unknownCritical } from "./certificate.ts";
-import { childrenOf, DerFault, oidOf, readDer, requireTag, smallInteger, TAG, textOf } from "./der.ts";
+import { type Certificate, unknownCritical } from "../x509/certificate.ts";
+import { childrenOf, DerFault, oidOf, readDer, requireTag, smallInteger, TAG, textOf } from "../x509/der.ts";
 import { isNameOf, type LeafKind, type Product, readIssuerName } from "./products.ts";
 import { type Tcb, tcbOfLeaf } from "./tcb.ts";
 

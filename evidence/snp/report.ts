@@ -10,7 +10,7 @@
  *  C. Reserved bits of the guest's policy are zero, since a bit of the policy is a permission.
  *  D. Faults of form do not keep the rest from being read, so that every other step still has its answer.
  */
-import { allZero } from "./bytes.ts";
+import { allZero } from "../bytes.ts";
 
 export const REPORT_BYTES = 1184;
 export const SIGNED_BYTES = 0x2a0;

@@ -4,18 +4,9 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { demandsOf } from "#evidence/policy/snp.ts";
-import { parseCertificate } from "./certificate.ts";
-import {
-  extension,
-  issuing,
-  type LeafChange,
-  makeAuthority,
-  pss,
-  type ReportChange,
-  SPECIMEN_MS,
-  SPECIMEN_TCB,
-  usage,
-} from "./specimen.ts";
+import { parseCertificate } from "../x509/certificate.ts";
+import { extension, issuing, pss, usage } from "../x509/specimen.ts";
+import { type LeafChange, makeAuthority, type ReportChange, SPECIMEN_MS, SPECIMEN_TCB } from "./specimen.ts";
 import { type SnpEvidence, type SnpVerdict, verifySnp } from "./verify.ts";
 
 const milan = makeAuthority("Milan");

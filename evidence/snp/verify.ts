@@ -9,17 +9,18 @@
  *  C. Without a policy this says that AMD's hardware signed the report for a guest that nobody can debug.
  *     It does not say which guest: that is the policy's measurement, and `unasked` names what is open.
  */
-import { allZero, equalBytes, hexOf } from "./bytes.ts";
-import type { Certificate } from "./certificate.ts";
-import { candidatesFor, faultOfLink, findRoot } from "./chain.ts";
-import { type Crl, judgeRevocation, parseCrl } from "./crl.ts";
-import { DerFault } from "./der.ts";
-import { certificatesOf, derOf } from "./files.ts";
+import { allZero, equalBytes, hexOf } from "../bytes.ts";
+import { ecdsaP384Verify, sha256 } from "../primitives.ts";
+import { makeStep, needed, requireStep, type Step, StepFault, type Unasked } from "../steps.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import { type Crl, judgeRevocation, parseCrl } from "../x509/crl.ts";
+import { DerFault } from "../x509/der.ts";
+import { certificatesOf, derOf } from "../x509/files.ts";
+import { candidatesFor } from "../x509/path.ts";
+import { faultOfLink, findRoot } from "./chain.ts";
 import { type Leaf, readLeaf } from "./leaf.ts";
-import { ecdsaP384Verify, sha256 } from "./primitives.ts";
 import { AMD_ROOTS, type Product, productOfCpuid, type Roots } from "./products.ts";
 import { parseSnpReport, type SnpReport } from "./report.ts";
-import { makeStep, needed, requireStep, type Step, StepFault, type Unasked } from "./steps.ts";
 import { describeTcb, differing, readTcb, type Tcb } from "./tcb.ts";
 
 export interface SnpEvidence {
@@ -164,12 +165,15 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
     await step("revocation", async () => {
       requireStep(lists.length > 0, "The policy demands a revocation list, and none was given.");
       requireStep(lists.length <= CRL_FILES_MAX, `More than ${CRL_FILES_MAX} revocation lists were given.`);
-      const whole = {
-        leaf: needed(certificate, "the leaf cannot be read"),
-        intermediate: needed(path.intermediate, "the chain is not whole"),
-        root: needed(path.root, "there is no root"),
-      };
-      return `${await judgeRevocation(lists.flatMap(readCrls), whole, atMs)}.`;
+      const leafOf = needed(certificate, "the leaf cannot be read");
+      const middle = needed(path.intermediate, "the chain is not whole");
+      const root = needed(path.root, "there is no root");
+      // Only the root can take back the intermediate, and AMD gives all leaves one serial number.
+      const links = [
+        { issuer: root, issued: middle, listRequired: true },
+        { issuer: middle, issued: leafOf, listRequired: false },
+      ];
+      return `${await judgeRevocation(lists.flatMap(readCrls), links, "rsa-pss-sha384", atMs)}.`;
     });
   else unasked.push({ name: "revocation", detail: "Nobody looked whether AMD has revoked a certificate." });
   // Against a provider's key where a chip's is expected, and against a report that says nobody signed it.

@@ -36,5 +36,8 @@ function fromBase64(text: string): Uint8Array {
   const dense = text.replace(/[\r\n\t ]/g, "");
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(dense) || dense.length % 4 !== 0)
     throw new DerFault("a PEM block is not base64");
-  return Uint8Array.from(atob(dense), (character) => character.charCodeAt(0));
+  const decoded = atob(dense);
+  // The last digit may have bits that mean nothing: one meaning, one text.
+  if (btoa(decoded) !== dense) throw new DerFault("a PEM block is not base64 in its one form");
+  return Uint8Array.from(decoded, (character) => character.charCodeAt(0));
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A certificate revocation list (RFC 5280, 5), as AMD's key distribution service hands out one per
- * line, signed by its root. The attacker holds a certificate that was taken back, and chooses which
+ * A certificate revocation list (RFC 5280, 5), as a maker of processors hands out one per issuer. The
+ * attacker holds a certificate that was taken back, and chooses which
  * lists the verifier gets to see: so an old list counts as none, and one with rules that are not
  * known here (an indirect or a delta list) is refused, not read in part.
  */
 
-import { equalBytes, hexOf } from "./bytes.ts";
-import { type Certificate, commonName, maySignCrl, samePss } from "./certificate.ts";
+import { equalBytes, hexOf } from "../bytes.ts";
+import { StepFault } from "../steps.ts";
+import { ALGORITHM_WORDS, algorithmOf, type SignatureAlgorithm, signedBy } from "./algorithm.ts";
+import { type Certificate, commonName, maySignCrl } from "./certificate.ts";
 import {
   bitBytes,
   childrenOf,
@@ -20,8 +22,6 @@ import {
   TAG,
   timeOf,
 } from "./der.ts";
-import { rsaPssVerify } from "./primitives.ts";
-import { StepFault } from "./steps.ts";
 
 const ENTRIES_MAX = 16_384;
 const EXPLICIT_0 = 0xa0;
@@ -29,7 +29,7 @@ const TIME_TAGS: readonly number[] = [TAG.utcTime, TAG.generalizedTime];
 
 export interface Crl {
   signed: Uint8Array;
-  pssSha384: boolean;
+  algorithm: SignatureAlgorithm | null;
   signature: Uint8Array;
   issuer: Uint8Array;
   issuerName: string;
@@ -51,7 +51,7 @@ export function parseCrl(der: Uint8Array): Crl {
   if (extensions !== undefined) for (const list of childrenOf(extensions, 1)) refuseCritical(list);
   return {
     signed: signed.whole,
-    pssSha384: samePss(inner, outer),
+    algorithm: algorithmOf(inner, outer),
     signature: bitBytes(signature),
     issuer: requireTag(issuer, TAG.sequence).whole,
     issuerName: commonName(issuer!),
@@ -77,41 +77,53 @@ function refuseCritical(list: Der): void {
   }
 }
 
-export interface Path {
-  leaf: Certificate;
-  intermediate: Certificate;
-  root: Certificate;
+/** One certificate of a path and the one above it. */
+export interface Link {
+  issuer: Certificate;
+  issued: Certificate;
+  /** Without a list of this issuer nothing can be told, and nothing is accepted. */
+  listRequired: boolean;
 }
 
 /**
- * What the lists say of a path, in words; throws `StepFault` when it is revoked or cannot be told. A list of
- * the root is required, since only it can take back the intermediate.
+ * What the lists say of a path, in words; throws `StepFault` when it is revoked or cannot be told. Every list
+ * of an issuer is held to the same rules, so that an old one beside a new one does not pass unseen.
  */
-export async function judgeRevocation(lists: readonly Crl[], path: Path, atMs: number): Promise<string> {
+export async function judgeRevocation(
+  lists: readonly Crl[],
+  links: readonly Link[],
+  algorithm: SignatureAlgorithm,
+  atMs: number,
+): Promise<string> {
   const said: string[] = [];
-  const links = [
-    { issuer: path.root, issued: path.intermediate },
-    { issuer: path.intermediate, issued: path.leaf },
-  ];
-  for (const { issuer, issued } of links) {
+  const held = new Set<Crl>();
+  for (const { issuer, issued, listRequired } of links) {
     const own = lists.filter((list) => equalBytes(list.issuer, issuer.subject));
-    for (const list of own) await requireValid(list, issuer, atMs);
+    for (const list of own) {
+      if (!held.has(list)) await requireValid(list, issuer, algorithm, atMs);
+      held.add(list);
+    }
     if (own.some(({ serials }) => serials.has(issued.serialHex)))
       throw new StepFault(
         `${issuer.subjectName} has revoked ${issued.subjectName} (serial ${issued.serialHex})`,
       );
     if (own.length > 0) said.push(`${issuer.subjectName} has not revoked ${issued.subjectName}`);
-    else if (issuer === path.root) throw new StepFault(`no revocation list is of ${issuer.subjectName}`);
+    else if (listRequired) throw new StepFault(`no revocation list is of ${issuer.subjectName}`);
   }
   return said.join("; ");
 }
 
-async function requireValid(list: Crl, issuer: Certificate, atMs: number): Promise<void> {
+async function requireValid(
+  list: Crl,
+  issuer: Certificate,
+  algorithm: SignatureAlgorithm,
+  atMs: number,
+): Promise<void> {
   const name = `the revocation list of ${list.issuerName}`;
   if (!maySignCrl(issuer)) throw new StepFault(`${name} is signed by a key that may not sign lists`);
-  if (!list.pssSha384) throw new StepFault(`${name} is not signed with RSA-PSS and SHA-384`);
-  if (!(await rsaPssVerify(issuer.spki, list.signed, list.signature)))
-    throw new StepFault(`the signature of ${name} does not verify`);
+  if (list.algorithm !== algorithm)
+    throw new StepFault(`${name} is not signed with ${ALGORITHM_WORDS[algorithm]}`);
+  if (!(await signedBy(issuer.spki, list))) throw new StepFault(`the signature of ${name} does not verify`);
   if (atMs < list.thisUpdateMs) throw new StepFault(`${name} is from a time to come`);
   if (atMs > list.nextUpdateMs) throw new StepFault(`${name} is out of date`);
 }

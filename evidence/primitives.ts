@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * All the cryptography that evidence of SEV-SNP needs, from WebCrypto: the same in Node and in a
- * browser. Each answers false for a key or a signature that is none; none throws.
+ * All the cryptography that evidence needs, from WebCrypto: the same in Node and in a browser. Each answers false for a key or a signature that is none; none throws.
  */
+import { concatBytes } from "./bytes.ts";
+
 const { subtle } = globalThis.crypto;
 
 const RSA_PSS = { name: "RSA-PSS", hash: "SHA-384" } as const;
 const P384 = { name: "ECDSA", namedCurve: "P-384" } as const;
-/** The salt is as long as the hash: 57230 names no other, and `isPssSha384` lets no other through. */
+const P256 = { name: "ECDSA", namedCurve: "P-256" } as const;
+/** The salt is as long as the hash: 57230 names no other, and `algorithm.ts` lets no other through. */
 const PSS_VERIFY = { name: "RSA-PSS", saltLength: 48 } as const;
 const ECDSA_VERIFY = { name: "ECDSA", hash: "SHA-384" } as const;
+const ECDSA_SHA256 = { name: "ECDSA", hash: "SHA-256" } as const;
 
 /** RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt. */
 export async function rsaPssVerify(spki: Uint8Array, message: Uint8Array, signature: Uint8Array) {
@@ -26,6 +29,26 @@ export async function ecdsaP384Verify(spki: Uint8Array, message: Uint8Array, sig
   try {
     const key = await subtle.importKey("spki", spki, P384, false, ["verify"]);
     return await subtle.verify(ECDSA_VERIFY, key, signature, message);
+  } catch {
+    return false;
+  }
+}
+
+/** ECDSA on P-256 with SHA-256, in the same form: r and s, 32 bytes each. */
+export async function ecdsaP256Verify(spki: Uint8Array, message: Uint8Array, signature: Uint8Array) {
+  try {
+    const key = await subtle.importKey("spki", spki, P256, false, ["verify"]);
+    return await subtle.verify(ECDSA_SHA256, key, signature, message);
+  } catch {
+    return false;
+  }
+}
+
+/** The same under a key that comes as its point alone: x and y, 32 bytes each. */
+export async function ecdsaP256PointVerify(point: Uint8Array, message: Uint8Array, signature: Uint8Array) {
+  try {
+    const key = await subtle.importKey("raw", concatBytes(Uint8Array.of(4), point), P256, false, ["verify"]);
+    return await subtle.verify(ECDSA_SHA256, key, signature, message);
   } catch {
     return false;
   }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * An X.509 certificate as AMD issues them (57230, "VCEK and VLEK Certificate and KDS Interface"), read
- * from DER. Reading believes nothing: whether the algorithm, the dates and the names are right is
- * asked by the steps of `verify.ts`, so that each failing thing is named by itself. A certificate is
- * refused here only when its bytes cannot mean one thing.
+ * An X.509 certificate as makers of processors issue them (RFC 5280), read from DER. Reading believes
+ * nothing: whether the algorithm, the dates and the names are right is asked by the steps of a
+ * `verify.ts`, so that each failing thing is named by itself. A certificate is refused here only when
+ * its bytes cannot mean one thing.
  */
-
-import { equalBytes, hexOf } from "./bytes.ts";
+import { hexOf } from "../bytes.ts";
+import { algorithmOf, type SignatureAlgorithm } from "./algorithm.ts";
 import {
   bitBytes,
   childrenOf,
@@ -33,8 +33,8 @@ export interface Certificate {
   der: Uint8Array;
   /** What is signed. */
   signed: Uint8Array;
-  /** Both places say RSASSA-PSS with SHA-384, and in the same bytes. */
-  pssSha384: boolean;
+  /** What both places say, in the same bytes. Null when they differ, or say what is not known here. */
+  algorithm: SignatureAlgorithm | null;
   signature: Uint8Array;
   serialHex: string;
   /** DER of the names, compared byte by byte, and their common names, printed. */
@@ -59,7 +59,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   if (more.length > 0) throw new DerFault("a certificate has too many members");
   const signed = requireTag(body, TAG.sequence);
   const [version, serial, inner, issuer, validity, subject, spki, extensions, ...rest] = childrenOf(signed);
-  // Version 3 with extensions and nothing else: unique identifiers are in no certificate of AMD's.
+  // Version 3 with extensions and nothing else: unique identifiers are in no certificate of these.
   const [number] = childrenOf(requireTag(version, EXPLICIT_0));
   if (smallInteger(number) !== 2 || rest.length > 0) throw new DerFault("the certificate is not version 3");
   const [notBefore, notAfter, ...others] = childrenOf(requireTag(validity, TAG.sequence));
@@ -67,7 +67,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   return {
     der,
     signed: signed.whole,
-    pssSha384: samePss(inner, outer),
+    algorithm: algorithmOf(inner, outer),
     signature: bitBytes(signature),
     serialHex: hexOf(integerBytes(serial)),
     issuer: requireTag(issuer, TAG.sequence).whole,
@@ -107,53 +107,6 @@ export function parseExtensions(explicit: Der): ReadonlyMap<string, Extension> {
     found.set(name, { critical: flag !== undefined, value: requireTag(rest[0], TAG.octets).body });
   }
   return found;
-}
-
-/** Whoever forges a certificate may name a weaker algorithm in the part that is not signed, so both must agree. */
-export function samePss(inner: Der | undefined, outer: Der | undefined): boolean {
-  return (
-    inner !== undefined && outer !== undefined && equalBytes(inner.whole, outer.whole) && isPssSha384(inner)
-  );
-}
-
-const PSS = "1.2.840.113549.1.1.10";
-const MGF1 = "1.2.840.113549.1.1.8";
-const SHA384 = "2.16.840.1.101.3.4.2.2";
-
-/** RFC 4055, 3.1. AMD writes the trailer's default out in some certificates and not in others; both mean 1. */
-function isPssSha384(algorithm: Der): boolean {
-  try {
-    const [oid, parameters, ...more] = childrenOf(requireTag(algorithm, TAG.sequence));
-    if (oidOf(oid) !== PSS || more.length > 0) return false;
-    const members = childrenOf(requireTag(parameters, TAG.sequence), 4);
-    const [hash, mask, salt, trailer] = [0xa0, 0xa1, 0xa2, 0xa3].map((tag, index) =>
-      index === 3 && members.length === 3 ? undefined : onlyChild(requireTag(members[index], tag)),
-    );
-    const [maskOid, maskHash, ...rest] = childrenOf(requireTag(mask, TAG.sequence));
-    return (
-      isSha384(hash) &&
-      oidOf(maskOid) === MGF1 &&
-      isSha384(maskHash) &&
-      rest.length === 0 &&
-      smallInteger(salt) === 48 &&
-      (trailer === undefined || smallInteger(trailer) === 1)
-    );
-  } catch (fault) {
-    if (fault instanceof DerFault) return false;
-    throw fault;
-  }
-}
-
-function isSha384(algorithm: Der | undefined): boolean {
-  const [oid, parameters, ...more] = childrenOf(requireTag(algorithm, TAG.sequence));
-  const empty = parameters === undefined || (parameters.tag === TAG.null && parameters.body.length === 0);
-  return oidOf(oid) === SHA384 && empty && more.length === 0;
-}
-
-function onlyChild(der: Der): Der {
-  const [child, ...more] = childrenOf(der);
-  if (child === undefined || more.length > 0) throw new DerFault("an element has not exactly one member");
-  return child;
 }
 
 const BASIC_CONSTRAINTS = "2.5.29.19";

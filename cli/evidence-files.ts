@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the offline verifiers of evidence read: files and folders that anyone may have filled, a policy, a time. */
+import { open, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { parseDocument } from "yaml";
+import { FILE_BYTES_MAX } from "#evidence/x509/files.ts";
+import { UsageFault } from "./usage.ts";
+
+const FOLDER_FILES_MAX = 256;
+const FOLDER_DEPTH_MAX = 3;
+const POLICY_BYTES_MAX = 64 * 1024;
+
+/** One byte more than anything here may have, so that what reads it sees that it is too large. */
+export async function bytesOf(file: string): Promise<Uint8Array> {
+  try {
+    await using handle = await open(file);
+    const buffer = new Uint8Array(FILE_BYTES_MAX + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length);
+      length += bytesRead;
+      if (bytesRead === 0 || length === buffer.length) return buffer.slice(0, length);
+    }
+  } catch (cause) {
+    throw new UsageFault(`Cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** All regular files below the folder, also through a link; pipes and devices could keep the reader forever. */
+export async function filesOf(folder: string, depth = 0): Promise<Uint8Array[]> {
+  const files: Uint8Array[] = [];
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: Error) => {
+    throw new UsageFault(`Cannot read ${folder}: ${cause.message}`, { cause });
+  });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) files.push(...(depth < FOLDER_DEPTH_MAX ? await filesOf(path, depth + 1) : []));
+    else if ((await stat(path).catch(() => null))?.isFile()) files.push(await bytesOf(path));
+    if (files.length > FOLDER_FILES_MAX)
+      throw new UsageFault(`${folder} has more than ${FOLDER_FILES_MAX} files.`);
+  }
+  return files;
+}
+
+/** A date alone is its first moment in UTC; a time has a zone, so that the answer does not depend on where it is asked. */
+export function timeOf(text: string): number {
+  const form = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/;
+  const ms = form.test(text) ? Date.parse(text) : Number.NaN;
+  // JavaScript takes 30 February for a day in March.
+  const day = new Date(`${text.slice(0, 10)}T00:00:00Z`);
+  if (Number.isNaN(ms) || Number.isNaN(day.getTime()) || day.toISOString().slice(0, 10) !== text.slice(0, 10))
+    throw new UsageFault("--at is no ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z.");
+  return ms;
+}
+
+/** The members of a policy file, which is YAML or JSON with no aliases and none twice. */
+export async function policyMembersOf(file: string): Promise<Record<string, unknown>> {
+  const bytes = await bytesOf(file);
+  if (bytes.length > POLICY_BYTES_MAX) throw new UsageFault("The policy is larger than 64 KiB.");
+  const document = parseDocument(new TextDecoder().decode(bytes), { version: "1.2", uniqueKeys: true });
+  if (document.errors.length > 0)
+    throw new UsageFault(`The policy is no YAML: ${document.errors[0]!.message}`);
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 0 });
+  } catch (cause) {
+    throw new UsageFault("The policy uses aliases.", { cause });
+  }
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+const POLICY_PARTS = ["snp", "tdx"];
+
+/** What one part of a policy asks, as its parser reads it. One file may have parts for several kinds of evidence. */
+export async function policyOf<T>(
+  file: string,
+  part: string,
+  parse: (value: unknown) => { ok: true; policy: T } | { ok: false; faults: string[] },
+): Promise<T> {
+  const whole = await policyMembersOf(file);
+  const others = Object.keys(whole).filter((name) => !POLICY_PARTS.includes(name));
+  if (others.length > 0) throw new UsageFault(`The policy has members beside ${POLICY_PARTS.join(" and ")}.`);
+  const reading = parse(whole[part]);
+  if (!reading.ok) throw new UsageFault(`The policy is refused: ${reading.faults.join("; ")}.`);
+  return reading.policy;
+}
+
+interface Described {
+  accepted: boolean;
+  steps: readonly { name: string; ok: boolean; detail: string }[];
+  unasked: readonly { name: string; detail: string }[];
+}
+
+/** Every step on a line, in words; what nobody looked at last. */
+export function describeVerdict(what: string, { accepted, steps, unasked }: Described): string {
+  const lines = steps.map(({ name, ok, detail }) => `${ok ? "ok  " : "FAIL"} ${name.padEnd(17)} ${detail}`);
+  for (const { name, detail } of unasked) lines.push(`--   ${name.padEnd(17)} ${detail}`);
+  lines.push(`The ${what} is ${accepted ? "accepted" : "refused"}.`);
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `casemate attest verify-tdx`: judges a quote of Intel TDX offline, from raw files and the root key pinned
+ * in this program. Nothing is fetched. A refusal names each step that failed, and prints those that
+ * passed too.
+ */
+import { stat } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { fromHex } from "#evidence/bytes.ts";
+import { parseTdxPolicy, tdxDemandsOf } from "#evidence/policy/tdx.ts";
+import { QUOTE_BYTES_MAX } from "#evidence/tdx/quote.ts";
+import { verifyTdx } from "#evidence/tdx/verify.ts";
+import { bytesOf, describeVerdict, filesOf, policyOf, timeOf } from "./evidence-files.ts";
+import { orUsage, UsageFault } from "./usage.ts";
+
+export interface VerifyTdxIo {
+  out(text: string): void;
+  err(text: string): void;
+  nowMs(): number;
+}
+
+export const EXIT = { accepted: 0, refused: 1, usage: 2 } as const;
+
+const USAGE = `Usage: casemate attest verify-tdx --quote <file> --collateral <file|dir> [options]
+
+  --quote <file>           The quote, version 4 or 5; hex digits are read too.
+  --collateral <file|dir>  Intel's collateral: TCB info, identity of the quoting enclave, certificates and
+                           revocation lists, as a folder, one document with all of it, or one by one.
+                           Repeatable. Without it nothing is accepted.
+  --at <time>              Judge everything at this time (ISO 8601). Default: now.
+  --policy <file>          Reference values, YAML or JSON with a member "tdx"; see docs/attestation.md.
+  --report-data <hex>      The 64 bytes that the guest was to put into the quote.
+  --json                   Print {"accepted", "steps": [{"name", "ok", "detail"}], "unasked", "tcbStatus",
+                           "advisories"}.
+
+Exit codes: 0 accepted, 1 refused, 2 usage.
+`;
+
+export const verifyTdxCommand = (argv: string[], io: VerifyTdxIo): Promise<number> =>
+  orUsage(USAGE, io.err, () => run(argv, io));
+
+async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
+  const { values, positionals } = options(argv);
+  if (values.help === true) {
+    io.out(USAGE);
+    return EXIT.accepted;
+  }
+  const { quote, collateral = [] } = values;
+  if (quote === undefined || positionals.length > 0) throw new UsageFault("Name a quote.");
+  const reportData = values["report-data"] === undefined ? undefined : fromHex(values["report-data"]);
+  if (reportData === null || (reportData !== undefined && reportData.length !== 64))
+    throw new UsageFault("--report-data is 128 hex digits.");
+  const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
+  const policy = values.policy === undefined ? null : await policyOf(values.policy, "tdx", parseTdxPolicy);
+  const verdict = await verifyTdx(
+    {
+      quote: unhexed(await bytesOf(quote)),
+      collateral: (await Promise.all(collateral.map(piecesOf))).flat(),
+    },
+    { atMs, demands: tdxDemandsOf(policy, reportData === undefined ? {} : { reportData }) },
+  );
+  const { accepted, steps, unasked, tcbStatus, advisories } = verdict;
+  io.out(
+    values.json === true
+      ? `${JSON.stringify({ accepted, steps, unasked, tcbStatus, advisories })}\n`
+      : describeVerdict("quote", verdict),
+  );
+  return accepted ? EXIT.accepted : EXIT.refused;
+}
+
+function options(argv: string[]) {
+  try {
+    const one = { type: "string" } as const;
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        quote: one,
+        collateral: { type: "string", multiple: true },
+        at: one,
+        policy: one,
+        "report-data": one,
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+  } catch (cause) {
+    throw new UsageFault((cause as Error).message, { cause });
+  }
+}
+
+/** A quote begins with its version, which is no digit, so nothing is read two ways. */
+function unhexed(bytes: Uint8Array): Uint8Array {
+  if (bytes.length > QUOTE_BYTES_MAX * 2 + 2) return bytes;
+  const text = new TextDecoder("latin1").decode(bytes).replace(/\r?\n$/, "");
+  return text.length === 0 ? bytes : (fromHex(text) ?? bytes);
+}
+
+async function piecesOf(path: string): Promise<Uint8Array[]> {
+  const found = await stat(path).catch((cause: Error) => {
+    throw new UsageFault(`Cannot read ${path}: ${cause.message}`, { cause });
+  });
+  return found.isDirectory() ? filesOf(path) : [await bytesOf(path)];
+}
+
+if (import.meta.main) {
+  process.exitCode = await verifyTdxCommand(process.argv.slice(2), {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    nowMs: Date.now,
+  });
+}
