@@ -11,7 +11,7 @@ import { functionSeen, publicFunction, viewerOf } from "../../core/models/index.
 import type { Answer, Call } from "../../http/call.ts";
 import type { DevicesDeps } from "./deps.ts";
 import { findServer } from "./rows.ts";
-import { artifactsOf } from "./state.ts";
+import { ownArtifacts } from "./state.ts";
 
 interface Row {
   id: string;
@@ -57,7 +57,7 @@ export async function get(
     where f.id = ${call.params.id} and f.status = 'ok' and ${seen}`.execute(db.soft);
   const row = rows[0];
   if (row === undefined) throw new Fault("function.not-found", { uuid: call.params.id });
-  const runs = new Set(server === null ? [] : (await artifactsOf(db.soft, server)).map(({ id }) => id));
+  const runs = server === null ? new Set<string>() : await ownArtifacts(db.soft, server);
   const { rows: artifacts } = await sql<ArtifactRow>`
     select id, media_type, digest, size_bytes, signature, key_id from function_artifacts
     where function_id = ${row.id} and number = ${row.number} order by created_at, id`.execute(db.soft);

@@ -14,7 +14,7 @@ import {
 } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { userNamespaces } from "../../core/models/testing.ts";
-import { settledFunction, upload } from "../models/testing.ts";
+import { overConversion, settledFunction, upload } from "../models/testing.ts";
 
 const ONNX = "application/x-onnx";
 const FACTS = {
@@ -94,6 +94,17 @@ describeWith([userNamespaces], "pipelines of devices", () => {
     expect(listed.find((each: { UUID: string }) => each.UUID === artefact.UUID)).toMatchObject({
       ...{ Signature: artefact.Signature, KeyID: artefact.KeyID, SHA256: artefact.SHA256 },
     });
+  });
+
+  it("an artefact that a server was told of can be had when a newer one was made since", async () => {
+    await acme("PUT", path, [{ modelUUID: model }]);
+    const [{ UUID, URL }] = (await state()).Manifest.Artefacts;
+    const asked = { Targets: [ONNX], Options: { level: "basic" } };
+    const [conversion] = (await acme("POST", `/cpt/function/${model}/conversions`, asked)).body;
+    expect((await overConversion(acme, conversion.UUID)).Status).toBe("ok");
+    expect((await state()).Manifest.Artefacts[0].UUID).not.toBe(UUID);
+    const got = await fetch(casemate.url + URL, { headers: { authorization: `Bearer ${edge.key}` } });
+    expect([got.status, (await got.arrayBuffer()).byteLength > 100]).toEqual([200, true]);
   });
 
   it("a server gets no artefact that it is not to run, and another server none of its", async () => {

@@ -81,19 +81,31 @@ interface ArtifactRow {
  * Of each model that a device of the server runs, what its runtime takes best. That the device's owner may
  * see the model was looked at when it was saved; what runs is not taken away when a catalogue is closed.
  */
-export async function artifactsOf(db: Db, { id, facts, runtime_wanted }: ServerRow): Promise<ArtifactRow[]> {
-  const targets = runtimeOf(facts, runtime_wanted)?.Targets ?? [];
+async function artifactsOf(db: Db, server: ServerRow): Promise<ArtifactRow[]> {
+  const targets = targetsOf(server);
   const { rows } = await sql<ArtifactRow>`
     select distinct on (a.function_id, a.number) a.id, a.function_id, a.number, f.name, f.described,
       a.media_type, a.digest, a.size_bytes, a.signature, a.key_id
-    from devices d join device_models m on m.device_id = d.id
-    join functions f on f.id = m.function_id
-    join function_artifacts a on a.function_id = m.function_id and a.number = m.number
-    where d.server_id = ${id} and a.media_type = any(${targets}::text[])
+    from ${OWN_ARTIFACTS(server.id, targets)}
     order by a.function_id, a.number, array_position(${targets}::text[], a.media_type), a.created_at desc, a.id`.execute(
     db,
   );
   return rows;
+}
+
+const targetsOf = ({ facts, runtime_wanted }: ServerRow) => runtimeOf(facts, runtime_wanted)?.Targets ?? [];
+
+const OWN_ARTIFACTS = (server: string, targets: string[]) => sql`
+  devices d join device_models m on m.device_id = d.id
+  join functions f on f.id = m.function_id
+  join function_artifacts a on a.function_id = m.function_id and a.number = m.number
+  where d.server_id = ${server} and a.media_type = any(${targets}::text[])`;
+
+/** All whose bytes the server may have (getArtifact). */
+export async function ownArtifacts(db: Db, server: ServerRow): Promise<Set<string>> {
+  const { rows } = await sql<{ id: string }>`
+    select distinct a.id from ${OWN_ARTIFACTS(server.id, targetsOf(server))}`.execute(db);
+  return new Set(rows.map(({ id }) => id));
 }
 
 const viewArtifact = (row: ArtifactRow, server: ServerRow) => ({
@@ -111,14 +123,19 @@ const viewArtifact = (row: ArtifactRow, server: ServerRow) => ({
   KeyID: row.key_id,
 });
 
-/** Only what the server is to run: its key opens no catalogue. */
+/**
+ * Only of what the server is to run: its key opens no catalogue. Not only what the wish names now: another may
+ * have been made since the server read it, and its wish would fail for that.
+ */
 export async function getArtifact(
   { db, store, log }: Pick<DevicesDeps, "db" | "store" | "log">,
   call: Call<typeof contract.getOwnArtifact>,
 ): Promise<Answer> {
   const server = await requireOwnServer(db.soft, call.principal?.serverId ?? null, call.params.id);
-  const wanted = call.params.artifact.toLowerCase();
-  const row = (await artifactsOf(db.soft, server)).find(({ id }) => id === wanted);
+  const { rows } = await sql<Pick<ArtifactRow, "digest" | "size_bytes">>`
+    select a.digest, a.size_bytes from ${OWN_ARTIFACTS(server.id, targetsOf(server))}
+    and a.id = ${call.params.artifact} limit 1`.execute(db.soft);
+  const row = rows[0];
   const blob =
     row === undefined ? null : { digest: digestOf(row.digest), sizeBytes: row.size_bytes, headers: {} };
   const served = blob === null ? null : await serveBlob(store, blob, call.headers);

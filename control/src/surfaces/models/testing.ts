@@ -56,7 +56,7 @@ export async function settledFunction(caller: Caller, id: string): Promise<Reply
       last = (await caller("GET", `/cpt/function/${id}`)).body;
       return /^(ok|error)$/.test(last.Status);
     },
-    { timeout: 60_000, interval: 200 },
+    { timeout: 110_000, interval: 200 },
   );
   return last;
 }
@@ -69,7 +69,7 @@ export async function overConversion(caller: Caller, id: string): Promise<Reply[
         last = (await caller("GET", `/cpt/conversion/${id}`)).body;
         return last.Status;
       },
-      { timeout: 60_000, interval: 200 },
+      { timeout: 110_000, interval: 200 },
     )
     .toMatch(/^(ok|error|cancelled)$/);
   return last;
