@@ -26,6 +26,14 @@ export async function bytesOf(file: string): Promise<Uint8Array> {
   }
 }
 
+/** A file, or all files of a folder. */
+export async function piecesOf(path: string): Promise<Uint8Array[]> {
+  const found = await stat(path).catch((cause: Error) => {
+    throw new UsageFault(`Cannot read ${path}: ${cause.message}`, { cause });
+  });
+  return found.isDirectory() ? filesOf(path) : [await bytesOf(path)];
+}
+
 /** All regular files below the folder, also through a link; pipes and devices could keep the reader forever. */
 export async function filesOf(folder: string, depth = 0): Promise<Uint8Array[]> {
   const files: Uint8Array[] = [];
@@ -69,7 +77,7 @@ export async function policyMembersOf(file: string): Promise<Record<string, unkn
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-const POLICY_PARTS = ["snp", "tdx"];
+const POLICY_PARTS = ["snp", "tdx", "tpm"];
 
 /** What one part of a policy asks, as its parser reads it. One file may have parts for several kinds of evidence. */
 export async function policyOf<T>(
@@ -79,7 +87,7 @@ export async function policyOf<T>(
 ): Promise<T> {
   const whole = await policyMembersOf(file);
   const others = Object.keys(whole).filter((name) => !POLICY_PARTS.includes(name));
-  if (others.length > 0) throw new UsageFault(`The policy has members beside ${POLICY_PARTS.join(" and ")}.`);
+  if (others.length > 0) throw new UsageFault(`The policy has members beside ${POLICY_PARTS.join(", ")}.`);
   const reading = parse(whole[part]);
   if (!reading.ok) throw new UsageFault(`The policy is refused: ${reading.faults.join("; ")}.`);
   return reading.policy;

@@ -93,6 +93,14 @@ judging("verify-tdx", "judge a quote of Intel TDX").action((args: string[]) =>
   ),
 );
 
+judging("verify-tpm", "judge a quote of a TPM 2.0").action((args: string[]) =>
+  finish(
+    import("./verify-tpm.ts").then(({ verifyTpmCommand }) =>
+      verifyTpmCommand(args, { ...offline, nowMs: Date.now }),
+    ),
+  ),
+);
+
 program
   .command("verify-proof")
   .description(

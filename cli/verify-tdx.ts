@@ -4,13 +4,12 @@
  * in this program. Nothing is fetched. A refusal names each step that failed, and prints those that
  * passed too.
  */
-import { stat } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
 import { parseTdxPolicy, tdxDemandsOf } from "#evidence/policy/tdx.ts";
 import { QUOTE_BYTES_MAX } from "#evidence/tdx/quote.ts";
 import { verifyTdx } from "#evidence/tdx/verify.ts";
-import { bytesOf, describeVerdict, filesOf, policyOf, timeOf } from "./evidence-files.ts";
+import { bytesOf, describeVerdict, piecesOf, policyOf, timeOf } from "./evidence-files.ts";
 import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyTdxIo {
@@ -94,13 +93,6 @@ function unhexed(bytes: Uint8Array): Uint8Array {
   if (bytes.length > QUOTE_BYTES_MAX * 2 + 2) return bytes;
   const text = new TextDecoder("latin1").decode(bytes).replace(/\r?\n$/, "");
   return text.length === 0 ? bytes : (fromHex(text) ?? bytes);
-}
-
-async function piecesOf(path: string): Promise<Uint8Array[]> {
-  const found = await stat(path).catch((cause: Error) => {
-    throw new UsageFault(`Cannot read ${path}: ${cause.message}`, { cause });
-  });
-  return found.isDirectory() ? filesOf(path) : [await bytesOf(path)];
 }
 
 if (import.meta.main) {

@@ -54,6 +54,44 @@ export async function ecdsaP256PointVerify(point: Uint8Array, message: Uint8Arra
   }
 }
 
+/**
+ * RSA with SHA-256 under a bare modulus with exponent 65537. PSS as a TPM makes it: with as much salt as the hash
+ * has bytes, or as much as fits; both are in the world.
+ */
+export async function rsaSha256Verify(
+  modulus: Uint8Array,
+  padding: "pkcs1" | "pss",
+  message: Uint8Array,
+  signature: Uint8Array,
+) {
+  try {
+    const n = btoa(String.fromCharCode(...modulus))
+      .replace(/\+/g, "-")
+      .replace(/\//g, "_")
+      .replace(/=+$/, "");
+    const name = padding === "pss" ? "RSA-PSS" : "RSASSA-PKCS1-v1_5";
+    const jwk = { kty: "RSA", n, e: "AQAB" };
+    const key = await subtle.importKey("jwk", jwk, { name, hash: "SHA-256" }, false, ["verify"]);
+    if (padding === "pkcs1") return await subtle.verify(name, key, signature, message);
+    for (const saltLength of [32, modulus.length - 34])
+      if (await subtle.verify({ name, saltLength }, key, signature, message)) return true;
+    return false;
+  } catch {
+    return false;
+  }
+}
+
+/** RSASSA-PKCS1-v1_5 with SHA-256. */
+export async function rsaPkcs1Verify(spki: Uint8Array, message: Uint8Array, signature: Uint8Array) {
+  try {
+    const algorithm = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+    const key = await subtle.importKey("spki", spki, algorithm, false, ["verify"]);
+    return await subtle.verify(algorithm.name, key, signature, message);
+  } catch {
+    return false;
+  }
+}
+
 export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await subtle.digest("SHA-256", bytes));
 }

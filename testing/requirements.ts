@@ -19,6 +19,12 @@ export const bubblewrap: Requirement = {
   reason: "needs bubblewrap (apt-get install bubblewrap)",
 };
 
+/** Programs that Debian has in these packages. */
+export function programs(names: readonly string[], packages: string): Requirement {
+  const met = names.every((name) => runs("sh", ["-c", `command -v ${name}`]));
+  return { met, reason: `needs ${names.join(", ")} (apt-get install ${packages})` };
+}
+
 /** `describe` that skips, and says why, when a requirement is not met. */
 export function describeWith(needs: Requirement[], name: string, body: () => void): void {
   const missing = needs.filter((need) => !need.met).map((need) => need.reason);

@@ -174,6 +174,12 @@ describe("a chain is refused by its own steps", () => {
       ["revocation"],
     ],
     ["an issuer of another name", { issuer: { subject: "Intel SGX TCB Signing" } }, ["chain"]],
+    ["an issuer that the root did not sign", { issuer: { outerAlgorithm: pss() } }, ["chain"]],
+    [
+      "an issuer that issues other things",
+      { issuer: { subject: "Intel SGX TCB CA" }, pck: { issuer: "Intel SGX TCB CA" } },
+      ["chain"],
+    ],
     ["a PCK certificate of another name", { pck: { subject: "Intel SGX TCB Signing" } }, ["pck"]],
     ["a PCK certificate with another key", { pck: { spki } }, ["qe-signature"]],
     ["a PCK certificate without Intel's word", { pck: { extensions: [issuing(false)] } }, ["pck"]],
@@ -298,6 +304,13 @@ describe("collateral", () => {
     const verdict = await judge({ change });
     expect(failing(verdict)).toContain(step);
     expect(verdict.accepted).toBe(false);
+  });
+
+  test("that leaves out whether the enclave may be debugged does not allow it", async () => {
+    const qeIdentity = { attributesMask: "F9FFFFFFFFFFFFFF0000000000000000" };
+    expect(failing(await judge({ change: { qeIdentity } }))).toEqual([]);
+    const quote = { enclave: { 48: [0x13] } };
+    expect(failing(await judge({ change: { qeIdentity, quote } }))).toContain("quoting-enclave");
   });
 
   test("that was changed after it was signed is refused", async () => {

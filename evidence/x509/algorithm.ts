@@ -4,13 +4,14 @@
  * here is none: the attacker would look for the weakest that a verifier takes.
  */
 import { concatBytes, equalBytes } from "../bytes.ts";
-import { ecdsaP256Verify, rsaPssVerify } from "../primitives.ts";
+import { ecdsaP256Verify, rsaPkcs1Verify, rsaPssVerify } from "../primitives.ts";
 import { childrenOf, type Der, DerFault, oidOf, readDer, requireTag, smallInteger, TAG } from "./der.ts";
 
-export type SignatureAlgorithm = "rsa-pss-sha384" | "ecdsa-p256-sha256";
+export type SignatureAlgorithm = "rsa-pss-sha384" | "rsa-sha256" | "ecdsa-p256-sha256";
 
 export const ALGORITHM_WORDS: Record<SignatureAlgorithm, string> = {
   "rsa-pss-sha384": "RSA-PSS and SHA-384",
+  "rsa-sha256": "RSA (PKCS #1) and SHA-256",
   "ecdsa-p256-sha256": "ECDSA on P-256 and SHA-256",
 };
 
@@ -23,6 +24,7 @@ export interface Signed {
 /** Whether the key signed this, by the algorithm that it names. False for a key of another kind. */
 export async function signedBy(spki: Uint8Array, { signed, algorithm, signature }: Signed): Promise<boolean> {
   if (algorithm === "rsa-pss-sha384") return rsaPssVerify(spki, signed, signature);
+  if (algorithm === "rsa-sha256") return rsaPkcs1Verify(spki, signed, signature);
   if (algorithm !== "ecdsa-p256-sha256") return false;
   const raw = rawEcdsa(signature, 32);
   return raw !== null && ecdsaP256Verify(spki, signed, raw);
@@ -59,6 +61,8 @@ export function algorithmOf(inner: Der | undefined, outer: Der | undefined): Sig
     const name = oidOf(oid);
     // RFC 5758, 3.2: no parameters. The curve is the key's, and is held to when the key is read.
     if (name === ECDSA_SHA256) return parameters === undefined ? "ecdsa-p256-sha256" : null;
+    // RFC 4055, 5: the parameters are NULL.
+    if (name === RSA_SHA256) return isNull(parameters) ? "rsa-sha256" : null;
     return name === PSS && isSha384Throughout(parameters) ? "rsa-pss-sha384" : null;
   } catch (fault) {
     if (fault instanceof DerFault) return null;
@@ -67,6 +71,7 @@ export function algorithmOf(inner: Der | undefined, outer: Der | undefined): Sig
 }
 
 const ECDSA_SHA256 = "1.2.840.10045.4.3.2";
+const RSA_SHA256 = "1.2.840.113549.1.1.11";
 const PSS = "1.2.840.113549.1.1.10";
 const MGF1 = "1.2.840.113549.1.1.8";
 const SHA384 = "2.16.840.1.101.3.4.2.2";
@@ -90,8 +95,12 @@ function isSha384Throughout(parameters: Der | undefined): boolean {
 
 function isSha384(algorithm: Der | undefined): boolean {
   const [oid, parameters, ...more] = childrenOf(requireTag(algorithm, TAG.sequence));
-  const empty = parameters === undefined || (parameters.tag === TAG.null && parameters.body.length === 0);
+  const empty = parameters === undefined || isNull(parameters);
   return oidOf(oid) === SHA384 && empty && more.length === 0;
+}
+
+function isNull(der: Der | undefined): boolean {
+  return der?.tag === TAG.null && der.body.length === 0;
 }
 
 function onlyChild(der: Der): Der {

@@ -114,8 +114,12 @@ const KEY_USAGE = "2.5.29.15";
 /** Extensions that are looked at here; a critical one that is not must end the path (RFC 5280, 4.2). */
 const KNOWN = new Set([BASIC_CONSTRAINTS, KEY_USAGE]);
 
-export function unknownCritical({ extensions }: Pick<Certificate, "extensions">): string | null {
-  for (const [name, { critical }] of extensions) if (critical && !KNOWN.has(name)) return name;
+export function unknownCritical(
+  { extensions }: Pick<Certificate, "extensions">,
+  alsoKnown: readonly string[] = [],
+): string | null {
+  for (const [name, { critical }] of extensions)
+    if (critical && !KNOWN.has(name) && !alsoKnown.includes(name)) return name;
   return null;
 }
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from "node:crypto";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { hexOf } from "../bytes.ts";
+import { bytesOf } from "../x509/specimen.ts";
+import { parseEventLog, replay } from "./event-log.ts";
+import { type BootFacts, bootFactsOf, expectedPcrs, REQUIRED_PCRS } from "./expected.ts";
+import { authenticodeSha256, sectionsOf } from "./pe.ts";
+import { RECORDED } from "./recorded-boot.ts";
+import { writePe } from "./specimen.ts";
+import { TpmFault } from "./wire.ts";
+
+const kernel = writePe({ ".text": bytesOf("kernel") });
+const parts = { ".osrel": bytesOf("ID=x\n"), ".linux": kernel, ".initrd": bytesOf("initramfs") };
+const image = writePe({ ".text": bytesOf("stub"), ...parts });
+const LINE = "quiet casemate.root=00 casemate.launch=11";
+const sha = (...bytes: Uint8Array[]) => {
+  const hash = createHash("sha256");
+  for (const one of bytes) hash.update(one);
+  return hash.digest("hex");
+};
+
+describe("a boot that was recorded", () => {
+  test("has a log that comes to its registers", async () => {
+    const registers = await replay(parseEventLog(Uint8Array.from(Buffer.from(RECORDED.eventLog, "base64"))));
+    for (const [pcr, value] of Object.entries(RECORDED.pcrs))
+      expect([pcr, hexOf(registers.get(Number(pcr)) ?? new Uint8Array(32))]).toEqual([pcr, value]);
+  });
+
+  test("has the registers that are computed from its image and line alone", async () => {
+    const expected = await expectedPcrs(RECORDED.boot, RECORDED.commandLine);
+    for (const pcr of REQUIRED_PCRS) expect(expected[pcr]).toBe(RECORDED.pcrs[pcr]);
+  });
+});
+
+describe("registers move with what they measure, and with nothing else", () => {
+  const moved = async (boot: BootFacts, line = LINE) => {
+    const before = await expectedPcrs(await bootFactsOf(image), LINE);
+    const after = await expectedPcrs(boot, line);
+    return REQUIRED_PCRS.filter((pcr) => before[pcr] !== after[pcr]);
+  };
+  const other = (change: Record<string, Uint8Array>) =>
+    bootFactsOf(writePe({ ".text": bytesOf("stub"), ...parts, ...change }));
+
+  test("nothing", async () => {
+    expect(await moved(await bootFactsOf(image))).toEqual([]);
+  });
+  test("another command line, also one with a word more behind it", async () => {
+    const boot = await bootFactsOf(image);
+    for (const line of [`${LINE} init=/bin/sh`, LINE.replace("00", "01")])
+      expect(await moved(boot, line)).toEqual([9, 12]);
+  });
+  test("another initramfs", async () => {
+    expect(await moved(await other({ ".initrd": bytesOf("initramfS") }))).toEqual([4, 9, 11]);
+  });
+  test("another kernel, and another stub", async () => {
+    expect(await moved(await other({ ".linux": writePe({ ".text": bytesOf("kernem") }) }))).toEqual([4, 11]);
+    expect(await moved(await other({ ".text": bytesOf("stuB") }))).toEqual([4]);
+  });
+});
+
+describe("an image is refused", () => {
+  test.each<[string, Uint8Array]>([
+    ["without a kernel", writePe({ ".initrd": bytesOf("x") })],
+    ["with a section of a later stub", writePe({ ...parts, ".ucode": bytesOf("x") })],
+    ["whose kernel is no program", writePe({ ...parts, ".linux": bytesOf("x") })],
+    ["that is cut off", image.subarray(0, image.length - 600)],
+    ["that is nothing", new Uint8Array()],
+  ])("%s", async (_name, file) => {
+    await expect(bootFactsOf(file)).rejects.toThrow(TpmFault);
+  });
+
+  test("with a command line of its own, which one from outside replaces unseen", async () => {
+    const boot = await bootFactsOf(writePe({ ...parts, ".cmdline": bytesOf("quiet") }));
+    await expect(expectedPcrs(boot, LINE)).rejects.toThrow("command line of its own");
+  });
+
+  test("without an initramfs, or with a hash that is none", async () => {
+    const boot = await bootFactsOf(image);
+    await expect(expectedPcrs({ ...boot, kernelAuthenticodeSha256: "00" }, LINE)).rejects.toThrow(TpmFault);
+    const bare = await bootFactsOf(writePe({ ".linux": kernel }));
+    await expect(expectedPcrs(bare, LINE)).rejects.toThrow("no initramfs");
+  });
+
+  test("with sections that overlap, or one twice", async () => {
+    const at = 0x58 + 240 + 40;
+    const overlapping = Uint8Array.from(image);
+    new DataView(overlapping.buffer).setUint32(at + 20, 1024 - 8, true);
+    await expect(authenticodeSha256(overlapping)).rejects.toThrow(TpmFault);
+    const twice = Uint8Array.from(image);
+    twice.set(bytesOf(".linux\0"), at);
+    expect(() => sectionsOf(twice)).toThrow("twice");
+  });
+});
+
+test("a line whose measurement would not be certain is refused", async () => {
+  const boot = await bootFactsOf(image);
+  for (const line of ["", " a", "a ", "a  b", "a\tb", "ä", `${"a".repeat(2048)}`])
+    await expect(expectedPcrs(boot, line)).rejects.toThrow("printable ASCII");
+});
+
+test("the hash of a program leaves out its checksum and its signatures, and nothing else", async () => {
+  const signed = writePe({ ".text": bytesOf("program") }, bytesOf("signature"));
+  const hash = await authenticodeSha256(signed);
+  const checksum = 0x58 + 64;
+  const certificates = 0x58 + 144;
+  const { length } = bytesOf("signature");
+  expect(hash).toBe(
+    sha(
+      signed.subarray(0, checksum),
+      signed.subarray(checksum + 4, certificates),
+      signed.subarray(certificates + 8, signed.length - length),
+    ),
+  );
+  const same = async (at: number) => {
+    const copy = Uint8Array.from(signed);
+    copy[at]! ^= 1;
+    return (await authenticodeSha256(copy)) === hash;
+  };
+  expect(await same(checksum)).toBe(true);
+  expect(await same(signed.length - 1)).toBe(true);
+  for (const at of [2, certificates - 1, certificates + 8, signed.length - length - 1])
+    expect(await same(at)).toBe(false);
+});
+
+test("any bytes are refused or hashed, and nothing is thrown but a fault", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.nat(0x200), fc.integer({ min: 0, max: 255 }), async (at, byte) => {
+      const copy = Uint8Array.from(image);
+      copy[at] = byte;
+      try {
+        await bootFactsOf(copy);
+      } catch (fault) {
+        expect(fault).toBeInstanceOf(TpmFault);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
