@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What the agent keeps: who it is, the last wish that ran well, and the artefacts of that wish. All of it
- * survives a power cut: a file is there whole or not at all.
+ * survives a power cut: a file is there whole or not at all. Samples that are to be told are beside it (unsent.ts).
  */
 import { randomUUID } from "node:crypto";
 import {
@@ -37,6 +37,11 @@ export class Folder {
 
   get artifacts(): string {
     return join(this.path, "artifacts");
+  }
+
+  /** Of samples that were not told yet. */
+  get samples(): string {
+    return join(this.path, "samples");
   }
 
   /** Made once: a registration whose answer was lost is repeated under the same id. */

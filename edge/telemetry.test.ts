@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is counted, and that it comes over whole and once, whatever becomes of the way. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -155,6 +155,71 @@ it("what was counted last is told at the end, and no number is given twice, also
   expect(told).toMatchObject([{ Sequence: 1, Devices: [{ Frames: 1 }] }]);
   await begin(new Figures(), 3_600_000).stop();
   expect(told[1]!.Sequence).toBe(10_001);
+});
+
+it("what an agent that is killed could not tell is told by the next one, once", async () => {
+  answer = () => 503;
+  const first = begin();
+  first.figures.note(device, null);
+  await expect.poll(() => readdirSync(join(folder, "samples")).length).toBeGreaterThan(2);
+  // As it is on the disk at some moment, which is all that a process leaves that is killed then.
+  const left = mkdtempSync(join(tmpdir(), "casemate-telemetry-"));
+  cpSync(folder, left, { recursive: true });
+  await first.stop();
+  const waiting = readdirSync(join(left, "samples"))
+    .filter((name) => name.endsWith(".json"))
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b);
+  rmSync(folder, { recursive: true });
+  renameSync(left, folder);
+  answer = () => 200;
+  const next = begin(new Figures(), 3_600_000);
+  await next.stop();
+  expect(told.map(({ Sequence }) => Sequence)).toEqual([...waiting, 10_001]);
+  expect(told.flatMap(({ Devices }) => Devices).map(({ Frames }) => Frames)).toEqual([1]);
+  expect(told.every(({ AgeMs, Dropped }) => AgeMs >= 0 && AgeMs < 600_000 && Dropped === 0)).toBe(true);
+  expect(readdirSync(join(folder, "samples"))).toEqual([]);
+  await begin(new Figures(), 3_600_000).stop();
+  expect(told).toHaveLength(waiting.length + 2);
+});
+
+it("what is on the disk and is no sample is removed and counted, and holds up nothing", async () => {
+  const samples = join(folder, "samples");
+  mkdirSync(samples);
+  const file = (Sequence: number, more: object = {}) => ({
+    sample: { Sequence, DurationMs: 1, Dropped: 0, Agent: {}, Devices: [] },
+    ...{ boot: "another", uptimeS: 1, wallMs: Date.now() - 3_600_000, ...more },
+  });
+  for (const [name, text] of [
+    ["1.json", "{"],
+    ["2.json", JSON.stringify(file(3))],
+    ["4.json.new", "half"],
+    ["5.json", JSON.stringify(file(5))],
+    ["6.json", JSON.stringify(file(6, { wallMs: Date.now() + 1e12 }))],
+  ] as const)
+    writeFileSync(join(samples, name), text);
+  await begin(new Figures(), 3_600_000).stop();
+  expect(told.map(({ Sequence, Dropped }) => [Sequence, Dropped])).toEqual([
+    [5, 0],
+    [6, 0],
+    [1, 2],
+  ]);
+  // An hour by the wall clock; and where that says what cannot be, as long as the machine is up.
+  expect(told[0]!.AgeMs).toBeGreaterThanOrEqual(3_600_000);
+  expect(told[1]!.AgeMs).toBeGreaterThan(0);
+  expect(readdirSync(samples)).toEqual([]);
+});
+
+it("where nothing can be written samples are told all the same, and that is said once", async () => {
+  answer = () => 503;
+  const agent = begin();
+  await expect.poll(() => agent.words.length).toBe(1);
+  rmSync(join(folder, "samples"), { recursive: true });
+  await expect.poll(() => agent.words).toEqual([agent.words[0], expect.stringContaining("in memory only")]);
+  answer = () => 200;
+  await expect.poll(() => told.length).toBeGreaterThan(3);
+  await agent.stop();
+  expect(agent.words).toHaveLength(2);
 });
 
 it("of more than is kept the oldest goes, and is counted", async () => {

@@ -6,6 +6,8 @@
  *     answer was lost is told again and counted once. Numbers are taken in lots; the rest of a lot is lost.
  *  B. What is kept is bounded. The oldest goes first, and how many went is told with the next.
  *  C. A sample says how long ago it ended by the monotonic clock: that of the wall may be anything here.
+ *  D. What is kept is in files too, until it was told: whoever is killed has it told by the next process.
+ *     A disk that is full takes nothing from who goes on.
  */
 import { freemem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,6 +15,7 @@ import { type Client, refusalOf } from "./client.ts";
 import type { DeviceFigures, Figures } from "./figures.ts";
 import type { Folder } from "./folder.ts";
 import { hottestCelsius } from "./temperature.ts";
+import { Unsent } from "./unsent.ts";
 
 const NUMBERS = 10_000;
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
@@ -59,15 +62,19 @@ export class Telemetry {
   #numbers = { next: 0, until: 0 };
   #startedAt = performance.now();
   #cpu = process.cpuUsage();
+  readonly #files: Unsent<Sample>;
+  #filed = true;
 
   constructor(options: TelemetryOptions) {
     this.#options = options;
+    this.#files = new Unsent(options.folder.samples);
   }
 
   /** Until `signal`, and then once more. */
   async follow(signal: AbortSignal): Promise<void> {
     const { everyMs, say } = this.#options;
     let told = true;
+    this.#takeUp();
     while (!signal.aborted) {
       await sleep(everyMs, undefined, { signal }).catch(() => {});
       const until = signal.aborted ? AbortSignal.timeout(FAREWELL_MS) : signal;
@@ -102,11 +109,42 @@ export class Telemetry {
     this.#startedAt = endedAt;
     this.#cpu = process.cpuUsage();
     this.#dropped = 0;
-    const bytes = JSON.stringify(sample).length;
-    this.#kept.push({ sample, endedAt, bytes });
-    this.#bytes += bytes;
+    this.#add({ sample, endedAt, bytes: JSON.stringify(sample).length });
+    this.#file(sample, 0);
+  }
+
+  #add(one: Kept): void {
+    this.#kept.push(one);
+    this.#bytes += one.bytes;
     // B
     while (this.#bytes > KEPT_BYTES_MAX && this.#kept.length > 1) this.#drop(1);
+  }
+
+  /** D. What another process of this server could not tell. */
+  #takeUp(): void {
+    this.#onDisk(() => {
+      const { kept, lost } = this.#files.take();
+      const now = performance.now();
+      for (const { sample, ageMs } of kept)
+        this.#add({ sample, endedAt: now - ageMs, bytes: JSON.stringify(sample).length });
+      this.#dropped += lost;
+    });
+  }
+
+  #file(sample: Sample, ageMs: number): void {
+    this.#onDisk(() => {
+      this.#files.keep(sample, ageMs);
+      this.#filed = true;
+    });
+  }
+
+  #onDisk(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#filed) this.#options.say(`figures are kept in memory only: ${(error as Error).message}`);
+      this.#filed = false;
+    }
   }
 
   async #send(signal: AbortSignal): Promise<void> {
@@ -135,16 +173,22 @@ export class Telemetry {
 
   #forget(count: number): Kept[] {
     const gone = this.#kept.splice(0, count);
-    for (const { bytes } of gone) this.#bytes -= bytes;
+    for (const { bytes, sample } of gone) {
+      this.#bytes -= bytes;
+      this.#onDisk(() => this.#files.forget(sample));
+    }
     return gone;
   }
 
   /** With those that were dropped before each of them. */
   #drop(count: number): void {
     const lost = this.#forget(count).reduce((sum, { sample }) => sum + 1 + sample.Dropped, 0);
-    const next = this.#kept[0]?.sample;
+    const next = this.#kept[0];
     if (next === undefined) this.#dropped += lost;
-    else next.Dropped += lost;
+    else {
+      next.sample.Dropped += lost;
+      this.#file(next.sample, performance.now() - next.endedAt);
+    }
   }
 
   /** A */
