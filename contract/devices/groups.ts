@@ -9,6 +9,8 @@ const reads = { surface: "devices", access: "bearer", scope: "devices:health", t
 const writes = { ...reads, scope: "devices:write" } as const;
 const found = [...TOKEN_ERRORS, "group.not-found"] as const;
 
+const Devices = Type.Array(Uuid, { minItems: 1, maxItems: 1000 });
+
 export const listGroups = operation({
   ...reads,
   id: "devices.groups.list",
@@ -33,6 +35,17 @@ export const createGroup = operation({
   example: { body: { Name: "Entrances" } },
 });
 
+export const getGroup = operation({
+  ...reads,
+  id: "devices.groups.get",
+  method: "GET",
+  path: "/dev/group/:id",
+  summary: "One group",
+  params: OfItem,
+  responses: { 200: { description: "The group", schema: Group }, 304: { description: "As it was" } },
+  errors: found,
+});
+
 export const patchGroup = operation({
   ...writes,
   id: "devices.groups.change",
@@ -42,7 +55,7 @@ export const patchGroup = operation({
   params: OfItem,
   body: Type.Object({ Name }, { additionalProperties: false }),
   responses: { 200: { description: "The group", schema: Group } },
-  errors: found,
+  errors: [...found, "request.precondition"],
 });
 
 export const deleteGroup = operation({
@@ -63,10 +76,9 @@ export const addToGroup = operation({
   path: "/dev/group/:id/devices",
   summary: "Put devices into a group",
   params: OfItem,
-  body: Type.Object(
-    { Devices: Type.Array(Uuid, { minItems: 1, maxItems: 1000 }) },
-    { additionalProperties: false },
-  ),
+  body: Type.Union([Type.Object({ Devices }, { additionalProperties: false }), Devices], {
+    description: "Or the list alone",
+  }),
   responses: { 200: { description: "The group", schema: Group } },
   errors: [...found, "device.not-found"],
 });

@@ -145,6 +145,7 @@ export const addPipelines = operation({
   body: Type.Union([PipelineGiven, given]),
   responses: saved,
   errors: saves,
+  idempotent: true,
 });
 
 export const removePipeline = operation({
@@ -168,6 +169,7 @@ export const addFunctions = operation({
   body: Type.Array(Type.Object({ FunctionUUID: Uuid }, closed), { minItems: 1, maxItems: PIPELINES_MAX }),
   responses: saved,
   errors: saves,
+  idempotent: true,
 });
 
 const Outcome = Type.Object({

@@ -177,6 +177,9 @@ const Given = Type.Object(
         description: "600 unless given: until a device must have reported",
       }),
     ),
+    Timeout: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: WEEK_S, description: "TimeoutSeconds under another name" }),
+    ),
   },
   closed,
 );
@@ -244,9 +247,7 @@ export const getRollout = operation({
   path: "/dev/rollout/:id",
   summary: "One rollout",
   params: OfItem,
-  responses: {
-    200: { description: "The rollout", schema: Rollout },
-  },
+  responses: { 200: { description: "The rollout", schema: Rollout }, 304: { description: "As it was" } },
   errors: found,
 });
 

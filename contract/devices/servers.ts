@@ -31,7 +31,7 @@ export const getServer = operation({
   path: "/dev/server/:id",
   summary: "One server",
   params: OfItem,
-  responses: { 200: { description: "The server", schema: Server } },
+  responses: { 200: { description: "The server", schema: Server }, 304: { description: "As it was" } },
   errors: found,
 });
 
@@ -44,7 +44,7 @@ export const patchServer = operation({
   params: OfItem,
   body: Type.Object({ Name }, { additionalProperties: false }),
   responses: { 200: { description: "The server", schema: Server } },
-  errors: found,
+  errors: [...found, "request.precondition"],
 });
 
 export const deleteServer = operation({
@@ -67,7 +67,7 @@ export const selectRuntime = operation({
   params: OfItem,
   body: Type.Object({ Runtime: Word }, { additionalProperties: false }),
   responses: { 200: { description: "The server", schema: Server } },
-  errors: [...found, "server.runtime"],
+  errors: [...found, "server.runtime", "request.precondition"],
 });
 
 const DesiredDevice = Type.Object({

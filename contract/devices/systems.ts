@@ -44,7 +44,7 @@ export const getSystem = operation({
   path: "/dev/system/:id",
   summary: "One site",
   params: OfItem,
-  responses: { 200: { description: "The site", schema: System } },
+  responses: { 200: { description: "The site", schema: System }, 304: { description: "As it was" } },
   errors: found,
 });
 

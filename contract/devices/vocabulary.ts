@@ -74,6 +74,7 @@ export const Server = Type.Object({
 export const Device = Type.Object({
   UUID: Uuid,
   NxID: Type.String({ description: "In braces" }),
+  V2: Type.Object({ id: Type.String() }, { description: "The same where some clients look for it" }),
   Name: Type.String(),
   Serial: Type.String(),
   Type: Type.String(),
@@ -91,7 +92,13 @@ export const Device = Type.Object({
   }),
   Groups: Type.Array(Type.Object({ UUID: Uuid, Name: Type.String() })),
   nxAI: Type.Object({ pipelines: Type.Array(Type.Unknown({ description: "As GET …/pipelines has them" })) }),
-  PipelinesVersion: Type.Integer(),
+  PipelinesVersion: Type.Integer({ description: "Of its own pipelines: grows with each save" }),
+  DesiredVersion: Type.Integer({ description: "The number of what its server is to do" }),
+  ReportedVersion: Type.Integer({ description: "What its server has taken over of that" }),
+  Health: {
+    ...Health,
+    description: "Its server's; `failed` when its own part of what was tried last did not run",
+  },
   CreatedAt: Instant,
   UpdatedAt: Instant,
 });

@@ -53,7 +53,10 @@ export const getOrganization = operation({
   path: "/cdb/organizations/:uuid",
   scope: "organization:read",
   summary: "An organization",
-  responses: { 200: { description: "The organization", schema: Organization } },
+  responses: {
+    200: { description: "The organization", schema: Organization },
+    304: { description: "As it was" },
+  },
   errors: [...TOKEN_ERRORS, "organization.not-found"],
 });
 

@@ -46,7 +46,7 @@ export const getCatalogue = operation({
   path: "/cpt/catalogue/:uuid",
   summary: "One catalogue",
   params: OfItem,
-  responses: { 200: { description: "The catalogue", schema: Catalogue } },
+  responses: { 200: { description: "The catalogue", schema: Catalogue }, 304: { description: "As it was" } },
   errors: [...TOKEN_ERRORS, "catalogue.not-found"],
 });
 
@@ -59,7 +59,7 @@ export const patchCatalogue = operation({
   params: OfItem,
   body: Type.Object({ Name: Type.Optional(Name), ...shown }, { additionalProperties: false }),
   responses: { 200: { description: "The catalogue", schema: Catalogue } },
-  errors: [...changes, "organization.not-found"],
+  errors: [...changes, "organization.not-found", "request.precondition"],
 });
 
 export const deleteCatalogue = operation({

@@ -73,7 +73,7 @@ export const getFunction = operation({
   path: "/cpt/function/:uuid",
   summary: "One model",
   params: OfItem,
-  responses: { 200: { description: "The model", schema: ModelFunction } },
+  responses: { 200: { description: "The model", schema: ModelFunction }, 304: { description: "As it was" } },
   errors: found,
 });
 

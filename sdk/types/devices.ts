@@ -33,6 +33,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: System;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
@@ -250,6 +251,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: Server;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
   };
@@ -326,7 +328,7 @@ export interface Operations {
     answers: {
       200: Server;
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "request.precondition";
   };
   /** A server tells of a device it has; of one with the same serial it is told again */
   "devices.own.put": {
@@ -390,7 +392,7 @@ export interface Operations {
     answers: {
       200: Server;
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "server.not-found" | "server.runtime" | "request.precondition";
   };
   /** A model in the form that devices read (nxAI/models) */
   "devices.models.get": {
@@ -452,6 +454,10 @@ export interface Operations {
         UUID: string;
         /** In braces */
         NxID: string;
+        /** The same where some clients look for it */
+        V2: {
+          id: string;
+        };
         Name: string;
         Serial: string;
         Type: string;
@@ -474,7 +480,14 @@ export interface Operations {
         nxAI: {
           pipelines: unknown[];
         };
+        /** Of its own pipelines: grows with each save */
         PipelinesVersion: number;
+        /** The number of what its server is to do */
+        DesiredVersion: number;
+        /** What its server has taken over of that */
+        ReportedVersion: number;
+        /** Its server's; `failed` when its own part of what was tried last did not run */
+        Health: "unknown" | "ok" | "degraded" | "failed";
         /** UTC, ISO 8601 */
         CreatedAt: string;
         /** UTC, ISO 8601 */
@@ -631,9 +644,9 @@ export interface Operations {
     method: "POST";
     path: "/dev/group/:id/devices";
     params: OfItem;
-    body: {
+    body?: {
       Devices: string[];
-    };
+    } | string[];
     answers: {
       200: Group;
     };
@@ -660,6 +673,17 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: Reply;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
+  };
+  /** One group */
+  "devices.groups.get": {
+    method: "GET";
+    path: "/dev/group/:id";
+    params: OfItem;
+    answers: {
+      200: Group;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
   };
@@ -691,7 +715,7 @@ export interface Operations {
     answers: {
       200: Group;
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "group.not-found" | "request.precondition";
   };
   /** Take a device out of a group */
   "devices.groups.remove": {
@@ -738,6 +762,8 @@ export interface Operations {
       200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
   };
   /** Remove one pipeline with what is chained to it */
   "devices.pipelines.remove": {
@@ -764,6 +790,8 @@ export interface Operations {
       200: Pipeline[];
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "device.not-found" | "pipeline.refused" | "request.precondition";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
   };
   /** Give other devices of the site this device's pipelines in place of theirs */
   "devices.pipelines.clone": {
@@ -884,6 +912,8 @@ export interface Operations {
       Rollback?: boolean;
       /** 600 unless given: until a device must have reported */
       TimeoutSeconds?: number;
+      /** TimeoutSeconds under another name */
+      Timeout?: number;
     };
     answers: {
       200: {
@@ -926,6 +956,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: Rollout;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "rollout.not-found";
   };
@@ -1132,6 +1163,10 @@ export interface Device {
   UUID: string;
   /** In braces */
   NxID: string;
+  /** The same where some clients look for it */
+  V2: {
+    id: string;
+  };
   Name: string;
   Serial: string;
   Type: string;
@@ -1154,7 +1189,14 @@ export interface Device {
   nxAI: {
     pipelines: unknown[];
   };
+  /** Of its own pipelines: grows with each save */
   PipelinesVersion: number;
+  /** The number of what its server is to do */
+  DesiredVersion: number;
+  /** What its server has taken over of that */
+  ReportedVersion: number;
+  /** Its server's; `failed` when its own part of what was tried last did not run */
+  Health: "unknown" | "ok" | "degraded" | "failed";
   /** UTC, ISO 8601 */
   CreatedAt: string;
   /** UTC, ISO 8601 */

@@ -211,6 +211,7 @@ export interface Operations {
     };
     answers: {
       200: Organization;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "organization.not-found";
   };

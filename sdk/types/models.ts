@@ -58,6 +58,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: ModelFunction;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -170,6 +171,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: ModelFunction;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "function.not-found";
   };
@@ -400,6 +402,7 @@ export interface Operations {
     params: OfItem;
     answers: {
       200: Catalogue;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found";
   };
@@ -434,7 +437,7 @@ export interface Operations {
     answers: {
       200: Catalogue;
     };
-    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "organization.not-found";
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "organization.not-found" | "request.precondition";
   };
   /** Put a model into a catalogue */
   "models.catalogues.put": {

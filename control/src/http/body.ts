@@ -62,9 +62,23 @@ const checker = (validate: ValidateFunction | null, where: string) => (value: un
   }
 };
 
+/** Of a member that nobody knows, as much as is needed to find it. */
+const UNKNOWN_MAX = 64;
+
 /** Empty: the whole of it. */
-const memberOf = (error: ErrorObject | undefined): string =>
-  (error?.instancePath ?? "").slice(1).replaceAll("/", ".");
+function memberOf(error: ErrorObject | undefined): string {
+  const place = (error?.instancePath ?? "").slice(1).replaceAll("/", ".");
+  const { additionalProperty: unknown, missingProperty: missing } = error?.params ?? {};
+  const name: unknown = unknown ?? missing;
+  if (typeof name !== "string") return place;
+  const shown = name.slice(0, UNKNOWN_MAX).replaceAll(/\p{Cc}/gu, " ");
+  return place === "" ? shown : `${place}.${shown}`;
+}
+
+const SENTENCES: Record<string, string> = {
+  additionalProperties: "is not known here",
+  required: "is missing",
+};
 
 /** Names the member and the rule, never the value: values may be secrets. */
 function explain(errors: ErrorObject[] | null | undefined, where: string): string {
@@ -72,7 +86,8 @@ function explain(errors: ErrorObject[] | null | undefined, where: string): strin
   if (error === undefined) return `The ${where} is invalid.`;
   const member = memberOf(error);
   const allowed = error.keyword === "enum" ? `: ${(error.params.allowedValues as unknown[]).join(", ")}` : "";
-  return `${member === "" ? `The ${where}` : member} ${error.message ?? "is invalid"}${allowed}`;
+  const sentence = SENTENCES[error.keyword] ?? error.message ?? "is invalid";
+  return `${member === "" ? `The ${where}` : member} ${sentence}${allowed}`;
 }
 
 export function parseJson(contentType: string | undefined, raw: Buffer, checks: Checks): unknown {

@@ -71,9 +71,10 @@ export async function once(
       detail: "Idempotency-Key must be 1 to 255 visible ASCII characters",
     });
   }
+  const named = Object.entries(call.params).map(([name, value]) => `${name}=${value}`);
   const hash = createHash("sha256")
-    // A dry run and the real call are two requests.
-    .update(canonicalize([call.body ?? null, call.query]) ?? "")
+    // A dry run and the real call are two requests, and so are the same words to two things.
+    .update(canonicalize([call.body ?? null, call.query, ...(named.length > 0 ? [named] : [])]) ?? "")
     .digest();
   const place = { owner: call.owner, route, key };
   const found = await claimOrFind(deps, place, hash);

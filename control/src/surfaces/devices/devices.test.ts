@@ -391,6 +391,62 @@ describe("devices and groups", () => {
     expect((await acme("GET", path, undefined, same)).status).toBe(304);
   });
 
+  it("a copy is old as soon as anything that is shown of it is, and that fails nobody's change", async () => {
+    const edge = await enrol();
+    const made = await acme("POST", "/dev/devices", { Name: "Gate", Server: edge.id });
+    const group = (await acme("POST", "/dev/groups", { Name: "Gates" })).body.UUID;
+    const paths = [
+      ...[`/dev/system/${site}`, `/dev/server/${edge.id}`, `/dev/device/${made.body.UUID}`],
+      `/dev/group/${group}`,
+    ];
+    const tagOf = async (path: string) => (await acme("GET", path)).headers.get("etag")!;
+    const again = async (path: string, tag: string) =>
+      (await acme("GET", path, undefined, { "if-none-match": tag })).status;
+    const tags = await Promise.all(paths.map(tagOf));
+    expect(await Promise.all(paths.map((path, at) => again(path, tags[at]!)))).toEqual([304, 304, 304, 304]);
+    // The server comes, which changes what is shown of its site and its device; a device comes into the group.
+    await edge.call("PUT", `/dev/server/${edge.id}/reported`, { Version: 0, Health: "ok", Facts: FACTS });
+    expect((await acme("POST", `/dev/group/${group}/devices`, [made.body.UUID])).status).toBe(200);
+    expect(await Promise.all(paths.map((path, at) => again(path, tags[at]!)))).toEqual([200, 200, 200, 200]);
+    for (const [at, path] of paths.entries()) {
+      const headers = { "if-match": tags[at]! };
+      const both = await Promise.all(["a", "b"].map((Name) => acme("PATCH", path, { Name }, headers)));
+      expect([path, both.map(({ status }) => status).sort()]).toEqual([path, [200, 412]]);
+      expect(both.find(({ status }) => status === 200)!.headers.get("etag")).not.toBe(tags[at]);
+      expect((await acme("PATCH", path, { Name: "c" }, { "if-match": "*" })).status).toBe(200);
+    }
+    const stale = { "if-match": tags[1]! };
+    const runtime = await acme("PUT", `/dev/server/${edge.id}/runtime`, { Runtime: "cpu" }, stale);
+    expect(runtime.status).toBe(412);
+  });
+
+  it("shows how it is: as its server is, but for a wish of which its own part did not run", async () => {
+    const edge = await enrol();
+    const add = async (Name: string) =>
+      (await acme("POST", "/dev/devices", { Name, Server: edge.id })).body.UUID as string;
+    const [bad, good] = [await add("bad"), await add("good")];
+    const shown = async () => {
+      const all = (await acme("GET", `/dev/system/${site}/devices`)).body;
+      return Object.fromEntries(
+        all.map((one: Record<string, unknown>) => [
+          one.Name,
+          [one.Health, one.DesiredVersion, one.ReportedVersion],
+        ]),
+      );
+    };
+    const say = (body: object) =>
+      edge.call("PUT", `/dev/server/${edge.id}/reported`, { Version: 3, ...body });
+    expect(await shown()).toEqual({ bad: ["unknown", 3, 0], good: ["unknown", 3, 0] });
+    await say({ Health: "ok" });
+    expect(await shown()).toEqual({ bad: ["ok", 3, 3], good: ["ok", 3, 3] });
+    await say({ Health: "degraded", Tried: 4, FailedDevices: [bad] });
+    expect(await shown()).toEqual({ bad: ["failed", 3, 3], good: ["ok", 3, 3] });
+    await say({ Health: "degraded", Tried: 4 });
+    expect(await shown()).toEqual({ bad: ["degraded", 3, 3], good: ["degraded", 3, 3] });
+    const { NxID, V2 } = (await acme("GET", `/dev/device/${good}`)).body;
+    expect(V2).toEqual({ id: NxID });
+  });
+
   it("lists page through all in a stable order, filtered, and say how many there are", async () => {
     const edge = await enrol();
     for (let n = 0; n < 7; n++)

@@ -8,11 +8,10 @@ import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
 import { admit, useToken } from "./enrolment.ts";
-import { requireUnchanged, tagged } from "./etag.ts";
 import {
   listDeviceRows,
   ONLINE,
@@ -23,7 +22,7 @@ import {
   type ServerRow,
 } from "./rows.ts";
 import { tellServers } from "./tell.ts";
-import { gone, viewDevice } from "./view.ts";
+import { gone, versionOf, viewDevice } from "./view.ts";
 
 type Needs = Pick<DevicesDeps, "db">;
 
@@ -107,10 +106,11 @@ export async function create({ db }: Needs, call: Call<typeof contract.createDev
     return { id, key };
   });
   const row = await requireDevice(db.run, party.id, made.id);
+  const view = viewDevice(row);
   return {
     status: 201,
-    body: { ...viewDevice(row), ...(made.key !== null && { Key: made.key }) },
-    headers: { location: `/dev/device/${made.id}`, etag: tagged(row) },
+    body: { ...view, ...(made.key !== null && { Key: made.key }) },
+    headers: { location: `/dev/device/${made.id}`, etag: etagOf(versionOf(row), view) },
   };
 }
 
@@ -160,9 +160,7 @@ export async function putOwn({ db }: Needs, call: Call<typeof putOwnDevice>): Pr
 
 export async function get({ db }: Needs, call: Call<typeof contract.getDevice>): Promise<Answer> {
   const row = await requireDevice(db.soft, call.actor.party.id, call.params.id);
-  const headers = { etag: tagged(row) };
-  if (matchesEtag(call.headers["if-none-match"], headers.etag)) return { status: 304, headers };
-  return { status: 200, body: viewDevice(row), headers };
+  return shown(call.headers, versionOf(row), viewDevice(row));
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchDevice>): Promise<Answer> {
@@ -172,7 +170,7 @@ export async function change({ db }: Needs, call: Call<typeof contract.patchDevi
   const { Serial = null, Runtime } = call.body;
   await db.write(async (tx) => {
     await tellServers(tx, call.account.id, [server]);
-    requireUnchanged(call.headers, await requireDevice(tx, party.id, id));
+    requireVersion(call.headers, versionOf(await requireDevice(tx, party.id, id)));
     await sql`
       update devices set name = coalesce(${Name}::text, name), type = coalesce(${Type}::text, type),
         serial = coalesce(${Serial}::text, serial), tags = coalesce(${Tags}::text[], tags), enabled = coalesce(${Enabled}::boolean, enabled),
@@ -186,7 +184,8 @@ export async function change({ db }: Needs, call: Call<typeof contract.patchDevi
     await append(tx, { account: call.account.id, type: "device.changed", subject: id, payload });
   });
   const row = await requireDevice(db.run, party.id, id);
-  return { status: 200, body: viewDevice(row), headers: { etag: tagged(row) } };
+  const body = viewDevice(row);
+  return { status: 200, body, headers: { etag: etagOf(versionOf(row), body) } };
 }
 
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteDevice>): Promise<Answer> {

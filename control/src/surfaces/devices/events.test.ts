@@ -245,7 +245,10 @@ it("of aliases, catalogues and service tokens it can be looked up who changed wh
   for (const alias of ["stable", "stable"]) await me("PUT", `${path}/alias/${alias}`, { Version: 1 });
   for (const _ of [1, 2]) expect((await me("DELETE", `${path}/alias/stable`)).status).toBe(200);
   expect(await toldOf(me, "Type=model.*")).toEqual([
-    ["model.uploaded", expect.objectContaining({ Version: 1 })],
+    [
+      "model.uploaded",
+      { Version: 1, SHA256: expect.stringMatching(/^[0-9a-f]{64}$/), Size: expect.any(Number) },
+    ],
     ["model.alias_set", { Alias: "stable", Version: 1 }],
     ["model.alias_removed", { Alias: "stable" }],
   ]);

@@ -109,7 +109,13 @@ function typesFor(told: Record<string, Told>, { scopes }: Actor, pattern = "*"):
 const worded = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(worded);
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, one]) => [wordOf(name), worded(one)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, one]) => [
+      wordOf(name),
+      // As it stands everywhere else on this surface; the store's own names of blobs say how they were made.
+      name === "sha256" && typeof one === "string" ? one.replace(/^sha256:/, "") : worded(one),
+    ]),
+  );
 };
 const wordOf = (name: string) =>
   name

@@ -7,10 +7,11 @@ import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
-import { listGroupRows, requireDevice, requireGroup } from "./rows.ts";
-import { gone, viewGroup } from "./view.ts";
+import { type GroupRow, listGroupRows, requireDevice, requireGroup } from "./rows.ts";
+import { gone, versionOfGroup, viewGroup } from "./view.ts";
 
 type Needs = Pick<DevicesDeps, "db">;
 const ORDERS = { Name: "name", CreatedAt: "created_at", UpdatedAt: "updated_at" };
@@ -31,19 +32,32 @@ export async function create({ db }: Needs, call: Call<typeof contract.createGro
     await note(tx, call, "created", id, { name: call.body.Name });
   });
   const row = await requireGroup(db.run, party.id, id);
-  return { status: 201, body: viewGroup(row), headers: { location: `/dev/group/${id}` } };
+  const answer = changed(row);
+  return { ...answer, status: 201, headers: { ...answer.headers, location: `/dev/group/${id}` } };
+}
+
+export async function get({ db }: Needs, call: Call<typeof contract.getGroup>): Promise<Answer> {
+  const row = await requireGroup(db.soft, call.actor.party.id, call.params.id);
+  return shown(call.headers, versionOfGroup(row), viewGroup(row));
+}
+
+function changed(row: GroupRow) {
+  const body = viewGroup(row);
+  return { status: 200, body, headers: { etag: etagOf(versionOfGroup(row), body) } };
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchGroup>): Promise<Answer> {
   const { party } = call.actor;
   const { id } = await requireGroup(db.run, party.id, call.params.id);
   await db.write(async (tx) => {
+    await sql`select from device_groups where id = ${id} for update`.execute(tx);
+    requireVersion(call.headers, versionOfGroup(await requireGroup(tx, party.id, id)));
     await sql`
       update device_groups set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
       where id = ${id}`.execute(tx);
     await note(tx, call, "renamed", id, { name: call.body.Name });
   });
-  return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
+  return changed(await requireGroup(db.run, party.id, id));
 }
 
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteGroup>): Promise<Answer> {
@@ -59,7 +73,8 @@ export async function remove({ db }: Needs, call: Call<typeof contract.deleteGro
 export async function addDevices({ db }: Needs, call: Call<typeof contract.addToGroup>): Promise<Answer> {
   const { party } = call.actor;
   const { id } = await requireGroup(db.run, party.id, call.params.id);
-  const asked = [...new Set(call.body.Devices.map((uuid) => uuid.toLowerCase()))];
+  const given = Array.isArray(call.body) ? call.body : call.body.Devices;
+  const asked = [...new Set(given.map((uuid) => uuid.toLowerCase()))];
   await db.write(async (tx) => {
     const { rows } = await sql<{ id: string }>`
       select id from devices where party_id = ${party.id} and id = any(${asked}::uuid[]) order by id for key share`.execute(
@@ -73,7 +88,7 @@ export async function addDevices({ db }: Needs, call: Call<typeof contract.addTo
       on conflict do nothing`.execute(tx);
     await note(tx, call, "devices_added", id, { count: asked.length });
   });
-  return { status: 200, body: viewGroup(await requireGroup(db.run, party.id, id)) };
+  return changed(await requireGroup(db.run, party.id, id));
 }
 
 export async function removeDevice(

@@ -119,6 +119,19 @@ describeWith([userNamespaces], "pipelines of devices", () => {
     expect((await from(edge, server)).status).toBe(404);
   });
 
+  it("a call that is repeated adds a pipeline once, and the same words to another device are another call", async () => {
+    const other = (await acme("POST", "/dev/devices", { Name: "Other", Server: server })).body.UUID;
+    const once = { "idempotency-key": randomUUID() };
+    const add = () => acme("POST", path, { modelUUID: model }, once);
+    const [first, again] = [await add(), await add()];
+    expect([first.status, again.text]).toEqual([200, first.text]);
+    const got = await acme("GET", path);
+    expect([got.body.length, got.headers.get("x-pagination-records")]).toEqual([1, "1"]);
+    const elsewhere = await acme("POST", `/dev/device/${other}/pipelines`, { modelUUID: model }, once);
+    expect(elsewhere.status).toBe(409);
+    expect((await acme("GET", `/dev/device/${other}/pipelines`)).body).toEqual([]);
+  });
+
   it("what cannot run is refused with all that is wrong, and nothing is changed", async () => {
     await acme("PUT", path, [{ modelUUID: model }]);
     const bad = [{ modelUUID: model, modelNMS: 0.5, Classes: ["Cow"] }, { modelUUID: randomUUID() }];

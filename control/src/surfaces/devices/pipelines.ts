@@ -14,11 +14,10 @@ import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
+import { matchesEtag, requireVersion } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import { checkPipelines, type Issue, type KeptPipeline } from "./checks.ts";
 import type { DevicesDeps } from "./deps.ts";
-import { requireUnchanged } from "./etag.ts";
 import { knownModels, knownServer } from "./models.ts";
 import { ONLINE, requireDevice, requireSite, type ServerFacts } from "./rows.ts";
 import { tellServers } from "./tell.ts";
@@ -49,12 +48,12 @@ async function requireRow(db: Db | Tx, party: string, id: string): Promise<Pipel
   return rows[0];
 }
 
-const versioned = ({ id, pipelines_version: version }: PipelinesRow) => ({ id: `${id}.pipelines`, version });
-const tagOf = (row: PipelinesRow) => `"${row.id}.pipelines.${row.pipelines_version}"`;
+const numberOf = (row: PipelinesRow) => `${row.id}.pipelines.${row.pipelines_version}`;
+const tagOf = (row: PipelinesRow) => `"${numberOf(row)}"`;
 const shown = (row: PipelinesRow): Answer => ({
   status: 200,
   body: row.pipelines,
-  headers: { etag: tagOf(row) },
+  headers: { etag: tagOf(row), "x-pagination-records": String(row.pipelines.length) },
 });
 
 export async function get({ db }: Needs, call: Call<typeof contract.getPipelines>): Promise<Answer> {
@@ -84,7 +83,7 @@ async function save(
   const row = await db.write(async (tx) => {
     await tellServers(tx, call.account.id, [server]);
     const now = await requireRow(tx, party.id, call.params.id);
-    requireUnchanged(call.headers, versioned(now));
+    requireVersion(call.headers, numberOf(now));
     const { kept, issues } = await check(tx, party.id, now, change(now));
     if (issues.length > 0) throw refusedBy(issues, now.id);
     await write(tx, now, kept, { account: call.account.id, by, note });

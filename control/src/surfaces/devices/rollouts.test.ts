@@ -207,7 +207,7 @@ describeWith([userNamespaces], "rollouts", () => {
 
   it("of kinds of failing only those that are named end it", async () => {
     const [one] = (await places(1)) as [Place];
-    const only = { TimeoutSeconds: 1, Stages: [{ Percent: 100, HoldSeconds: 0 }] };
+    const only = { Timeout: 1, Stages: [{ Percent: 100, HoldSeconds: 0 }] };
     const id = await begin({ ...only, Abort: { FailurePercent: 0, Kinds: ["failed"] } });
     await becomes(id, { Status: "succeeded", Counts: { TimedOut: 1 }, Abort: { Kinds: ["failed"] } });
     await one.takes();

@@ -7,9 +7,9 @@ import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
-import { requireUnchanged, tagged } from "./etag.ts";
 import { modelsOf } from "./pipelines.ts";
 import { abortOf, type Stage, stageOf, stagesOf } from "./rollout-change.ts";
 import { type Plan, planOf } from "./rollout-plan.ts";
@@ -23,6 +23,7 @@ import {
   viewRollout,
   viewRolloutDevice,
 } from "./rollout-rows.ts";
+import { versionOf } from "./view.ts";
 
 type Needs = Pick<DevicesDeps, "db">;
 
@@ -43,7 +44,7 @@ export async function create({ db }: Needs, call: Call<typeof contract.createRol
       insert into rollouts (id, party_id, name, change, stages, abort, rolls_back, timeout_s, created_by)
       select ${id}, ${party.id}, ${body.Name ?? "Rollout"}, ${JSON.stringify(plan.change)}::jsonb,
         ${JSON.stringify(stages)}::jsonb, ${JSON.stringify(abortOf(body.Abort))}::jsonb,
-        ${body.Rollback ?? true}, ${body.TimeoutSeconds ?? TIMEOUT_S}, ${by}
+        ${body.Rollback ?? true}, ${body.TimeoutSeconds ?? body.Timeout ?? TIMEOUT_S}, ${by}
       where (select count(*) from rollouts where party_id = ${party.id} and ended_at is null) < ${OPEN_MAX}
       returning id`.execute(tx);
     if (rows.length === 0) throw new Fault("rollout.too-many", { limit: OPEN_MAX });
@@ -55,11 +56,9 @@ export async function create({ db }: Needs, call: Call<typeof contract.createRol
   });
   if (dry) return { status: 200, body: viewPlan(made) };
   const row = await requireRollout(db.run, party.id, id);
-  return {
-    status: 201,
-    body: viewRollout(row),
-    headers: { location: `/dev/rollout/${id}`, etag: tagged(row) },
-  };
+  const view = viewRollout(row);
+  const etag = etagOf(versionOf(row), view);
+  return { status: 201, body: view, headers: { location: `/dev/rollout/${id}`, etag } };
 }
 
 /** In the order of their ids, so that of two rollouts of the same devices one waits for the other and finds it there. */
@@ -122,7 +121,7 @@ export async function list({ db }: Needs, call: Call<typeof contract.listRollout
 
 export async function get({ db }: Needs, call: Call<typeof contract.getRollout>): Promise<Answer> {
   const row = await requireRollout(db.soft, call.actor.party.id, call.params.id);
-  return { status: 200, body: viewRollout(row), headers: { etag: tagged(row) } };
+  return shown(call.headers, versionOf(row), viewRollout(row));
 }
 
 export async function listDevices(
@@ -153,7 +152,7 @@ export async function act({ db }: Needs, call: Call<typeof contract.patchRollout
       tx,
     );
     const row = await requireRollout(tx, party.id, call.params.id);
-    requireUnchanged(call.headers, row);
+    requireVersion(call.headers, versionOf(row));
     if (so.includes(row.status)) return;
     if (!from.includes(row.status))
       throw new Fault("rollout.over", { status: row.status, action, uuid: row.id });
@@ -161,5 +160,6 @@ export async function act({ db }: Needs, call: Call<typeof contract.patchRollout
     await moveRollout(tx, row, { status: to, reason, by });
   });
   const row = await requireRollout(db.run, party.id, call.params.id);
-  return { status: 200, body: viewRollout(row), headers: { etag: tagged(row) } };
+  const body = viewRollout(row);
+  return { status: 200, body, headers: { etag: etagOf(versionOf(row), body) } };
 }

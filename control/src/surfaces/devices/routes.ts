@@ -80,6 +80,7 @@ export const devicesRoutes = (deps: DevicesDeps): Route[] => [
   route(serversContract.getOwnArtifact, (call) => state.getArtifact(deps, call)),
   route(groupsContract.listGroups, (call) => groups.list(deps, call)),
   route(groupsContract.createGroup, (call) => groups.create(deps, call)),
+  route(groupsContract.getGroup, (call) => groups.get(deps, call)),
   route(groupsContract.patchGroup, (call) => groups.change(deps, call)),
   route(groupsContract.deleteGroup, (call) => groups.remove(deps, call)),
   route(groupsContract.addToGroup, (call) => groups.addDevices(deps, call)),

@@ -80,6 +80,9 @@ export interface DeviceRow {
   server: string;
   server_facts: ServerFacts;
   runtime_wanted: string | null;
+  desired_version: number;
+  reported_version: number;
+  health: ServerRow["health"];
   online: boolean;
   groups: { UUID: string; Name: string }[] | null;
   pipelines: KeptPipeline[];
@@ -171,8 +174,14 @@ export async function requireOwnServer(db: Db, own: string | null, id: string): 
   return row;
 }
 
+/** Its server's. Of a wish that did not run, a server that can say so names the devices: the others run on as they did. */
+const HEALTH = sql`case when sv.tried_version <= sv.reported_version or sv.failed_devices = '{}' then sv.health
+  when d.id = any(sv.failed_devices) then 'failed'
+  when sv.health = 'degraded' then 'ok' else sv.health end`;
+
 const DEVICES = (condition: RawBuilder<unknown>) => sql`
   select d.*, s.name as site, sv.name as server, sv.facts as server_facts, sv.runtime_wanted, ${ONLINE} as online,
+    sv.desired_version, sv.reported_version, ${HEALTH} as health,
     (select json_agg(json_build_object('UUID', g.id, 'Name', g.name) order by g.name)
       from device_group_members m join device_groups g on g.id = m.group_id where m.device_id = d.id) as groups
   from devices d join sites s on s.id = d.site_id join servers sv on sv.id = d.server_id where ${condition}`;

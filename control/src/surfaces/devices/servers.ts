@@ -5,11 +5,12 @@ import type * as contract from "#contract/devices/servers.ts";
 import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
-import { listServerRows, requireServer, requireSite } from "./rows.ts";
+import { listServerRows, requireServer, requireSite, type ServerRow } from "./rows.ts";
 import { tellServers } from "./tell.ts";
-import { gone, viewServer } from "./view.ts";
+import { gone, versionOfServer, viewServer } from "./view.ts";
 
 type Needs = Pick<DevicesDeps, "db">;
 const ORDERS = { Name: "name", CreatedAt: "created_at", LastSeen: "last_seen" };
@@ -21,20 +22,28 @@ export async function list({ db }: Needs, call: Call<typeof contract.listServers
 }
 
 export async function get({ db }: Needs, call: Call<typeof contract.getServer>): Promise<Answer> {
-  return { status: 200, body: viewServer(await requireServer(db.soft, call.actor.party.id, call.params.id)) };
+  const row = await requireServer(db.soft, call.actor.party.id, call.params.id);
+  return shown(call.headers, versionOfServer(row), viewServer(row));
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchServer>): Promise<Answer> {
   const { party, id: by } = call.actor;
   const { id } = await requireServer(db.run, party.id, call.params.id);
   await db.write(async (tx) => {
+    await sql`select from servers where id = ${id} for update`.execute(tx);
+    requireVersion(call.headers, versionOfServer(await requireServer(tx, party.id, id)));
     await sql`
       update servers set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
       where id = ${id}`.execute(tx);
     const entry = { account: call.account.id, type: "server.renamed", subject: id };
     await append(tx, { ...entry, payload: { by, name: call.body.Name } });
   });
-  return { status: 200, body: viewServer(await requireServer(db.run, party.id, id)) };
+  return changed(await requireServer(db.run, party.id, id));
+}
+
+function changed(row: ServerRow): Answer {
+  const body = viewServer(row);
+  return { status: 200, body, headers: { etag: etagOf(versionOfServer(row), body) } };
 }
 
 /** With its devices and its key. What it runs it goes on running until it asks again, and is refused. */
@@ -67,6 +76,7 @@ export async function selectRuntime(
     throw new Fault("server.runtime", { uuid: server.id, field: "Runtime" });
   await db.write(async (tx) => {
     await tellServers(tx, server.account_id, [server.id]);
+    requireVersion(call.headers, versionOfServer(await requireServer(tx, party.id, server.id)));
     await sql`update servers set runtime_wanted = ${wanted} where id = ${server.id}`.execute(tx);
     const payload = { by, runtime: wanted };
     await append(tx, {
@@ -76,5 +86,5 @@ export async function selectRuntime(
       payload,
     });
   });
-  return { status: 200, body: viewServer(await requireServer(db.run, party.id, server.id)) };
+  return changed(await requireServer(db.run, party.id, server.id));
 }

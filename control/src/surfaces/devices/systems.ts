@@ -6,11 +6,11 @@ import type * as contract from "#contract/devices/systems.ts";
 import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { DevicesDeps } from "./deps.ts";
-import { requireUnchanged, tagged } from "./etag.ts";
 import { listSites, requireSite } from "./rows.ts";
-import { gone, viewSystem } from "./view.ts";
+import { gone, versionOf, viewSystem } from "./view.ts";
 
 type Needs = Pick<DevicesDeps, "db">;
 const ORDERS = { Name: "name", CreatedAt: "created_at", UpdatedAt: "updated_at", LastSeen: "last_seen" };
@@ -33,22 +33,20 @@ export async function create({ db }: Needs, call: Call<typeof contract.createSys
     await append(tx, { account: call.account.id, type: "site.created", subject: id, payload });
   });
   const row = await requireSite(db.run, party.id, id);
-  return {
-    status: 201,
-    body: viewSystem(row),
-    headers: { location: `/dev/system/${id}`, etag: tagged(row) },
-  };
+  const body = viewSystem(row);
+  const etag = etagOf(versionOf(row), body);
+  return { status: 201, body, headers: { location: `/dev/system/${id}`, etag } };
 }
 
 export async function get({ db }: Needs, call: Call<typeof contract.getSystem>): Promise<Answer> {
   const row = await requireSite(db.soft, call.actor.party.id, call.params.id);
-  return { status: 200, body: viewSystem(row), headers: { etag: tagged(row) } };
+  return shown(call.headers, versionOf(row), viewSystem(row));
 }
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchSystem>): Promise<Answer> {
   const { party, id: by } = call.actor;
   const row = await requireSite(db.run, party.id, call.params.id);
-  requireUnchanged(call.headers, row);
+  requireVersion(call.headers, versionOf(row));
   const entry = { account: call.account.id, type: "site.renamed", subject: row.id };
   const { rows } = await db.write(async (tx) => {
     const changed = await sql`
@@ -60,7 +58,8 @@ export async function change({ db }: Needs, call: Call<typeof contract.patchSyst
   });
   if (rows.length === 0) throw new Fault("request.precondition");
   const changed = await requireSite(db.run, party.id, row.id);
-  return { status: 200, body: viewSystem(changed), headers: { etag: tagged(changed) } };
+  const body = viewSystem(changed);
+  return { status: 200, body, headers: { etag: etagOf(versionOf(changed), body) } };
 }
 
 export async function remove({ db }: Needs, call: Call<typeof contract.deleteSystem>): Promise<Answer> {

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sites, servers, devices and groups as the wire shows them. */
+import { hash } from "node:crypto";
 import type { Static } from "typebox";
 import type { Device, Group, Server, System } from "#contract/devices/vocabulary.ts";
 import { runtimeOf } from "./models.ts";
 import type { DeviceRow, GroupRow, ServerRow, SiteRow } from "./rows.ts";
+
+/** Of what counts its changes, for its ETag. */
+export const versionOf = ({ id, version }: { id: string; version: number }): string => `${id}.${version}`;
+/** Of what does not: what can be changed of it. */
+export const versionOfServer = ({ id, name, runtime_wanted }: ServerRow): string =>
+  `${id}.${wordOf([name, runtime_wanted])}`;
+export const versionOfGroup = ({ id, name }: GroupRow): string => `${id}.${wordOf(name)}`;
+const wordOf = (value: unknown) => hash("sha256", JSON.stringify(value), "base64url").slice(0, 11);
 
 const statusOf = (online: boolean) => (online ? ("online" as const) : ("offline" as const));
 const instants = ({ created_at, updated_at }: { created_at: Date; updated_at: Date }) => ({
@@ -46,6 +55,7 @@ export const viewServer = (row: ServerRow): Static<typeof Server> => ({
 export const viewDevice = (row: DeviceRow): Static<typeof Device> => ({
   UUID: row.id,
   NxID: `{${row.nx_id}}`,
+  V2: { id: `{${row.nx_id}}` },
   Name: row.name,
   Serial: row.serial,
   Type: row.type,
@@ -64,6 +74,9 @@ export const viewDevice = (row: DeviceRow): Static<typeof Device> => ({
   Groups: row.groups ?? [],
   nxAI: { pipelines: row.pipelines },
   PipelinesVersion: row.pipelines_version,
+  DesiredVersion: row.desired_version,
+  ReportedVersion: row.reported_version,
+  Health: row.health,
   ...instants(row),
 });
 

@@ -6,7 +6,7 @@ import type * as contract from "#contract/identity/organizations.ts";
 import { addMember, addParty } from "../../core/identity/index.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { IdentityDeps } from "./deps.ts";
 import { type Reached, reachable, requireParty, scopesIn } from "./reach.ts";
@@ -56,23 +56,21 @@ export async function create(deps: Needs, call: Call<typeof contract.createOrgan
   return {
     status: 201,
     body: view(row!),
-    headers: { location: `/cdb/organizations/${id}`, etag: etagOf(row!) },
+    headers: { location: `/cdb/organizations/${id}`, etag: etagOf(row!.version, view(row!)) },
   };
 }
 
 export async function get({ db }: Needs, call: Call<typeof contract.getOrganization>): Promise<Answer> {
   const wanted = { kind: KIND, id: call.params.uuid.toLowerCase() };
   const row = await requireParty(db.soft, call.actor, wanted, "organization:read");
-  const etag = etagOf(row);
-  if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
-  return { status: 200, body: view(row), headers: { etag } };
+  return shown(call.headers, row.version, view(row));
 }
 
 export async function update({ db }: Needs, call: Call<typeof contract.updateOrganization>): Promise<Answer> {
   const wanted = { kind: KIND, id: call.params.uuid.toLowerCase() };
   const row = await requireParty(db.run, call.actor, wanted, "organization:write");
   const asked = call.headers["if-match"];
-  if (asked !== undefined && !matchesEtag(asked, etagOf(row))) throw new Fault("request.precondition");
+  requireVersion(call.headers, row.version);
   await db.write(async (tx) => {
     const { rows } = await sql`
       update parties set name = ${call.body.Name}, version = version + 1, updated_at = date_trunc('milliseconds', now())
@@ -84,10 +82,8 @@ export async function update({ db }: Needs, call: Call<typeof contract.updateOrg
     });
   });
   const now = await requireParty(db.run, call.actor, wanted, "organization:write");
-  return { status: 200, body: view(now), headers: { etag: etagOf(now) } };
+  return { status: 200, body: view(now), headers: { etag: etagOf(now.version, view(now)) } };
 }
-
-const etagOf = ({ version }: Reached): string => `"${version}"`;
 
 const view = (row: Reached) => ({
   UUID: row.id,

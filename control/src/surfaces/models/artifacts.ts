@@ -8,6 +8,7 @@ import { serveBlob } from "../../blobs/serve.ts";
 import type { Actor } from "../../core/identity/index.ts";
 import { functionSeen } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { paged } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type ArtifactRow, artifactJson, artifactView, requireFunction } from "./rows.ts";
 
@@ -17,7 +18,10 @@ export async function list({ db }: ModelsDeps, call: Call<typeof contract.listAr
     select ${artifactJson} as artifact from function_artifacts a
     where a.function_id = ${row.id} and a.number = ${call.query.Version ?? row.latest}
     order by a.created_at, a.id`.execute(db.run);
-  return { status: 200, body: rows.map(({ artifact }) => artifactView(artifact)) };
+  return paged(
+    rows.map(({ artifact }) => artifactView(artifact)),
+    rows.length,
+  );
 }
 
 interface Found {

@@ -9,6 +9,7 @@ import { append } from "../../core/journal/index.ts";
 import { catalogueSeen } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { requireOwn as requireOwnFunction } from "./rows.ts";
@@ -70,11 +71,11 @@ const view = (row: Row, actor: Actor) => ({
   UpdatedAt: row.updated_at.toISOString(),
 });
 
-const answer = (row: Row, actor: Actor, status = 200): Answer => ({
-  status,
-  body: view(row, actor),
-  headers: { etag: `"${row.version}"`, ...(status === 201 && { location: `/cpt/catalogue/${row.id}` }) },
-});
+function answer(row: Row, actor: Actor, status = 200): Answer {
+  const body = view(row, actor);
+  const location = status === 201 ? { location: `/cpt/catalogue/${row.id}` } : {};
+  return { status, body, headers: { etag: etagOf(row.version, body), ...location } };
+}
 
 export async function list({ db }: Needs, call: Call<typeof contract.listCatalogues>): Promise<Answer> {
   const { actor, query } = call;
@@ -123,14 +124,18 @@ async function setGuests(tx: Tx, id: string, organizations: string[]): Promise<v
 }
 
 export async function get({ db }: Needs, call: Call<typeof contract.getCatalogue>): Promise<Answer> {
-  return answer(await requireSeen(db.run, call.actor, call.params.uuid), call.actor);
+  const row = await requireSeen(db.run, call.actor, call.params.uuid);
+  return shown(call.headers, row.version, view(row, call.actor));
 }
 
 export async function patch({ db }: Needs, call: Call<typeof contract.patchCatalogue>): Promise<Answer> {
   const { uuid } = call.params;
-  const before = await requireOwn(db.run, call.actor, uuid);
+  await requireOwn(db.run, call.actor, uuid);
   const { Name, Visibility, Organisations } = call.body;
   await db.write(async (tx) => {
+    await sql`select from catalogues where id = ${uuid} for update`.execute(tx);
+    const before = await requireOwn(tx, call.actor, uuid);
+    requireVersion(call.headers, before.version);
     await sql`
       update catalogues set name = ${Name ?? before.name}, visibility = ${Visibility ?? before.visibility},
         version = version + 1, updated_at = date_trunc('milliseconds', now())

@@ -7,11 +7,10 @@ import type { Report } from "#models/job.ts";
 import { append } from "../../core/journal/index.ts";
 import { functionSeen, removeFunction } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
+import { shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { findFunctions, functionView, requireFunction, requireOwn } from "./rows.ts";
-import { answerOf } from "./upload.ts";
 
 type Needs = Pick<ModelsDeps, "db">;
 
@@ -54,8 +53,7 @@ async function count(
 
 export async function get({ db }: Needs, call: Call<typeof contract.getFunction>): Promise<Answer> {
   const row = await requireFunction(db.run, call.actor, call.params.uuid);
-  if (matchesEtag(call.headers["if-none-match"], `"${row.version}"`)) throw new Fault("request.not-modified");
-  return answerOf(row, 200);
+  return shown(call.headers, row.version, functionView(row));
 }
 
 const REMOVED = {

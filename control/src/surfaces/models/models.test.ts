@@ -211,6 +211,37 @@ describeWith([userNamespaces], "models", () => {
     expect((await acme("GET", path)).status).toBe(404);
   });
 
+  it("a copy of a model that is still looked at is old when that is over, and changes by hand meanwhile are no conflict", async () => {
+    const { UUID } = await upload(casemate.url, acme, detector(), { Name: "Polled", EnableConversions: [] });
+    const path = `/cpt/function/${UUID}`;
+    const first = await acme("GET", path);
+    const tag = { "if-none-match": first.headers.get("etag")! };
+    await settledFunction(acme, UUID);
+    const now = await acme("GET", path, undefined, tag);
+    // It may have been over before it was first asked for.
+    expect(now.status === 304 ? first.body.Status : now.body.Status).toBe("ok");
+    const settled = { "if-none-match": (await acme("GET", path)).headers.get("etag")! };
+    expect((await acme("GET", path, undefined, settled)).status).toBe(304);
+    await acme("PUT", `${path}/alias/stable`, { Version: 1 });
+    expect((await acme("GET", path, undefined, settled)).status).toBe(200);
+    const mine = { "if-match": settled["if-none-match"], "content-type": "application/json" };
+    expect((await acme("PATCH", path, { Tags: ["a"] }, mine)).status).toBe(200);
+    expect((await acme("PATCH", path, { Tags: ["b"] }, mine)).status).toBe(412);
+    expect((await acme("GET", `${path}/artifacts`)).headers.get("x-pagination-records")).toBe("1");
+  });
+
+  it("of two who change the same catalogue, the second is told", async () => {
+    const made = await acme("POST", "/cpt/catalogues", { Name: "Traffic" });
+    const path = `/cpt/catalogue/${made.body.UUID}`;
+    const headers = { "if-match": made.headers.get("etag")! };
+    const both = await Promise.all(["a", "b"].map((Name) => acme("PATCH", path, { Name }, headers)));
+    expect(both.map(({ status }) => status).sort()).toEqual([200, 412]);
+    const copy = { "if-none-match": (await acme("GET", path)).headers.get("etag")! };
+    expect((await acme("GET", path, undefined, copy)).status).toBe(304);
+    await acme("PATCH", path, { Visibility: "public" });
+    expect((await acme("GET", path, undefined, copy)).status).toBe(200);
+  });
+
   it("are found by what is asked for, and counted", async () => {
     const made = [];
     for (const Name of ["Alpha one", "Alpha two", "Beta"])

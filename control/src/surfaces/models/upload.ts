@@ -13,7 +13,7 @@ import { append } from "../../core/journal/index.ts";
 import { addArtifact, enqueue } from "../../core/models/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
-import { matchesEtag } from "../../http/etag.ts";
+import { etagOf, requireVersion } from "../../http/etag.ts";
 import { placeIn, placeOnlyIn } from "./catalogues.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type Uploaded, withForm } from "./form.ts";
@@ -66,8 +66,7 @@ export function patch(deps: ModelsDeps, call: Call<typeof patchFunction>): Promi
       );
       const row = rows[0];
       if (row === undefined) throw new Fault("function.not-found", { uuid: id });
-      const match = call.headers["if-match"];
-      if (match !== undefined && !matchesEtag(match, tagOf(row))) throw new Fault("request.precondition");
+      requireVersion(call.headers, row.version);
       const number = file === null ? row.latest : row.latest + 1;
       const given = data ?? {};
       await sql`
@@ -99,13 +98,11 @@ export function patch(deps: ModelsDeps, call: Call<typeof patchFunction>): Promi
   });
 }
 
-const tagOf = ({ version }: { version: number }) => `"${version}"`;
-
-export const answerOf = (row: FunctionRow, status: number): Answer => ({
-  status,
-  body: functionView(row),
-  headers: { etag: tagOf(row), ...(status === 201 && { location: `/cpt/function/${row.id}` }) },
-});
+function answerOf(row: FunctionRow, status: number): Answer {
+  const body = functionView(row);
+  const location = status === 201 ? { location: `/cpt/function/${row.id}` } : {};
+  return { status, body, headers: { etag: etagOf(row.version, body), ...location } };
+}
 
 /** Of what is not given, what was before. */
 function describedOf(given: Patch, before: Described | null): Described {
