@@ -57,14 +57,16 @@ test("a wish that is repeated or older changes nothing, and down sticks", async 
 test("a wish to halt ends a start that is under way", async () => {
   const id = newId();
   const real = driver.start.bind(driver);
+  let begun = false;
   driver.start = async (...args: [string, Desired["spec"], Payload, KeptStart]) => {
     const { signal } = args[3];
+    begun = true;
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     return real(...args);
   };
   bench.host.accept([wish(id)], false);
   bench.host.give(id, 1, payload());
-  await sleep(50);
+  await expect.poll(() => begun).toBe(true);
   bench.host.accept([wish(id, { generation: 2, want: "halted" })], false);
   await bench.sees(id, "halted");
   expect(bench.said.some(({ code }) => code !== undefined)).toBe(false);
