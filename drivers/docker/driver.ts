@@ -38,6 +38,7 @@ import type {
   LogsAsk,
   MachineStats,
 } from "../kept-driver.ts";
+import { Turns } from "../turns.ts";
 import { Changes } from "./changes.ts";
 import { type ComposeProgram, findCompose } from "./compose.ts";
 import { Disk, measureDisk } from "./disk.ts";
@@ -85,7 +86,7 @@ export class DockerDriver implements KeptDriver {
   readonly #changes: Changes;
   readonly #disk: Disk;
   readonly #disks: DiskWatch;
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new Turns();
   readonly #starts = new Map<string, Set<AbortController>>();
   readonly #end = new AbortController();
   #place: Promise<Place> | null = null;
@@ -271,7 +272,7 @@ export class DockerDriver implements KeptDriver {
     this.#end.abort();
     await this.#disks.close();
     await this.#changes.close();
-    await Promise.allSettled(this.#turns.values());
+    await this.#turns.settled();
     // Nothing is pulled for clients any more; what could not be removed holds the engine a while longer.
     await this.#egress?.release().catch(() => {});
   }
@@ -302,14 +303,7 @@ export class DockerDriver implements KeptDriver {
   /** A */
   async #inTurn<T>(machineId: string, work: () => Promise<T>): Promise<T> {
     checkId(machineId);
-    const before = this.#turns.get(machineId) ?? Promise.resolve();
-    const turn = before.then(work, work);
-    const settled = turn.catch(() => {});
-    this.#turns.set(machineId, settled);
-    void settled.then(() => {
-      if (this.#turns.get(machineId) === settled) this.#turns.delete(machineId);
-    });
-    return turn;
+    return this.#turns.run(machineId, work);
   }
 }
 

@@ -63,7 +63,11 @@ export async function* containerLines(
     for await (const line of read(true, last, undefined)) yield shown(line, ask);
 }
 
-export async function* machineLines(notes: Notes, machineId: string, ask: LogsAsk): AsyncGenerator<string> {
+export async function* machineLines(
+  notes: Pick<Notes, "onLog" | "readLog">,
+  machineId: string,
+  ask: LogsAsk,
+): AsyncGenerator<string> {
   const after = ask.since === undefined ? "" : timeKey(ask.since);
   // Heard before it is read, so that nothing falls between.
   const queue: LogEntry[] = [];

@@ -39,7 +39,7 @@ export interface LogEntry {
   text: string;
 }
 
-export class Notes {
+export class Notes<Note extends object = MachineNote> {
   readonly #folder: string;
   readonly #written = new EventEmitter<Record<string, [LogEntry]>>();
 
@@ -49,7 +49,7 @@ export class Notes {
     this.#written.setMaxListeners(0);
   }
 
-  read(machineId: string): MachineNote | null {
+  read(machineId: string): Note | null {
     try {
       return JSON.parse(readFileSync(this.#path(machineId, "json"), "utf8"));
     } catch {
@@ -57,7 +57,7 @@ export class Notes {
     }
   }
 
-  write(machineId: string, note: MachineNote): void {
+  write(machineId: string, note: Note): void {
     const path = this.#path(machineId, "json");
     writeFileSync(`${path}.new`, JSON.stringify(note), { mode: 0o600 });
     renameSync(`${path}.new`, path);

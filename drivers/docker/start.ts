@@ -5,11 +5,11 @@
  * compose program, which loads meanwhile, is given the document, and anything of the client's runs.
  */
 
-import { createServer } from "node:net";
 import type Docker from "dockerode";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "../driver.ts";
+import { findHostPort } from "../host-port.ts";
 import type { Endpoint, KeptStart } from "../kept-driver.ts";
 import { cgroupParent, limitMachine } from "./cgroup-parent.ts";
 import { type ComposeProgram, composeUp } from "./compose.ts";
@@ -21,7 +21,6 @@ import type { ImageName } from "./image-name.ts";
 import type { Images } from "./images.ts";
 import { listensOutside } from "./listening.ts";
 import { lastLines } from "./logs.ts";
-import { numberOf } from "./marks.ts";
 import type { MachineNote } from "./notes.ts";
 import { redactor } from "./redact.ts";
 import { CAPABILITIES } from "./service.ts";
@@ -180,9 +179,17 @@ async function volumesOf(
   return (image) => volumes.get(image.full) ?? [];
 }
 
-/** Written down before it is used: from here on nobody else is given it. */
+/**
+ * The engine would choose a port by itself, and another one whenever it starts the container again, of
+ * which the ingress would not hear. Written down before it is used: from here on nobody else is given it.
+ */
 async function takePort(place: Place, machineId: string): Promise<number> {
-  const port = await findPort(place, machineId);
+  const others = place.notes.list().filter((id) => id !== machineId);
+  const port = await findHostPort(
+    machineId,
+    PORTS,
+    new Set(others.map((id) => place.notes.read(id)?.hostPort)),
+  );
   const noted = place.notes.read(machineId);
   if (noted !== null) place.notes.write(machineId, { ...noted, hostPort: port });
   return port;
@@ -196,33 +203,6 @@ function wordsOf(stderr: string, machineId: string): string {
     .filter((line) => !/^Encountered errors/.test(line));
   const line = lines.find((each) => /error:? /i.test(each)) ?? lines.at(-1) ?? "";
   return line.replaceAll(`${machineId}_`, "").replace(/^ERROR: /, "");
-}
-
-/**
- * The engine would choose a port by itself, and another one whenever it starts the container again, of
- * which the ingress would not hear. So one is looked for, always first the same for a machine. A port
- * that another machine was given is not taken, also while nothing listens there: the ingress would go
- * on bringing it the other's visitors, with what they send.
- */
-async function findPort({ notes }: StartAsk["place"], machineId: string): Promise<number> {
-  const first = numberOf(machineId, PORTS.count);
-  const others = new Set(
-    notes
-      .list()
-      .filter((id) => id !== machineId)
-      .map((id) => notes.read(id)?.hostPort),
-  );
-  for (let step = 0; step < PORTS.count; step++) {
-    const port = PORTS.base + ((first + step) % PORTS.count);
-    if (others.has(port)) continue;
-    const free = await new Promise<boolean>((resolve) => {
-      const server = createServer();
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
-  throw new DriverFault("machine.start-failed", "this host has no port left for the machine");
 }
 
 /**

@@ -3,6 +3,7 @@
  * Reaching a socket of a QEMU that was started a moment ago. The file is there before anybody listens behind
  * it, and neither is there before QEMU has come so far; so both are tried again until the caller has had enough.
  */
+import { lstatSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 
 const EVERY_MS = 10;
@@ -12,6 +13,9 @@ const NOT_YET = new Set(["ENOENT", "ECONNREFUSED"]);
 export async function connectSoon(path: string, signal: AbortSignal): Promise<Socket> {
   for (;;) {
     signal.throwIfAborted();
+    // QEMU may write to that folder: a link there could lead us to a socket that only root may use.
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink())
+      throw new Error(`${path} is a link and no socket of QEMU's`);
     const socket = connect({ path });
     const fault = await new Promise<NodeJS.ErrnoException | null>((resolve) => {
       socket.once("connect", () => resolve(null)).on("error", resolve);

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A QEMU for tests: the program of this computer, with no machine in it or with a real one. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, globSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Requirement } from "#testing/requirements.ts";
+import { type Requirement, root } from "#testing/requirements.ts";
+import type { KeptChange } from "../kept-driver.ts";
+import { findCgroups } from "../sandbox/cgroups.ts";
+import { VirtualMachines, type VmOptions } from "./machines.ts";
+import { processesOf } from "./processes.ts";
 import { connectSoon } from "./sockets.ts";
 import { findKernel } from "./trial.ts";
 
@@ -52,4 +56,61 @@ export function openQemu(words: readonly string[]): BareQemu {
   const over = new AbortController();
   void exited.then(() => over.abort(new Error("QEMU ended")));
   return { connect: () => connectSoon(socketPath, over.signal), child, close };
+}
+
+/** Uids of no other test. */
+const UIDS = { base: 1_600_000_000 + (process.pid % 10_000) * 100, count: 100 };
+
+export interface TestMachines {
+  options: VmOptions;
+  machines: VirtualMachines;
+  changes: ({ machineId: string } & KeptChange)[];
+  /** Another driver on the same folder, as the next host process has it. */
+  open(more?: Partial<VmOptions>): VirtualMachines;
+  processes(machineId: string): number[];
+  /** Everything that this computer has of a machine. */
+  traces(machineId: string): string[];
+  close(): Promise<void>;
+}
+
+export function openMachines(): TestMachines {
+  const folder = mkdtempSync(join(tmpdir(), "casemate-vm-"));
+  chmodSync(folder, 0o711);
+  const options: VmOptions = {
+    ...{ folder, owner: `test-vm-${process.pid}-${folder.slice(-6).toLowerCase()}`, program: PROGRAM },
+    ...{ accelerator: "tcg", seccomp: true, uids: root.met ? UIDS : null },
+    ...{ answerMs: 60_000, bootMs: 100_000, shutdownMs: 60_000 },
+  };
+  const opened: VirtualMachines[] = [];
+  const open = (more: Partial<VmOptions> = {}) => {
+    const machines = new VirtualMachines({ ...options, ...more });
+    opened.push(machines);
+    return machines;
+  };
+  const machines = open();
+  const changes: TestMachines["changes"] = [];
+  machines.onChange((machineId, change) => changes.push({ machineId, ...change }));
+  const cgroups = findCgroups(options.owner);
+  const processes = (machineId: string) => [
+    ...processesOf(options.owner, machineId, null, cgroups.plan(machineId)),
+  ];
+  return {
+    ...{ options, machines, changes, open, processes },
+    traces: (machineId) => [
+      ...processes(machineId).map((pid) => `process ${pid}`),
+      ...globSync(`/sys/fs/cgroup/**/${options.owner}/${machineId}`),
+      ...readdirSync(folder, { recursive: true })
+        .map(String)
+        .filter((path) => path.includes(machineId)),
+    ],
+    close: async () => {
+      try {
+        await machines.reap(new Set());
+        for (const each of opened) await each.close();
+      } finally {
+        cgroups.close();
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+  };
 }

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { findProcesses } from "#testing/process-status.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { kernel, PROGRAM, qemu } from "./testing.ts";
-import { findKernel, hasSeccomp, tryAccelerator } from "./trial.ts";
+import { findAccelerator, findKernel, hasSeccomp, tryAccelerator } from "./trial.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -74,6 +74,19 @@ describe("a program that is no QEMU", () => {
     const program = script("exec sleep 1000");
     expect(await attempt(program, AbortSignal.timeout(200))).toMatchObject({ boots: false });
     expect(left()).toEqual([]);
+  });
+
+  it("that fails with both accelerators gives the reason of each", async () => {
+    const ask = { program: script("echo not here >&2; exit 1"), kernel: "/none", seccomp: false };
+    const found = await findAccelerator({ ...ask, temporary: folder, signal: AbortSignal.timeout(50_000) });
+    expect(found).toEqual({ why: expect.stringMatching(/^kvm: .*not here; tcg: .*not here$/) });
+  });
+
+  it("that aborts with KVM alone is used without", async () => {
+    const text = `case "$*" in *"-accel kvm"*) exit 134;; esac; exec ${PROGRAM} "$@"`;
+    const ask = { program: script(text), kernel: findKernel("") ?? "/none", seccomp: false };
+    const found = await findAccelerator({ ...ask, temporary: folder, signal: AbortSignal.timeout(50_000) });
+    expect(found).toEqual(qemu.met && kernel.met ? { accelerator: "tcg" } : { why: expect.any(String) });
   });
 
   it("that is not there is told", async () => {

@@ -17,6 +17,9 @@ const MEMORY_MIB = 256;
 const LINE = "console=ttyS0 panic=-1 quiet";
 /** All of the kernel was there to say this. */
 const BOOTED = "Kernel panic - not syncing: VFS";
+/** A KVM that boots needs a fraction; emulation on a busy computer needs most of it. */
+const KVM_MS = 10_000;
+const TCG_MS = 60_000;
 const HEARD_MAX = 256 * 1024;
 const LAST_WORDS_MAX = 200;
 const SECCOMP_MS = 10_000;
@@ -74,6 +77,23 @@ export async function tryAccelerator(ask: TrialAsk): Promise<Trial> {
     await exited;
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** KVM only where a kernel booted with it; then emulation, by the same proof; otherwise why neither. */
+export async function findAccelerator(
+  ask: Omit<TrialAsk, "accelerator">,
+): Promise<{ accelerator: PlainVm["accelerator"] } | { why: string }> {
+  const reasons: string[] = [];
+  for (const [accelerator, limitMs] of [
+    ["kvm", KVM_MS],
+    ["tcg", TCG_MS],
+  ] as const) {
+    const signal = AbortSignal.any([ask.signal, AbortSignal.timeout(limitMs)]);
+    const trial = await tryAccelerator({ ...ask, accelerator, signal });
+    if (trial.boots) return { accelerator };
+    reasons.push(`${accelerator}: ${trial.why}`);
+  }
+  return { why: reasons.join("; ") };
 }
 
 async function boot(vm: PlainVm, signal: AbortSignal): Promise<Trial> {
