@@ -227,6 +227,29 @@ templates
     finish(import("./templates.ts").then(({ buildCommand }) => buildCommand(name, packages, options))),
   );
 
+const images = program.command("images").description("images of virtual machines");
+const onImages = (name: string, description: string) =>
+  images
+    .command(name)
+    .description(description)
+    .option("--state <dir>", "state folder", DEFAULT_STATE)
+    .option("--json", "print JSON");
+const ofPackages = (name: string, description: string) =>
+  onImages(name, description)
+    .argument("<name>", "base")
+    .option("--sources <file>", "an apt sources list instead of this machine's Debian sources")
+    .option("--lock <file>", "a lock file instead of this release's");
+const imagesModule = () => import("./images.ts");
+ofPackages("build", "make one from the packages of its lock file, or find that it was made").action(
+  (name, options) => finish(imagesModule().then(({ buildImageCommand }) => buildImageCommand(name, options))),
+);
+ofPackages("lock", "write the lock file anew, of what the package sources have now").action((name, options) =>
+  finish(imagesModule().then(({ lockImageCommand }) => lockImageCommand(name, options))),
+);
+onImages("list", "what was built, and whether it still is what it was: exit 0 when all is well").action(
+  (options) => finish(imagesModule().then(({ listImagesCommand }) => listImagesCommand(options))),
+);
+
 program
   .command("doctor")
   .description(

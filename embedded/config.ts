@@ -9,7 +9,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
 import type { AdminKey } from "./admin-key.ts";
 import { CONTROL_ROLE } from "./database.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, signerPlace } from "./layout.ts";
 
 export interface UserConfig {
   control: Record<string, unknown>;
@@ -185,11 +185,7 @@ export function hostConfig({ layout, meeting, user, ...kept }: HostWiring): Tree
       stateFolder: layout.path("host"),
       ...meeting,
       sandboxFolder: layout.runFolder,
-      signer: {
-        folder: layout.path("signer"),
-        kekPath: layout.path("keys", "signer.kek"),
-        uid: layout.owners?.signer ?? process.getuid?.() ?? 0,
-      },
+      signer: signerPlace(layout.state),
       proberUid: layout.owners?.prober ?? null,
       ingressUid: layout.owners?.ingress ?? null,
       traces: { folders: [layout.path("host"), layout.path("control"), layout.path("logs")], logs: [] },

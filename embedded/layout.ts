@@ -14,6 +14,7 @@
  *             host/                the host's records and its key     the caller
  *             signer/              the issuer's key, sealed           uid signer
  *             keys/                key that seals the issuer's key    the caller
+ *             images/              of virtual machines, and packages  the caller; readable by all
  *             edge/, demo/         of `up --with-edge` (demo/demo.ts)
  *             logs/
  */
@@ -51,6 +52,13 @@ const UIDS = {
   edge: 63_015,
 };
 const own = (uid: number): Owner => ({ uid, gid: uid });
+
+/** Where the issuer's key is, sealed, where the key that seals it is, and whose they are. */
+export const signerPlace = (state: string) => ({
+  folder: join(state, "signer"),
+  kekPath: join(state, "keys", "signer.kek"),
+  uid: process.getuid?.() === 0 ? UIDS.signer : (process.getuid?.() ?? 0),
+});
 
 export function prepareLayout(folder: string): Layout {
   const state = resolve(folder);

@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   link: ["contract"],
   // What both ends of a guest's port agree on, and the host's end. The guest's own is not TypeScript.
   guest: [],
+  images: ["package.json"],
   drivers: ["contract/link", "evidence", "confine", "guest"],
   host: ["contract/link", "contract/errors.ts", "link", "drivers", "evidence", "confine", "package.json"],
   "control/src/database": ["contract"],
@@ -122,11 +123,13 @@ const MAY_IMPORT: Record<string, string[]> = {
   "control/src": ["contract", "link", "control/src", "package.json"],
   // They ask what the drivers would meet, and remove what the drivers made: by the drivers' own code.
   "embedded/doctor": ["confine", "contract", "drivers", "embedded", "package.json"],
+  // The installation's issuer vouches for images.
+  "embedded/images": ["embedded", "evidence", "host/signer", "images"],
   // A template is unpacked as the driver binds it, and measured as the driver measures it.
   "embedded/templates": ["drivers"],
   "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],
   embedded: ["confine", "contract", "control/src/database/migrate.ts", "package.json"],
-  cli: ["confine", "embedded", "evidence", "host/join.ts", "scripts", "bench", "package.json"],
+  cli: ["confine", "embedded", "evidence", "host/join.ts", "images", "scripts", "bench", "package.json"],
   scripts: ["contract", "control", "package.json"],
   // It runs elsewhere: of ours it has only what is said of models, and walls.
   edge: ["confine", "models/image.ts", "models/io-name.ts", "models/meaning.ts", "models/job.ts"],
@@ -140,7 +143,7 @@ const within = (path: string, room: string) => path === room || path.startsWith(
 export function importFaults(): string[] {
   const faults: string[] = [];
   const files = globSync(
-    "{contract,evidence,confine,models,link,guest,drivers,host,control,edge,embedded,cli,scripts,bench}/**/*.ts",
+    "{contract,evidence,confine,models,link,guest,images,drivers,host,control,edge,embedded,cli,scripts,bench}/**/*.ts",
     { cwd: ROOT },
   );
   for (const file of files) {

@@ -10,8 +10,9 @@
  * sealed key and the key that seals it.
  */
 import { createInterface } from "node:readline";
+import { type ImageSignature, imageMessage } from "#evidence/images/signature.ts";
 import type { ProofParts } from "#evidence/proofs/build.ts";
-import { fromBase64Text } from "#evidence/proofs/encoding.ts";
+import { fromBase64Text, toBase64Text } from "#evidence/proofs/encoding.ts";
 import { ed25519Verify } from "#evidence/proofs/primitives.ts";
 import { IssuerKey } from "./issuer.ts";
 import { SessionKeys } from "./session-keys.ts";
@@ -22,6 +23,7 @@ export type SignerRequest =
   | { op: "sign"; keyId: string; parts: ProofParts }
   | { op: "discard"; keyId: string }
   | { op: "rotate" }
+  | { op: "signImage"; metadataSha256: string }
   | { op: "probe" };
 
 let issuer: IssuerKey | undefined;
@@ -44,11 +46,19 @@ async function serve(request: SignerRequest): Promise<unknown> {
       return { discarded: keys.discard(request.keyId) };
     case "rotate":
       return { issuers: await issuer.rotate() };
+    case "signImage":
+      return signImage(issuer, request.metadataSha256);
     case "probe":
       return { ok: probe(issuer) };
     default:
       throw new Error("unknown operation");
   }
+}
+
+/** The message is made here, of a hash: what is signed for an image can be nothing else. */
+function signImage(key: IssuerKey, metadataSha256: string): ImageSignature {
+  const sig = toBase64Text(key.sign(imageMessage(metadataSha256)));
+  return { v: 1, metadata_sha256: metadataSha256, issuer_id: key.issuerId(), sig };
 }
 
 /** A signature of the issuer key verifies, and not for another message. */

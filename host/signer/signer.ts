@@ -11,6 +11,7 @@ import type { ChildProcess } from "node:child_process";
 import { chownSync, mkdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { spawnPart } from "#confine/spawn.ts";
+import type { ImageSignature } from "#evidence/images/signature.ts";
 import type { ProofParts } from "#evidence/proofs/build.ts";
 import type { Issuer } from "#evidence/proofs/certificate.ts";
 import { keyFile } from "../durable-file.ts";
@@ -79,6 +80,10 @@ export class Signer {
     const { issuers } = (await this.#ask({ op: "rotate" })) as { issuers: Issuer[] };
     this.#issuers = issuers;
     return issuers;
+  }
+
+  signImage(metadataSha256: string): Promise<ImageSignature> {
+    return this.#ask({ op: "signImage", metadataSha256 }) as Promise<ImageSignature>;
   }
 
   async probe(): Promise<boolean> {

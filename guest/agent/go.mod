@@ -1,0 +1,3 @@
+module casemate/guest
+
+go 1.19

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Starts an image once, for tests of it: bare QEMU, no driver. What a machine's life needs beyond that is drivers/qemu's.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Guest, greetGuest } from "#guest/client.ts";
+import { PORT_NAME } from "#guest/protocol.ts";
+
+export interface BootOptions {
+  /** A folder of this start alone. */
+  work: string;
+  kernel: string;
+  initrd: string;
+  disk: string;
+  commandLine: string;
+  /** Of this machine's loopback, that leads to the guest's port 22. */
+  sshPort?: number;
+}
+
+export interface BootedOnce {
+  process: ChildProcess;
+  /** What the guest's kernel and agent said. */
+  console(): string;
+  /** Waits for the agent. */
+  guest(timeoutMs: number): Promise<Guest>;
+  ended: Promise<number | null>;
+  stop(): Promise<void>;
+}
+
+export function bootOnce({ work, kernel, initrd, disk, commandLine, sshPort }: BootOptions): BootedOnce {
+  const [log, port] = [join(work, "console.log"), join(work, "port.sock")];
+  const args = [
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"],
+    ...["-cpu", "max", "-m", "512", "-smp", "1", "-M", "q35", "-kernel", kernel, "-initrd", initrd],
+    ...["-append", commandLine, "-chardev", `file,id=con,path=${log}`, "-serial", "chardev:con"],
+    ...[
+      "-drive",
+      `id=root,file=${disk},format=raw,if=none,readonly=on`,
+      "-device",
+      "virtio-blk-pci,drive=root",
+    ],
+    ...[
+      "-netdev",
+      `user,id=n0,restrict=on${sshPort === undefined ? "" : `,hostfwd=tcp:127.0.0.1:${sshPort}-:22`}`,
+    ],
+    ...["-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci"],
+    ...["-device", "virtio-serial-pci", "-chardev", `socket,id=g,path=${port},server=on,wait=off`],
+    ...["-device", `virtserialport,chardev=g,name=${PORT_NAME}`],
+  ];
+  const child = spawn("nice", ["qemu-system-x86_64", ...args], { stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  child.stderr!.on("data", (text) => {
+    said += text;
+  });
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  const consoleText = () => (existsSync(log) ? readFileSync(log, "latin1") : "") + said;
+  return {
+    process: child,
+    console: consoleText,
+    ended,
+    guest: async (timeoutMs) => {
+      const end = Date.now() + timeoutMs;
+      while (!existsSync(port)) {
+        if (child.exitCode !== null || Date.now() > end) throw new Error(`no machine: ${consoleText()}`);
+        await sleep(20);
+      }
+      const socket = connect(port);
+      return greetGuest(socket, { timeoutMs: Math.max(1, end - Date.now()) }).catch((cause) => {
+        throw new Error(`the guest is not up: ${consoleText()}`, { cause });
+      });
+    },
+    stop: async () => {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** On a stub that is written out here, header by header; that firmware starts what comes of a real one is build.deep.test.ts's. */
+import { hash } from "node:crypto";
+import { expect, test } from "vitest";
+import { authenticodeSha256, readPe } from "./pe.ts";
+import { assembleUki } from "./uki.ts";
+
+const HEADER_BYTES = 0x400;
+const OPTIONAL = 0x98;
+const TABLE = OPTIONAL + 240;
+
+/** 64 bits, sections .text and .sbat, and symbols behind them. */
+function stub({ sections = [".text", ".sbat"], headerBytes = HEADER_BYTES } = {}): Buffer {
+  const head = Buffer.alloc(headerBytes);
+  head.write("MZ");
+  head.writeUInt32LE(0x80, 0x3c);
+  head.write("PE\0\0", 0x80, "latin1");
+  head.writeUInt16LE(sections.length, 0x86);
+  head.writeUInt32LE(12_345, 0x88); // time
+  head.writeUInt32LE(headerBytes + 512 * sections.length, 0x8c); // symbols
+  head.writeUInt16LE(240, 0x94);
+  head.writeUInt16LE(0x20b, OPTIONAL);
+  head.writeUInt32LE(512, OPTIONAL + 32);
+  head.writeUInt32LE(512, OPTIONAL + 36);
+  head.writeUInt32LE(headerBytes, OPTIONAL + 60);
+  head.writeUInt32LE(0xbad, OPTIONAL + 64); // checksum
+  sections.forEach((name, at) => {
+    const entry = TABLE + 40 * at;
+    head.write(name, entry);
+    head.writeUInt32LE(100, entry + 8);
+    head.writeUInt32LE(0x4000 + 0x1000 * at, entry + 12);
+    head.writeUInt32LE(512, entry + 16);
+    head.writeUInt32LE(headerBytes + 512 * at, entry + 20);
+  });
+  return Buffer.concat([head, Buffer.alloc(512 * sections.length, 7), Buffer.from("symbols")]);
+}
+const PARTS = {
+  ".linux": Buffer.alloc(5_000, 1),
+  ".initrd": Buffer.alloc(600, 2),
+  ".osrel": Buffer.from("ID=x"),
+};
+
+test("kernel, initramfs and release are sections behind the stub's, where its own still lie, and there is no command line", () => {
+  const uki = assembleUki(stub(), PARTS);
+  const { sections } = readPe(uki);
+  expect(sections.map(({ name }) => name)).toEqual([".text", ".sbat", ".initrd", ".linux", ".osrel"]);
+  for (const { name, fileOffset, virtualBytes } of sections.slice(2))
+    expect(uki.subarray(fileOffset, fileOffset + virtualBytes)).toEqual(PARTS[name as keyof typeof PARTS]);
+  // No two overlap in memory, and the whole is as large as it says.
+  const byAddress = sections.map(
+    (each) => [each.virtualAddress, each.virtualAddress + each.virtualBytes] as const,
+  );
+  const gaps = byAddress.slice(1).map(([start], at) => start - byAddress[at]![1]);
+  expect(Math.min(...gaps)).toBeGreaterThanOrEqual(0);
+  expect(uki.readUInt32LE(OPTIONAL + 56)).toBeGreaterThanOrEqual(byAddress.at(-1)![1]);
+  expect(uki.includes("symbols")).toBe(false);
+});
+
+test("nothing of when it was made or in which order is in the bytes", () => {
+  const turned = Object.fromEntries(Object.entries(PARTS).reverse()) as typeof PARTS;
+  expect(assembleUki(stub(), turned)).toEqual(assembleUki(stub(), PARTS));
+  expect(assembleUki(stub(), PARTS).readUInt32LE(0x88)).toBe(0);
+});
+
+test("what is measured of it leaves out checksum and signatures and nothing else", () => {
+  const uki = assembleUki(stub(), PARTS);
+  const certificate = OPTIONAL + 144;
+  const whole = [
+    uki.subarray(0, OPTIONAL + 64),
+    uki.subarray(OPTIONAL + 68, certificate),
+    uki.subarray(certificate + 8),
+  ];
+  const measured = hash("sha256", Buffer.concat(whole));
+  expect(authenticodeSha256(uki)).toBe(measured);
+  const signed = Buffer.concat([uki, Buffer.from("signature")]);
+  signed.writeUInt32LE(uki.length, certificate);
+  signed.writeUInt32LE("signature".length, certificate + 4);
+  signed.writeUInt32LE(1, OPTIONAL + 64);
+  expect(authenticodeSha256(signed)).toBe(measured);
+  uki[uki.length - 600]! ^= 1;
+  expect(authenticodeSha256(uki)).not.toBe(measured);
+});
+
+test.each([
+  ["a stub with a command line", stub({ sections: [".text", ".cmdline"] }), /ours to add/],
+  ["a stub with a kernel", stub({ sections: [".linux"] }), /ours to add/],
+  ["a stub without room in its headers", stub({ headerBytes: TABLE + 120 }), /no room/],
+  ["no PE file", Buffer.from("#!/bin/sh\n".repeat(100)), /no PE file/],
+  ["a file that is cut off", stub().subarray(0, 0x90), /cut off/],
+  ["a section that ends after the file", stub().subarray(0, HEADER_BYTES + 600), /ends after the file/],
+])("%s is refused", (_, file, complaint) => {
+  expect(() => assembleUki(file, PARTS)).toThrow(complaint);
+});
