@@ -26,7 +26,7 @@ import { freePort } from "#testing/free-port.ts";
 import { describeWith, root } from "#testing/requirements.ts";
 import { commandLine } from "./metadata.ts";
 import { type BuiltImage, findImage } from "./store.ts";
-import { type BootedOnce, bootOnce } from "./testing.ts";
+import { type BootedOnce, bootOnce, connectPort } from "./testing.ts";
 import { lackingForBuild } from "./tools.ts";
 
 const CASEMATE = new URL("../casemate", import.meta.url).pathname;
@@ -179,9 +179,9 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
   test(
     "answers what is no question with a refusal, and the next one as if nothing had been",
     async () => {
-      const { guest: up } = boot();
-      (await up(BOOT_MS)).close();
-      const socket = connect(join(folder, `boot-${boots}`, "port.sock"));
+      boot();
+      const port = join(folder, `boot-${boots}`, "port.sock");
+      const socket = await connectPort(port, Date.now() + BOOT_MS);
       let said = "";
       socket.on("data", (chunk) => {
         said += chunk;

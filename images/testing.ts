@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Guest, greetGuest } from "#guest/client.ts";
@@ -64,11 +64,7 @@ export function bootOnce({ work, kernel, initrd, disk, commandLine, sshPort }: B
     ended,
     guest: async (timeoutMs) => {
       const end = Date.now() + timeoutMs;
-      while (!existsSync(port)) {
-        if (child.exitCode !== null || Date.now() > end) throw new Error(`no machine: ${consoleText()}`);
-        await sleep(20);
-      }
-      const socket = connect(port);
+      const socket = await connectPort(port, end, () => child.exitCode !== null);
       return greetGuest(socket, { timeoutMs: Math.max(1, end - Date.now()) }).catch((cause) => {
         throw new Error(`the guest is not up: ${consoleText()}`, { cause });
       });
@@ -78,4 +74,18 @@ export function bootOnce({ work, kernel, initrd, disk, commandLine, sshPort }: B
       await ended;
     },
   };
+}
+
+/** QEMU names its socket before it listens on it. */
+export async function connectPort(path: string, end: number, over = () => false): Promise<Socket> {
+  for (;;) {
+    const socket = connect(path);
+    const connected = await new Promise<boolean>((resolve) => {
+      socket.once("connect", () => resolve(true));
+      socket.once("error", () => resolve(false));
+    });
+    if (connected) return socket;
+    if (over() || Date.now() > end) throw new Error(`nobody listens on ${path}`);
+    await sleep(20);
+  }
 }
