@@ -3,6 +3,7 @@
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseDocument } from "yaml";
+import { type PolicyFile, parsePolicyFile } from "#evidence/policy/file.ts";
 import { FILE_BYTES_MAX } from "#evidence/x509/files.ts";
 import { UsageFault } from "./usage.ts";
 
@@ -61,8 +62,8 @@ export function timeOf(text: string): number {
   return ms;
 }
 
-/** The members of a policy file, which is YAML or JSON with no aliases and none twice. */
-export async function policyMembersOf(file: string): Promise<Record<string, unknown>> {
+/** A policy file, which is YAML or JSON with no aliases and no member twice. */
+export async function policyFileOf(file: string): Promise<PolicyFile> {
   const bytes = await bytesOf(file);
   if (bytes.length > POLICY_BYTES_MAX) throw new UsageFault("The policy is larger than 64 KiB.");
   const document = parseDocument(new TextDecoder().decode(bytes), { version: "1.2", uniqueKeys: true });
@@ -74,23 +75,19 @@ export async function policyMembersOf(file: string): Promise<Record<string, unkn
   } catch (cause) {
     throw new UsageFault("The policy uses aliases.", { cause });
   }
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-const POLICY_PARTS = ["snp", "tdx", "tpm"];
-
-/** What one part of a policy asks, as its parser reads it. One file may have parts for several kinds of evidence. */
-export async function policyOf<T>(
-  file: string,
-  part: string,
-  parse: (value: unknown) => { ok: true; policy: T } | { ok: false; faults: string[] },
-): Promise<T> {
-  const whole = await policyMembersOf(file);
-  const others = Object.keys(whole).filter((name) => !POLICY_PARTS.includes(name));
-  if (others.length > 0) throw new UsageFault(`The policy has members beside ${POLICY_PARTS.join(", ")}.`);
-  const reading = parse(whole[part]);
+  const reading = parsePolicyFile(value);
   if (!reading.ok) throw new UsageFault(`The policy is refused: ${reading.faults.join("; ")}.`);
   return reading.policy;
+}
+
+/** The part for one kind of evidence. To judge without it, when a policy was given, would be to ask for nothing. */
+export async function policyPartOf<Part extends keyof PolicyFile>(
+  file: string,
+  part: Part,
+): Promise<NonNullable<PolicyFile[Part]>> {
+  const found = (await policyFileOf(file))[part];
+  if (found === null) throw new UsageFault(`The policy has no part "${part}".`);
+  return found;
 }
 
 interface Described {

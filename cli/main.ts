@@ -101,6 +101,22 @@ judging("verify-tpm", "judge a quote of a TPM 2.0").action((args: string[]) =>
   ),
 );
 
+attest
+  .command("verify")
+  .description(
+    "judge evidence of any kind under a policy: exit 0 accepted, 1 refused, 2 usage, 3 genuine but not asked for",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(
+      import("./verify-evidence.ts").then(({ verifyEvidenceCommand }) =>
+        verifyEvidenceCommand(args, { ...offline, nowMs: Date.now }),
+      ),
+    ),
+  );
+
 program
   .command("verify-proof")
   .description(

@@ -6,10 +6,10 @@
  */
 import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
-import { demandsOf, parseSnpPolicy } from "#evidence/policy/snp.ts";
+import { demandsOf } from "#evidence/policy/snp.ts";
 import { REPORT_BYTES } from "#evidence/snp/report.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
-import { bytesOf, describeVerdict, filesOf, policyOf, timeOf } from "./evidence-files.ts";
+import { bytesOf, describeVerdict, filesOf, policyPartOf, timeOf } from "./evidence-files.ts";
 import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifySnpIo {
@@ -50,7 +50,7 @@ async function run(argv: string[], io: VerifySnpIo): Promise<number> {
   if (reportData === null || (reportData !== undefined && reportData.length !== 64))
     throw new UsageFault("--report-data is 128 hex digits.");
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
-  const policy = values.policy === undefined ? null : await policyOf(values.policy, "snp", parseSnpPolicy);
+  const policy = values.policy === undefined ? null : await policyPartOf(values.policy, "snp");
   const verdict = await verifySnp(
     {
       report: unhexed(await bytesOf(report)),

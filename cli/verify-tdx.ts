@@ -6,10 +6,10 @@
  */
 import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
-import { parseTdxPolicy, tdxDemandsOf } from "#evidence/policy/tdx.ts";
+import { tdxDemandsOf } from "#evidence/policy/tdx.ts";
 import { QUOTE_BYTES_MAX } from "#evidence/tdx/quote.ts";
 import { verifyTdx } from "#evidence/tdx/verify.ts";
-import { bytesOf, describeVerdict, piecesOf, policyOf, timeOf } from "./evidence-files.ts";
+import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
 import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyTdxIo {
@@ -50,7 +50,7 @@ async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
   if (reportData === null || (reportData !== undefined && reportData.length !== 64))
     throw new UsageFault("--report-data is 128 hex digits.");
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
-  const policy = values.policy === undefined ? null : await policyOf(values.policy, "tdx", parseTdxPolicy);
+  const policy = values.policy === undefined ? null : await policyPartOf(values.policy, "tdx");
   const verdict = await verifyTdx(
     {
       quote: unhexed(await bytesOf(quote)),

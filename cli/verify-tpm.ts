@@ -6,9 +6,9 @@
  */
 import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
-import { parseTpmPolicy, tpmDemandsOf } from "#evidence/policy/tpm.ts";
+import { tpmDemandsOf } from "#evidence/policy/tpm.ts";
 import { verifyTpm } from "#evidence/tpm/verify.ts";
-import { bytesOf, describeVerdict, piecesOf, policyOf, timeOf } from "./evidence-files.ts";
+import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
 import { orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyTpmIo {
@@ -56,7 +56,7 @@ async function run(argv: string[], io: VerifyTpmIo): Promise<number> {
   if (keyName !== undefined && fromHex(keyName)?.length !== 34)
     throw new UsageFault("--key-name is 68 hex digits.");
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
-  const policy = values.policy === undefined ? null : await policyOf(values.policy, "tpm", parseTpmPolicy);
+  const policy = values.policy === undefined ? null : await policyPartOf(values.policy, "tpm");
   const verdict = await verifyTpm(
     {
       quote: await bytesOf(quote),
