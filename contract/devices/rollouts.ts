@@ -3,6 +3,7 @@
 import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
 import { operation } from "../operation.ts";
+import { WAIT } from "../waiting.ts";
 import { PIPELINES_MAX, PipelineGiven } from "./pipelines.ts";
 import { Instant, Name, nullable, OfItem, Reference, Uuid, Word } from "./vocabulary.ts";
 
@@ -247,6 +248,7 @@ export const getRollout = operation({
   path: "/dev/rollout/:id",
   summary: "One rollout",
   params: OfItem,
+  query: Type.Object(WAIT),
   responses: { 200: { description: "The rollout", schema: Rollout }, 304: { description: "As it was" } },
   errors: found,
 });

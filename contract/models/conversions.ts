@@ -3,6 +3,7 @@
 import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
 import { operation } from "../operation.ts";
+import { WAIT } from "../waiting.ts";
 import {
   Artifact,
   Conversion,
@@ -57,7 +58,8 @@ export const getConversion = operation({
   path: "/cpt/conversion/:uuid",
   summary: "How far a conversion is",
   params: OfItem,
-  responses: { 200: { description: "The job", schema: Conversion } },
+  query: Type.Object(WAIT),
+  responses: { 200: { description: "The job", schema: Conversion }, 304: { description: "As it was" } },
   errors: [...TOKEN_ERRORS, "conversion.not-found"],
 });
 

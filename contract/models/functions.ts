@@ -3,6 +3,7 @@
 import { type TObject, Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
 import { type Operation, operation } from "../operation.ts";
+import { WAIT } from "../waiting.ts";
 import {
   KINDS,
   ModelFunction,
@@ -73,6 +74,7 @@ export const getFunction = operation({
   path: "/cpt/function/:uuid",
   summary: "One model",
   params: OfItem,
+  query: Type.Object(WAIT),
   responses: { 200: { description: "The model", schema: ModelFunction }, 304: { description: "As it was" } },
   errors: found,
 });

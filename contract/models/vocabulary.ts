@@ -10,6 +10,7 @@ const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T)
   Type.Union([schema, Type.Null()]);
 
 export const STATUSES = ["new", "queued", "processing", "ok", "error"] as const;
+export const CONVERSION_STATUSES = ["queued", "processing", "ok", "error", "cancelled"] as const;
 export const KINDS = ["detector", "classifier", "alarm", "other"] as const;
 export const RESIZE_METHODS = ["Letterbox", "Stretch", "Crop"] as const;
 export const CHAIN_MODES = ["Direct", "Conditional", "FeatureExtraction"] as const;
@@ -178,7 +179,7 @@ export const Conversion = Type.Object({
   Version: Type.Integer(),
   Target: Type.String(),
   Options: ConversionOptions,
-  Status: Type.Enum(["queued", "processing", "ok", "error", "cancelled"]),
+  Status: Type.Enum([...CONVERSION_STATUSES]),
   Progress: Type.Number(),
   Log: Type.String(),
   Rules: Type.Array(Rule),

@@ -1,19 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Type } from "typebox";
 import { operation } from "../operation.ts";
+import { WAIT } from "../waiting.ts";
 import { Nullable, Session, SessionParams, SessionStatus } from "./vocabulary.ts";
-
-const wait = {
-  wait: Type.Optional(
-    Type.String({
-      maxLength: 64,
-      description: "Answer when the session has this status, or `ended`, or at the timeout.",
-    }),
-  ),
-  timeout: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: 300, description: "Seconds to wait; default 30." }),
-  ),
-};
 
 export const getSession = operation({
   id: "sessions.get",
@@ -25,7 +14,7 @@ export const getSession = operation({
   summary: "Get a session",
   description: "An ended session stays readable. Carries a strong ETag; If-None-Match answers 304.",
   params: SessionParams,
-  query: Type.Object(wait),
+  query: Type.Object(WAIT),
   responses: { 200: { description: "The session", schema: Session } },
   errors: ["identity.unauthorized", "session.not-found", "limits.rate"],
 });

@@ -954,6 +954,12 @@ export interface Operations {
     method: "GET";
     path: "/dev/rollout/:id";
     params: OfItem;
+    query: {
+      /** Answer when it has this status, or one of several with commas between, or `ended`; or at the timeout. */
+      wait?: string;
+      /** Seconds to wait; default 30. */
+      timeout?: number;
+    };
     answers: {
       200: Rollout;
       304: undefined;

@@ -56,6 +56,12 @@ export interface Operations {
     method: "GET";
     path: "/cpt/function/:uuid";
     params: OfItem;
+    query: {
+      /** Answer when it has this status, or one of several with commas between, or `ended`; or at the timeout. */
+      wait?: string;
+      /** Seconds to wait; default 30. */
+      timeout?: number;
+    };
     answers: {
       200: ModelFunction;
       304: undefined;
@@ -169,6 +175,12 @@ export interface Operations {
     method: "GET";
     path: "/cpt/functions/:uuid";
     params: OfItem;
+    query: {
+      /** Answer when it has this status, or one of several with commas between, or `ended`; or at the timeout. */
+      wait?: string;
+      /** Seconds to wait; default 30. */
+      timeout?: number;
+    };
     answers: {
       200: ModelFunction;
       304: undefined;
@@ -248,8 +260,15 @@ export interface Operations {
     method: "GET";
     path: "/cpt/conversion/:uuid";
     params: OfItem;
+    query: {
+      /** Answer when it has this status, or one of several with commas between, or `ended`; or at the timeout. */
+      wait?: string;
+      /** Seconds to wait; default 30. */
+      timeout?: number;
+    };
     answers: {
       200: Conversion;
+      304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "conversion.not-found";
   };

@@ -60,7 +60,7 @@ export interface Operations {
     path: "/v1/sessions/:id";
     params: SessionParams;
     query: {
-      /** Answer when the session has this status, or `ended`, or at the timeout. */
+      /** Answer when it has this status, or one of several with commas between, or `ended`; or at the timeout. */
       wait?: string;
       /** Seconds to wait; default 30. */
       timeout?: number;

@@ -209,7 +209,10 @@ describeWith([userNamespaces], "rollouts", () => {
     const [one] = (await places(1)) as [Place];
     const only = { Timeout: 1, Stages: [{ Percent: 100, HoldSeconds: 0 }] };
     const id = await begin({ ...only, Abort: { FailurePercent: 0, Kinds: ["failed"] } });
-    await becomes(id, { Status: "succeeded", Counts: { TimedOut: 1 }, Abort: { Kinds: ["failed"] } });
+    const waited = await acme("GET", `/dev/rollout/${id}?wait=aborted&timeout=60`);
+    expect(waited.body).toMatchObject({
+      ...{ Status: "succeeded", Counts: { TimedOut: 1 }, Abort: { Kinds: ["failed"] } },
+    });
     await one.takes();
     const other = await begin({ ...only, Version: 1, Abort: { Kinds: ["timed_out"] } });
     await becomes(other, {

@@ -3,12 +3,14 @@
 import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import type * as contract from "#contract/devices/rollouts.ts";
+import { ROLLOUT_STATUSES } from "#contract/devices/rollouts.ts";
 import { Fault } from "#contract/errors.ts";
 import { append } from "../../core/journal/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { etagOf, requireVersion, shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
+import { waitFor } from "../../http/wait-for.ts";
 import type { DevicesDeps } from "./deps.ts";
 import { modelsOf } from "./pipelines.ts";
 import { abortOf, type Stage, stageOf, stagesOf } from "./rollout-change.ts";
@@ -119,8 +121,17 @@ export async function list({ db }: Needs, call: Call<typeof contract.listRollout
   return paged(rows.map(viewRollout), records);
 }
 
-export async function get({ db }: Needs, call: Call<typeof contract.getRollout>): Promise<Answer> {
-  const row = await requireRollout(db.soft, call.actor.party.id, call.params.id);
+export async function get(
+  { db, feed }: Pick<DevicesDeps, "db" | "feed">,
+  call: Call<typeof contract.getRollout>,
+): Promise<Answer> {
+  const row = await waitFor(call, {
+    states: ROLLOUT_STATUSES,
+    read: () => requireRollout(db.soft, call.actor.party.id, call.params.id),
+    statusOf: ({ status }) => status,
+    isOver: ({ status }) => isOver(status),
+    more: ({ id }, timeoutMs, signal) => feed.wait(id, timeoutMs, signal),
+  });
   return shown(call.headers, versionOf(row), viewRollout(row));
 }
 

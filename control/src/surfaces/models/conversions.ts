@@ -3,6 +3,7 @@
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/conversions.ts";
+import { CONVERSION_STATUSES } from "#contract/models/vocabulary.ts";
 import type { Rule } from "#models/job.ts";
 import type { Actor } from "../../core/identity/index.ts";
 import {
@@ -16,8 +17,10 @@ import {
 } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { shown } from "../../http/etag.ts";
 import { followEvents, lastEventId } from "../../http/event-stream.ts";
 import { paged, pageOf } from "../../http/paging.ts";
+import { waitFor } from "../../http/wait-for.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type ArtifactRow, artifactJson, artifactView, requireFunction, requireOwn } from "./rows.ts";
 import { requireTargets } from "./upload.ts";
@@ -121,8 +124,18 @@ export async function list({ db }: ModelsDeps, call: Call<typeof contract.listCo
   return paged(rows.map(conversionView), records);
 }
 
-export async function get({ db }: ModelsDeps, call: Call<typeof contract.getConversion>): Promise<Answer> {
-  return { status: 200, body: conversionView(await requireConversion(db.run, call.actor, call.params.uuid)) };
+export async function get(
+  { db, feed }: ModelsDeps,
+  call: Call<typeof contract.getConversion>,
+): Promise<Answer> {
+  const row = await waitFor(call, {
+    states: CONVERSION_STATUSES,
+    read: () => requireConversion(db.run, call.actor, call.params.uuid),
+    statusOf: ({ status }) => status,
+    isOver: ({ status }) => OVER.includes(status),
+    more: ({ id }, timeoutMs, signal) => feed.wait(id, timeoutMs, signal),
+  });
+  return shown(call.headers, row.id, conversionView(row));
 }
 
 export async function cancel(

@@ -3,12 +3,14 @@
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/functions.ts";
+import { STATUSES } from "#contract/models/vocabulary.ts";
 import type { Report } from "#models/job.ts";
 import { append } from "../../core/journal/index.ts";
 import { functionSeen, removeFunction } from "../../core/models/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { shown } from "../../http/etag.ts";
 import { paged, pageOf } from "../../http/paging.ts";
+import { waitFor } from "../../http/wait-for.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { findFunctions, functionView, requireFunction, requireOwn } from "./rows.ts";
 
@@ -51,8 +53,20 @@ async function count(
   return rows[0]!.count;
 }
 
-export async function get({ db }: Needs, call: Call<typeof contract.getFunction>): Promise<Answer> {
-  const row = await requireFunction(db.run, call.actor, call.params.uuid);
+/** When there is nothing more to be done by itself; another version, or another target, begins anew. */
+const SETTLED = ["ok", "error"];
+
+export async function get(
+  { db, feed }: Pick<ModelsDeps, "db" | "feed">,
+  call: Call<typeof contract.getFunction>,
+): Promise<Answer> {
+  const row = await waitFor(call, {
+    states: STATUSES,
+    read: () => requireFunction(db.run, call.actor, call.params.uuid),
+    statusOf: ({ status }) => status,
+    isOver: ({ status }) => SETTLED.includes(status),
+    more: ({ id }, timeoutMs, signal) => feed.wait(id, timeoutMs, signal),
+  });
   return shown(call.headers, row.version, functionView(row));
 }
 

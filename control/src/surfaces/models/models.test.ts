@@ -230,6 +230,28 @@ describeWith([userNamespaces], "models", () => {
     expect((await acme("GET", `${path}/artifacts`)).headers.get("x-pagination-records")).toBe("1");
   });
 
+  it("who waits for a model or a conversion is answered when it is so, and at once when it stays as it is", async () => {
+    const { UUID } = await upload(casemate.url, acme, detector(), { Name: "Awaited" });
+    const path = `/cpt/function/${UUID}`;
+    const settled = async () => {
+      const { body } = await acme("GET", `${path}?wait=ok&timeout=20`);
+      return body.Status;
+    };
+    await expect.poll(settled, { timeout: 110_000 }).toBe("ok");
+    expect((await acme("GET", `${path}?wait=queued,error&timeout=300`)).body.Status).toBe("ok");
+    const asked = { Targets: ["application/x-openvino"] };
+    const [{ UUID: id }] = (await acme("POST", `${path}/conversions`, asked)).body;
+    expect((await acme("GET", `/cpt/conversion/${id}?wait=ok&timeout=1`)).body.Status).toBe("queued");
+    const waiting = acme("GET", `/cpt/conversion/${id}?wait=ended&timeout=60`);
+    expect((await acme("DELETE", `/cpt/conversion/${id}`)).status).toBe(200);
+    const { body, headers } = await waiting;
+    expect(body.Status).toBe("cancelled");
+    const copy = { "if-none-match": headers.get("etag")! };
+    expect((await acme("GET", `/cpt/conversion/${id}?wait=ok`, undefined, copy)).status).toBe(304);
+    for (const query of ["?wait=well", "?wait=ok&timeout=0", "?wait=ok,", "?timeout=301"])
+      expect([query, (await acme("GET", `${path}${query}`)).status]).toEqual([query, 400]);
+  });
+
   it("of two who change the same catalogue, the second is told", async () => {
     const made = await acme("POST", "/cpt/catalogues", { Name: "Traffic" });
     const path = `/cpt/catalogue/${made.body.UUID}`;

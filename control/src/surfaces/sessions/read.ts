@@ -1,45 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reading sessions: one, a page, and waiting for a state. */
-import { Fault } from "#contract/errors.ts";
 import type { getSession, listSessions } from "#contract/sessions/read.ts";
 import { SessionStatus } from "#contract/sessions/vocabulary.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { cursorAt, parseCursor } from "../../http/cursor.ts";
 import { matchesEtag } from "../../http/etag.ts";
+import { waitFor } from "../../http/wait-for.ts";
 import type { Deps } from "./deps.ts";
-import { listSessionRows, requireSession, type SessionRow } from "./rows.ts";
+import { listSessionRows, requireSession } from "./rows.ts";
 import { etagOf, viewSession } from "./view.ts";
 
 export async function read(deps: Pick<Deps, "db" | "feed">, call: Call<typeof getSession>): Promise<Answer> {
-  const row = await waitFor(deps, call);
+  const row = await waitFor(call, {
+    states: SessionStatus.enum,
+    read: () => requireSession(deps.db.soft, call.account.id, call.params.id),
+    statusOf: ({ status }) => status,
+    isOver: ({ ended_at }) => ended_at !== null,
+    more: ({ id }, timeoutMs, signal) => deps.feed.wait(id, timeoutMs, signal),
+  });
   const etag = etagOf(row);
   if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
   return { status: 200, body: viewSession(row), headers: { etag } };
-}
-
-const STATES: string[] = [...SessionStatus.enum, "ended"];
-
-/** Long poll: answers at once when the state is there already, and with the present one at the timeout. */
-async function waitFor(
-  { db, feed }: Pick<Deps, "db" | "feed">,
-  call: Call<typeof getSession>,
-): Promise<SessionRow> {
-  const { wait, timeout = 30 } = call.query;
-  const wanted = wait?.split(",");
-  const unknown = wanted?.find((state) => !STATES.includes(state));
-  if (unknown !== undefined)
-    throw new Fault("request.invalid", { detail: `wait: there is no state ${unknown.slice(0, 40)}` });
-  const deadline = performance.now() + timeout * 1000;
-  for (;;) {
-    const row = await requireSession(db.soft, call.account.id, call.params.id);
-    const left = deadline - performance.now();
-    const reached =
-      wanted === undefined ||
-      wanted.includes(row.status) ||
-      (row.ended_at !== null && wanted.includes("ended"));
-    if (reached || row.ended_at !== null || left <= 0 || call.signal.aborted) return row;
-    await feed.wait(row.id, Math.min(left, 1000), call.signal);
-  }
 }
 
 const ID = /^sess_[0-9a-f]{32}$/;
