@@ -82,6 +82,14 @@ export function operation<const O extends Omit<Operation, Optional> & Partial<Pi
     Pick<Operation, Optional>;
 }
 
+/** The same operation under another spelling that clients use. */
+export const spelled = <O extends Operation & { params?: TObject }>(one: O, path: string): O => ({
+  ...one,
+  id: `${one.id}.alias`,
+  path,
+  summary: `${one.summary} (other spelling)`,
+});
+
 export type BodyOf<O extends { body?: TSchema }> = O extends { body: infer B extends TSchema }
   ? Static<B>
   : undefined;

@@ -2,8 +2,8 @@
 /** Devices: cameras and other inputs that a server has. */
 import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
-import { operation } from "../operation.ts";
-import { Device, Name, OfItem, Reply, Status, spelled, Uuid, Word } from "./vocabulary.ts";
+import { operation, spelled } from "../operation.ts";
+import { Device, Name, OfItem, Reply, Status, Uuid, Word } from "./vocabulary.ts";
 
 const reads = { surface: "devices", access: "bearer", scope: "devices:health", tag: "Devices" } as const;
 const writes = { ...reads, scope: "devices:write" } as const;

@@ -96,7 +96,13 @@ export const register = operation({
     {
       ServerId: Uuid,
       SystemId: Type.Optional(Uuid),
-      Source: Type.Optional(nullable(Type.Record(Word, Word, { maxProperties: 50 }))),
+      Source: Type.Optional(
+        nullable(
+          Type.Record(Word, Type.Union([Word, Type.Number(), Type.Boolean(), Type.Null()]), {
+            maxProperties: 50,
+          }),
+        ),
+      ),
       Name: Type.Optional(Name),
       RegistrationToken: Type.Optional(Type.String({ maxLength: 128 })),
     },
@@ -145,7 +151,7 @@ export const listClaims = operation({
       schema: Type.Array(
         Type.Object({
           ServerId: Uuid,
-          Source: nullable(Type.Record(Type.String(), Type.String())),
+          Source: nullable(Type.Record(Type.String(), Type.Unknown())),
           ExpiresAt: Instant,
         }),
       ),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Words of the devices surface; its members are in PascalCase, as those of the API it follows. */
-import { type TObject, Type } from "typebox";
+import { Type } from "typebox";
 import { Instant, Name, Uuid } from "../identity/vocabulary.ts";
-import type { Operation } from "../operation.ts";
 
 export { Instant, Name, Uuid };
 
@@ -109,12 +108,4 @@ export const Group = Type.Object({
   DeviceCount: Type.Integer(),
   CreatedAt: Instant,
   UpdatedAt: Instant,
-});
-
-/** The same operation under another spelling that clients use. */
-export const spelled = <O extends Operation & { params?: TObject }>(one: O, path: string): O => ({
-  ...one,
-  id: `${one.id}.alias`,
-  path,
-  summary: `${one.summary} (other spelling)`,
 });

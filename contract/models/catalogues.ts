@@ -2,7 +2,7 @@
 /** Catalogues: named sets of models, shown to whom their organization wants. */
 import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
-import { operation } from "../operation.ts";
+import { operation, spelled } from "../operation.ts";
 import { Catalogue, Name, OfItem, Reply, Uuid, VISIBILITIES } from "./vocabulary.ts";
 
 const reads = { surface: "models", access: "bearer", scope: "models:read", tag: "Catalogues" } as const;
@@ -14,6 +14,11 @@ const shown = {
     Type.Array(Uuid, { maxItems: 1000, description: "Who sees it besides its owner" }),
   ),
 };
+
+const CatalogueWithFunctions = Type.Object({
+  ...Catalogue.properties,
+  Functions: Type.Array(Type.Object({ UUID: Uuid, Name: Type.String(), Status: Type.String() })),
+});
 
 export const listCatalogues = operation({
   ...reads,
@@ -44,9 +49,14 @@ export const getCatalogue = operation({
   id: "models.catalogues.get",
   method: "GET",
   path: "/cpt/catalogue/:uuid",
-  summary: "One catalogue",
+  summary: "One catalogue, with the models in it",
+  description:
+    "`Functions` has those that the caller may see, by name, up to 1000; `GET /cpt/functions?Catalogue=` pages through all.",
   params: OfItem,
-  responses: { 200: { description: "The catalogue", schema: Catalogue }, 304: { description: "As it was" } },
+  responses: {
+    200: { description: "The catalogue", schema: CatalogueWithFunctions },
+    304: { description: "As it was" },
+  },
   errors: [...TOKEN_ERRORS, "catalogue.not-found"],
 });
 
@@ -109,3 +119,9 @@ export const addToCatalogue = operation({
   body: Type.Object({ FunctionUUID: Uuid }, { additionalProperties: false }),
   errors: [...changes, "function.not-found"],
 });
+
+export const OTHER_SPELLINGS = {
+  getCatalogue: spelled(getCatalogue, "/cpt/catalogues/:uuid"),
+  patchCatalogue: spelled(patchCatalogue, "/cpt/catalogues/:uuid"),
+  deleteCatalogue: spelled(deleteCatalogue, "/cpt/catalogues/:uuid"),
+};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Models, which this API calls functions: uploaded, listed, changed, with versions and aliases. */
-import { type TObject, Type } from "typebox";
+import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
-import { type Operation, operation } from "../operation.ts";
+import { operation, spelled } from "../operation.ts";
 import { WAIT } from "../waiting.ts";
 import {
   KINDS,
@@ -190,14 +190,6 @@ export const deleteAlias = operation({
   params: OfAlias,
   responses: { 200: { description: "All aliases", schema: Aliases } },
   errors: [...changes, "request.invalid"],
-});
-
-/** The same operation under the spelling that other clients use. */
-const spelled = <O extends Operation & { params?: TObject }>(one: O, path: string): O => ({
-  ...one,
-  id: `${one.id}.alias`,
-  path,
-  summary: `${one.summary} (other spelling)`,
 });
 
 export const OTHER_SPELLINGS = {

@@ -7,11 +7,13 @@ import * as functions from "./functions.ts";
 import * as use from "./use.ts";
 
 const { OTHER_SPELLINGS, ...ofFunctions } = functions;
+const { OTHER_SPELLINGS: OTHERS, ...ofCatalogues } = catalogues;
 
 export const MODELS: readonly Operation[] = [
   ...Object.values(ofFunctions),
   ...Object.values(OTHER_SPELLINGS),
   ...Object.values(conversions),
-  ...Object.values(catalogues),
+  ...Object.values(ofCatalogues),
+  ...Object.values(OTHERS),
   ...Object.values(use),
 ];

@@ -136,7 +136,7 @@ export interface Operations {
     answers: {
       200: ({
         ServerId: string;
-        Source: Record<string, string> | null;
+        Source: Record<string, unknown> | null;
         /** UTC, ISO 8601 */
         ExpiresAt: string;
       })[];
@@ -197,7 +197,7 @@ export interface Operations {
     body: {
       ServerId: string;
       SystemId?: string;
-      Source?: Record<string, string> | null;
+      Source?: Record<string, string | number | boolean | null> | null;
       Name?: string;
       RegistrationToken?: string;
     };

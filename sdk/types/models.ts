@@ -414,13 +414,32 @@ export interface Operations {
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "catalogue.not-empty";
   };
-  /** One catalogue */
+  /** One catalogue, with the models in it */
   "models.catalogues.get": {
     method: "GET";
     path: "/cpt/catalogue/:uuid";
     params: OfItem;
     answers: {
-      200: Catalogue;
+      200: {
+        UUID: string;
+        Name: string;
+        Visibility: "private" | "organization" | "public";
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Organisations: string[];
+        FunctionCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        Functions: ({
+          UUID: string;
+          Name: string;
+          Status: string;
+        })[];
+      };
       304: undefined;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found";
@@ -483,6 +502,62 @@ export interface Operations {
       200: Catalogue;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "function.not-found";
+  };
+  /** One catalogue, with the models in it (other spelling) */
+  "models.catalogues.get.alias": {
+    method: "GET";
+    path: "/cpt/catalogues/:uuid";
+    params: OfItem;
+    answers: {
+      200: {
+        UUID: string;
+        Name: string;
+        Visibility: "private" | "organization" | "public";
+        Organisation: {
+          UUID: string;
+          Name: string;
+        };
+        Organisations: string[];
+        FunctionCount: number;
+        /** UTC, ISO 8601 */
+        CreatedAt: string;
+        /** UTC, ISO 8601 */
+        UpdatedAt: string;
+        Functions: ({
+          UUID: string;
+          Name: string;
+          Status: string;
+        })[];
+      };
+      304: undefined;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found";
+  };
+  /** Rename a catalogue, or show it to others (other spelling) */
+  "models.catalogues.change.alias": {
+    method: "PATCH";
+    path: "/cpt/catalogues/:uuid";
+    params: OfItem;
+    body?: {
+      Name?: string;
+      Visibility?: "private" | "organization" | "public";
+      /** Who sees it besides its owner */
+      Organisations?: string[];
+    };
+    answers: {
+      200: Catalogue;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "organization.not-found" | "request.precondition";
+  };
+  /** Delete a catalogue that is empty (other spelling) */
+  "models.catalogues.delete.alias": {
+    method: "DELETE";
+    path: "/cpt/catalogues/:uuid";
+    params: OfItem;
+    answers: {
+      200: Reply;
+    };
+    errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "catalogue.not-found" | "models.not-owner" | "catalogue.not-empty";
   };
   /** What is possible here */
   "models.configuration": {

@@ -46,6 +46,8 @@ const FACTS = {
   Supports: { Pipelines: true },
 };
 
+const SOURCE = { os: "linux", cores: 4, hardened: true, note: null };
+
 describe("letting servers in", () => {
   it("a registration token lets in one server, and not a second one", async () => {
     const RegistrationToken = await tokenFor();
@@ -144,12 +146,12 @@ describe("letting servers in", () => {
 
   it("a server that asks is let in by whoever types its code, once, and by nobody else", async () => {
     const ServerId = randomUUID();
-    const asked = await register({ ServerId, Source: { os: "linux" } });
+    const asked = await register({ ServerId, Source: SOURCE });
     expect([asked.status, asked.body.Code]).toEqual([202, expect.stringMatching(/^[B-Z]{4}-[B-Z]{4}$/)]);
     const poll = () => casemate.anyone("GET", asked.body.PollURL);
     expect((await poll()).status).toBe(202);
     const claims = await acme("GET", `/dev/system/${site}/claims`);
-    expect(claims.body).toEqual([{ ServerId, Source: { os: "linux" }, ExpiresAt: asked.body.ExpiresAt }]);
+    expect(claims.body).toEqual([{ ServerId, Source: SOURCE, ExpiresAt: asked.body.ExpiresAt }]);
 
     const Code = asked.body.Code.toLowerCase();
     expect((await stranger("POST", `/dev/system/${site}/claims`, { Code })).status).toBe(404);

@@ -6,7 +6,7 @@ import { Fault } from "#contract/errors.ts";
 import type * as contract from "#contract/models/catalogues.ts";
 import type { Actor } from "../../core/identity/index.ts";
 import { append } from "../../core/journal/index.ts";
-import { catalogueSeen } from "../../core/models/index.ts";
+import { catalogueSeen, functionSeen } from "../../core/models/index.ts";
 import type { Db, Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { etagOf, requireVersion, shown } from "../../http/etag.ts";
@@ -15,6 +15,9 @@ import type { ModelsDeps } from "./deps.ts";
 import { requireOwn as requireOwnFunction } from "./rows.ts";
 
 type Needs = Pick<ModelsDeps, "db">;
+
+/** Of one catalogue; a list pages through all. */
+const FUNCTIONS_MAX = 1000;
 
 interface Row {
   id: string;
@@ -125,7 +128,12 @@ async function setGuests(tx: Tx, id: string, organizations: string[]): Promise<v
 
 export async function get({ db }: Needs, call: Call<typeof contract.getCatalogue>): Promise<Answer> {
   const row = await requireSeen(db.run, call.actor, call.params.uuid);
-  return shown(call.headers, row.version, view(row, call.actor));
+  const { rows: Functions } = await sql<{ UUID: string; Name: string; Status: string }>`
+    select f.id as "UUID", f.name as "Name", f.status as "Status"
+    from catalogue_functions cf join functions f on f.id = cf.function_id
+    where cf.catalogue_id = ${row.id} and ${functionSeen(call.actor)}
+    order by f.name, f.id limit ${FUNCTIONS_MAX}`.execute(db.run);
+  return shown(call.headers, row.version, { ...view(row, call.actor), Functions });
 }
 
 export async function patch({ db }: Needs, call: Call<typeof contract.patchCatalogue>): Promise<Answer> {

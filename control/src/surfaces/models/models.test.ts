@@ -262,6 +262,17 @@ describeWith([userNamespaces], "models", () => {
     expect((await acme("GET", path, undefined, copy)).status).toBe(304);
     await acme("PATCH", path, { Visibility: "public" });
     expect((await acme("GET", path, undefined, copy)).status).toBe(200);
+    const { UUID } = await upload(casemate.url, acme, detector(), { Name: "In it", EnableConversions: [] });
+    await acme("PUT", `${path}/function/${UUID}`);
+    for (const [who, spelling] of [
+      [acme, path],
+      [other, `/cpt/catalogues/${made.body.UUID}`],
+    ] as const)
+      expect((await who("GET", spelling)).body).toMatchObject({
+        ...{ FunctionCount: 1, Functions: [{ UUID, Name: "In it", Status: expect.any(String) }] },
+      });
+    await acme("PATCH", path, { Visibility: "private" });
+    expect((await other("GET", path)).status).toBe(404);
   });
 
   it("are found by what is asked for, and counted", async () => {

@@ -16,6 +16,7 @@ import * as use from "./use.ts";
 export function modelRoutes(deps: ModelsDeps): Route[] {
   const places = new use.Places(deps.config.children);
   const { OTHER_SPELLINGS: other } = functionsContract;
+  const { OTHER_SPELLINGS: otherCatalogues } = cataloguesContract;
   return [
     route(functionsContract.listFunctions, (call) => functions.list(deps, call)),
     route(functionsContract.createFunction, (call) => create(deps, call)),
@@ -51,6 +52,9 @@ export function modelRoutes(deps: ModelsDeps): Route[] {
     route(cataloguesContract.getCatalogue, (call) => catalogues.get(deps, call)),
     route(cataloguesContract.patchCatalogue, (call) => catalogues.patch(deps, call)),
     route(cataloguesContract.deleteCatalogue, (call) => catalogues.remove(deps, call)),
+    route(otherCatalogues.getCatalogue, (call) => catalogues.get(deps, call)),
+    route(otherCatalogues.patchCatalogue, (call) => catalogues.patch(deps, call)),
+    route(otherCatalogues.deleteCatalogue, (call) => catalogues.remove(deps, call)),
     route(cataloguesContract.putInCatalogue, (call) =>
       catalogues.put(deps, call, call.params.uuid, call.params.function),
     ),
