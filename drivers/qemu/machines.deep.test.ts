@@ -2,9 +2,9 @@
 /** Machines that boot: their life, what is around them, and what a kill leaves at each stage, of the host and of QEMU. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { statusOf } from "#testing/process-status.ts";
@@ -14,7 +14,7 @@ import { ask as askInside, KEPT_SPEC, linesOf } from "../conformance/kept-machin
 import { newMachineId } from "../conformance/machine.ts";
 import type { Endpoint, KeptDriver } from "../kept-driver.ts";
 import type { VirtualMachines, VmAsk } from "./machines.ts";
-import { openMachines, qemu, type TestMachines } from "./testing.ts";
+import { FIRMWARE, firmware, openMachines, qemu, swtpm, type TestMachines } from "./testing.ts";
 
 const SPEC = {
   ...KEPT_SPEC,
@@ -36,15 +36,21 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
   });
   afterEach(() => test.close());
 
-  const asked = (misbehaviour: Misbehaviour | "" = ""): VmAsk => ({
+  const asked = (misbehaviour: Misbehaviour | "" = "", more: Partial<VmAsk> = {}): VmAsk => ({
     boot: {
       ...{ kernel: guest.kernel, initrd: guest.initrd },
       line: `console=ttyS0 quiet panic=-1 ${misbehaviour}`,
     },
-    ...{ roots: [], scratchMiB: 8, publicPort: 80 },
+    ...{ firmware: null, tpm: false, roots: [], scratchMiB: 8, publicPort: 80 },
+    ...more,
   });
-  const start = (machines: VirtualMachines = test.machines, ask = asked(), onProgress = (_: string) => {}) =>
-    machines.start(id, SPEC, ask, {
+  const start = (
+    machines: VirtualMachines = test.machines,
+    ask = asked(),
+    onProgress = (_: string) => {},
+    memoryMiB = SPEC.memoryMiB,
+  ) =>
+    machines.start(id, { ...SPEC, memoryMiB }, ask, {
       ...{ onRecord: async () => {}, onProgress, signal: new AbortController().signal },
     });
   /** The guest is up before its web server is, at times. */
@@ -204,8 +210,8 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
 
   describe("when the host process is killed", () => {
     /** At the step that it says; with `hold` it goes on no further than to its record. */
-    const killedAt = async (step: string, misbehaviour: Misbehaviour | "" = "", hold = false) => {
-      const input = { options: test.options, machineId: id, spec: SPEC, ask: asked(misbehaviour), hold };
+    const killedAt = async (step: string, ask = asked(), hold = false) => {
+      const input = { options: test.options, machineId: id, spec: SPEC, ask, hold };
       const script = new URL("./crashing-host.ts", import.meta.url).pathname;
       const child = spawn(process.execPath, [script, JSON.stringify(input)], {
         stdio: ["ignore", "pipe", "inherit"],
@@ -227,20 +233,31 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
     };
 
     it("before anything was made, there is nothing", async () => {
-      await killedAt("record", "", true);
+      await killedAt("record", asked(), true);
       await nothingLeft("gone");
     });
 
     it.each(["starting the virtual machine", "booting"])(
       "while it says «%s», half a start is ended",
       async (step) => {
-        await killedAt(step, "deaf");
+        await killedAt(step, asked("deaf"));
         await nothingLeft("halted");
       },
     );
 
+    describeWith([swtpm], "and there is a TPM", () => {
+      it("and QEMU after it, the TPM's program ends by itself", async () => {
+        await killedAt("running", asked("", { tpm: true }));
+        const programOf = (pid: number) => basename(readlinkSync(`/proc/${pid}/exe`));
+        const qemu = test.processes(id).find((pid) => programOf(pid) !== "swtpm")!;
+        process.kill(qemu, "SIGKILL");
+        await expect.poll(() => test.processes(id)).toEqual([]);
+        await nothingLeft("halted");
+      });
+    });
+
     it("before it wrote down which process QEMU is, QEMU is found by its mark", async () => {
-      await killedAt("booting", "deaf");
+      await killedAt("booting", asked("deaf"));
       const note = JSON.parse(readFileSync(noteFile(), "utf8"));
       expect(test.processes(id)).toEqual([note.qemu.pid]);
       writeFileSync(noteFile(), JSON.stringify({ ...note, qemu: null }));
@@ -248,7 +265,7 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
     });
 
     it("and its notes with it, the next one still ends what it left", async () => {
-      await killedAt("booting", "deaf");
+      await killedAt("booting", asked("deaf"));
       writeFileSync(noteFile(), "{");
       expect(await test.machines.list()).toContain(id);
       expect(await test.machines.reap(new Set())).toBe(1);
@@ -289,6 +306,55 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
     await next.halt(id, null);
     expect(test.processes(id)).toEqual([]);
     expect(await logOf(null, next)).toEqual(["starting", "running", "asked to shut down", "halted"]);
+  });
+
+  describeWith([swtpm], "with a TPM", () => {
+    const programOf = (pid: number) => basename(readlinkSync(`/proc/${pid}/exe`));
+    const programs = () => test.processes(id).map(programOf).sort();
+    const pidOf = (program: string) => test.processes(id).find((pid) => programOf(pid) === program)!;
+    const QEMU = "qemu-system-x86_64";
+    const tpmState = () => join(test.options.folder, "vms", id, "tpm/tpm2-00.permall");
+
+    it("show it to their guest, keep it over a halt, and leave nothing of it when they are removed", async () => {
+      const ask = asked("", { tpm: true });
+      const { endpoint } = await start(test.machines, ask);
+      expect(programs()).toEqual([QEMU, "swtpm"]);
+      expect(await inside(endpoint, "cat /sys/class/tpm/tpm0/tpm_version_major")).toBe("2");
+      if (root.met) {
+        const [tpm, qemu] = [statusOf(pidOf("swtpm")), statusOf(pidOf(QEMU))];
+        expect(tpm.uids[0]).not.toBe(qemu.uids[0]);
+        expect(Object.values(tpm.capabilities).map((set) => BigInt(`0x${set}`))).toEqual([
+          0n,
+          0n,
+          0n,
+          0n,
+          0n,
+        ]);
+        const folder = join(test.options.folder, "vms", id, "tpm");
+        expect(statSync(folder)).toMatchObject({ uid: tpm.uids[0], mode: 0o040700 });
+      }
+      await test.machines.halt(id, null);
+      expect(test.processes(id)).toEqual([]);
+      expect(statSync(tpmState()).size).toBeGreaterThan(1_000);
+      await start(test.machines, ask);
+      await test.machines.remove(id, null);
+      expect(test.traces(id)).toEqual([]);
+    });
+
+    describeWith([firmware], "and firmware", () => {
+      it("measure what was started into it", async () => {
+        const ask = asked("", { tpm: true, firmware: FIRMWARE });
+        const { endpoint } = await start(test.machines, ask, () => {}, 256);
+        const log = await inside(
+          endpoint,
+          "mount -t securityfs none /sys/kernel/security; wc -c < /sys/kernel/security/tpm0/binary_bios_measurements; cat /sys/class/tpm/tpm0/pcr-sha256/4",
+        );
+        const [bytes, pcr4] = log.split("\n");
+        expect(Number(bytes)).toBeGreaterThan(1_000);
+        expect(pcr4).toMatch(/^[0-9A-F]{64}$/);
+        expect(pcr4).not.toMatch(/^0+$/);
+      });
+    });
   });
 
   describeWith([root], "as root", () => {

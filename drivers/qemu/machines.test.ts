@@ -29,7 +29,7 @@ const hooks = (more: Partial<VmHooks> = {}): VmHooks => ({
 });
 const ASK = {
   boot: { kernel: "/no-kernel", initrd: null, line: "quiet" },
-  ...{ roots: [], scratchMiB: 1, publicPort: 80 },
+  ...{ firmware: null, tpm: false, roots: [], scratchMiB: 1, publicPort: 80 },
 };
 const logOf = (id: string, container: string | null = null) =>
   linesOf(test.machines as unknown as KeptDriver, id, container);
@@ -76,6 +76,42 @@ describe("a start that fails", () => {
     expect(test.traces(id)).toEqual([]);
   });
 
+  it.each([
+    ["is not there", "/no-swtpm", /no-swtpm/],
+    ["ends at once", "/bin/false", /swtpm ended \(1\)/],
+  ])("because what plays the TPM %s leaves nothing running", async (_, tpmProgram, why) => {
+    const id = newMachineId();
+    const machines = test.open({ tpmProgram });
+    await expect(machines.start(id, KEPT_SPEC, { ...ASK, tpm: true }, hooks())).rejects.toMatchObject({
+      code: "machine.start-failed",
+      message: expect.stringMatching(why),
+    });
+    expect(test.processes(id)).toEqual([]);
+  });
+
+  it("that is called off while the TPM's program has no socket yet leaves nothing running", async () => {
+    const id = newMachineId();
+    const program = join(test.options.folder, "slow");
+    writeFileSync(program, "#!/bin/sh\nexec sleep 1000\n", { mode: 0o755 });
+    const machines = test.open({ tpmProgram: program });
+    const starting = machines.start(id, KEPT_SPEC, { ...ASK, tpm: true }, hooks());
+    const outcome = expect(starting).rejects.toMatchObject({ message: "called off" });
+    await expect.poll(() => test.processes(id).length).toBeGreaterThan(0);
+    await machines.halt(id, null);
+    await outcome;
+    expect(test.processes(id)).toEqual([]);
+  });
+
+  it("because its memory is too little for firmware says so before anything is made", async () => {
+    const id = newMachineId();
+    const ask = { ...ASK, firmware: { code: "/none", variables: "/none" } };
+    await expect(test.machines.start(id, KEPT_SPEC, ask, hooks())).rejects.toMatchObject({
+      code: "machine.start-failed",
+      message: "firmware needs at least 256 MiB",
+    });
+    expect(test.traces(id)).toEqual([]);
+  });
+
   it("because it was called off before it began says so", async () => {
     const id = newMachineId();
     const signal = AbortSignal.abort(new Error("no longer wanted"));
@@ -113,7 +149,7 @@ describe("what is not the machine's", () => {
       ]) {
         const id = newMachineId();
         const path = join(test.options.folder, "machines", `${id}.json`);
-        const note = { v: 1, phase: "running", uid: null, qemu, accelerator: "tcg", hostPort: null };
+        const note = { v: 1, phase: "running", uids: null, qemu, accelerator: "tcg", hostPort: null };
         writeFileSync(path, JSON.stringify({ ...note, cpus: 1, memoryMiB: 64, stateMiB: 0 }));
         expect(await test.machines.find(id, {})).toEqual({ state: "halted", endpoint: null });
         expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ phase: "halted", qemu: null });

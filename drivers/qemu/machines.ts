@@ -47,10 +47,20 @@ import {
   placeOf,
   preparePlaces,
   removePlace,
+  type Uids,
 } from "./place.ts";
-import { isRunning, knownOf, limitMachine, listMarked, processesOf, startQemu } from "./processes.ts";
+import {
+  isRunning,
+  knownOf,
+  kvmGroups,
+  limitMachine,
+  listMarked,
+  processesOf,
+  startProgram,
+} from "./processes.ts";
 import { machineStats } from "./stats.ts";
-import type { Boot, Disk } from "./vm.ts";
+import { startTpm } from "./tpm.ts";
+import type { Boot, Disk, Firmware } from "./vm.ts";
 
 export interface VmOptions {
   /** The driver's own; every uid of a machine passes through it. Short, since sockets are below it. */
@@ -60,7 +70,9 @@ export interface VmOptions {
   program: string;
   accelerator: "kvm" | "tcg";
   seccomp: boolean;
-  /** A uid for each machine; null: all run as this process does. */
+  /** The program that plays TPMs, for machines that have one. */
+  tpmProgram: string;
+  /** Two uids for each machine; null: all run as this process does. */
   uids: { base: number; count: number } | null;
   /** How long a QEMU may take to answer, which it does at once on a computer that is not overloaded; then it is ended. */
   answerMs: number;
@@ -71,6 +83,10 @@ export interface VmOptions {
 
 export interface VmAsk {
   boot: Boot;
+  /** Needed for a unified kernel image; null: the kernel is started without. */
+  firmware: Firmware | null;
+  /** The measured boot of firmware and kernel lands in it; without firmware there is nothing measured in it. */
+  tpm: boolean;
   /** Read-only and shared with other machines. */
   roots: readonly Disk[];
   /** For what the guest need not keep; 0 for none. */
@@ -95,6 +111,8 @@ export interface StartedVm {
 /** Beside those of containers, and below those that the kernel gives away. */
 const PORTS = { base: 12_000, count: 8_000 };
 const ASK_MS = 5_000;
+/** OVMF stands still in 128 MiB, without a word. */
+const FIRMWARE_MIB_MIN = 256;
 const LOOK_EVERY_MS = 20;
 const WORDS_MS = 500;
 
@@ -146,13 +164,15 @@ export class VirtualMachines implements HalfOfPort {
       return await this.#inTurn(machineId, async (place) => {
         const record = { v: 1, driver: "qemu", owner: this.#options.owner };
         signal.throwIfAborted();
+        if (ask.firmware !== null && spec.memoryMiB < FIRMWARE_MIB_MIN)
+          throw new DriverFault("machine.start-failed", `firmware needs at least ${FIRMWARE_MIB_MIN} MiB`);
         await hooks.onRecord(record);
         // Port A: whatever ran before is replaced.
         await this.#endAll(machineId, place, 0);
         const { accelerator } = this.#options;
         const note: VmNote = {
           ...{ v: 1, phase: "starting", qemu: null, accelerator },
-          uid: this.#takeUid(machineId),
+          uids: this.#takeUids(machineId),
           cpus: Math.max(1, Math.ceil(spec.cpuMillis / 1000)),
           memoryMiB: spec.memoryMiB,
           stateMiB: spec.kept?.diskMiB ?? 0,
@@ -184,7 +204,8 @@ export class VirtualMachines implements HalfOfPort {
   }): Promise<Guest> {
     const { machineId, place, note, spec, ask, hooks, signal } = run;
     const { program, owner, seccomp, bootMs } = this.#options;
-    makePlace(place, note.uid, { stateMiB: note.stateMiB, scratchMiB: ask.scratchMiB });
+    const sizes = { stateMiB: note.stateMiB, scratchMiB: ask.scratchMiB };
+    makePlace(place, note.uids, sizes, ask.firmware?.variables ?? null);
     const cgroups = limitMachine(this.#cgroups, machineId, { ...note, cpuMillis: spec.cpuMillis });
     hooks.onProgress("starting the virtual machine");
     this.#notes.log(machineId, "starting");
@@ -197,7 +218,8 @@ export class VirtualMachines implements HalfOfPort {
         cpus: note.cpus,
         memoryMiB: note.memoryMiB,
       },
-      ...{ boot: ask.boot, firmware: null, tpmSocket: null, seccomp },
+      ...{ boot: ask.boot, tpmSocket: ask.tpm ? place.tpm.socket : null, seccomp },
+      firmware: ask.firmware && { code: ask.firmware.code, variables: place.variables },
       disks: [
         ...ask.roots,
         ...(note.stateMiB > 0 ? [own(place.state, "state")] : []),
@@ -211,9 +233,15 @@ export class VirtualMachines implements HalfOfPort {
       consoleSocket: place.sockets.console,
       qmpSocket: place.sockets.qmp,
     });
-    const child = startQemu({
-      ...{ program, words, owner, machineId, uid: note.uid },
-      ...{ cgroupFiles: this.#cgroups.firstOf(cgroups), kvm: note.accelerator === "kvm", namespace: null },
+    const cgroupFiles = this.#cgroups.firstOf(cgroups);
+    const { uids } = note;
+    if (ask.tpm) {
+      const tpm = { program: this.#options.tpmProgram, owner, machineId, cgroupFiles };
+      await startTpm({ ...tpm, place, uids, signal });
+    }
+    const child = startProgram({
+      ...{ program, words, owner, machineId, uid: uids?.qemu ?? null, cgroupFiles },
+      groups: kvmGroups(note.accelerator === "kvm"),
     });
     const gone = new AbortController();
     let lastWords = "";
@@ -403,8 +431,8 @@ export class VirtualMachines implements HalfOfPort {
       for (let tries = 0; !removeTree(path) && tries < 200; tries++)
         await new Promise((resolve) => setTimeout(resolve, 10));
     emptyPlace(place);
-    if (note?.uid != null) this.#uids?.give(note.uid);
-    if (note !== null) this.#notes.write(machineId, { ...note, phase: "halted", qemu: null, uid: null });
+    for (const uid of Object.values(note?.uids ?? {})) this.#uids?.give(uid);
+    if (note !== null) this.#notes.write(machineId, { ...note, phase: "halted", qemu: null, uids: null });
   }
 
   /** The agent is asked, and where none answers the power button is pressed. */
@@ -432,13 +460,15 @@ export class VirtualMachines implements HalfOfPort {
     for (const start of this.#starts.get(machineId) ?? []) start.abort(new Error("called off"));
   }
 
-  #takeUid(machineId: string): number | null {
-    if (this.#uids === null) return null;
-    const used = new Set(this.#otherNotes(machineId).map(({ uid }) => uid));
-    for (;;) {
-      const uid = this.#uids.take();
-      if (!used.has(uid)) return uid;
-    }
+  #takeUids(machineId: string): Uids | null {
+    const pool = this.#uids;
+    if (pool === null) return null;
+    const used = new Set(this.#otherNotes(machineId).flatMap(({ uids }) => Object.values(uids ?? {})));
+    const take = (): number => {
+      const uid = pool.take();
+      return used.has(uid) ? take() : uid;
+    };
+    return { qemu: take(), tpm: take() };
   }
 
   #findPort(machineId: string): Promise<number> {

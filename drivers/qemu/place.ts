@@ -13,7 +13,9 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  copyFileSync,
   ftruncateSync,
+  lchownSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -30,6 +32,10 @@ const SOCKET_PATH_MAX = 107;
 export interface Place {
   folder: string;
   sockets: { folder: string; qmp: string; console: string; guest: string };
+  /** Of the program that plays the TPM: what the TPM keeps for good, and its socket. */
+  tpm: { state: string; folder: string; socket: string };
+  /** Of the firmware; a copy of its template, made anew with each start. */
+  variables: string;
   /** Kept from one start to the next. */
   state: string;
   /** Made anew with each start. */
@@ -48,6 +54,8 @@ export function placeOf(folder: string, machineId: string): Place {
       console: join(sockets, "console"),
       guest: join(sockets, "guest"),
     },
+    tpm: { state: join(own, "tpm"), folder: join(own, "tpm-run"), socket: join(own, "tpm-run/tpm") },
+    variables: join(own, "variables.fd"),
     state: join(own, "state.img"),
     scratch: join(own, "scratch.img"),
   };
@@ -77,8 +85,23 @@ export interface DiskSizes {
   scratchMiB: number;
 }
 
-/** Idempotent. `uid` is null when QEMU runs as we do. */
-export function makePlace(place: Place, uid: number | null, { stateMiB, scratchMiB }: DiskSizes): void {
+/** Uids of QEMU and of what plays its TPM; null when they run as we do. */
+export interface Uids {
+  qemu: number;
+  tpm: number;
+}
+
+/**
+ * Idempotent. The TPM's program has a uid of its own: a guest that took over its QEMU could else sign with the
+ * TPM's keys what it never measured. QEMU may pass through that folder, to a socket that its group may use.
+ */
+export function makePlace(
+  place: Place,
+  uids: Uids | null,
+  { stateMiB, scratchMiB }: DiskSizes,
+  variables: string | null,
+): void {
+  const uid = uids?.qemu ?? null;
   mkdirSync(place.folder, { recursive: true, mode: 0o711 });
   rmSync(place.sockets.folder, { recursive: true, force: true });
   mkdirSync(place.sockets.folder, { mode: 0o700 });
@@ -90,13 +113,28 @@ export function makePlace(place: Place, uid: number | null, { stateMiB, scratchM
     if (sizeMiB > 0) growSparse(path, sizeMiB * MIB);
     if (sizeMiB > 0 && uid !== null) chownSync(path, uid, uid);
   }
-  if (uid !== null) chownSync(place.sockets.folder, uid, uid);
+  rmSync(place.tpm.folder, { recursive: true, force: true });
+  mkdirSync(place.tpm.folder, { mode: 0o710 });
+  mkdirSync(place.tpm.state, { recursive: true, mode: 0o700 });
+  if (variables !== null) copyFileSync(variables, place.variables);
+  if (uids === null) return;
+  chownSync(place.sockets.folder, uids.qemu, uids.qemu);
+  chownSync(place.tpm.folder, uids.tpm, uids.qemu);
+  chownTree(place.tpm.state, uids.tpm);
+  if (variables !== null) chownSync(place.variables, uids.qemu, uids.qemu);
+}
+
+/** The folder was an earlier uid's, which has ended. Links in it are changed themselves, and not what they lead to. */
+function chownTree(folder: string, uid: number): void {
+  lchownSync(folder, uid, uid);
+  for (const name of readdirSync(folder)) lchownSync(join(folder, name), uid, uid);
 }
 
 /** What runs of the machine has ended. Its state stays. */
 export function emptyPlace(place: Place): void {
-  rmSync(place.sockets.folder, { recursive: true, force: true });
-  rmSync(place.scratch, { force: true });
+  for (const folder of [place.sockets.folder, place.tpm.folder])
+    rmSync(folder, { recursive: true, force: true });
+  for (const file of [place.scratch, place.variables]) rmSync(file, { force: true });
 }
 
 export const removePlace = (place: Place): void => rmSync(place.folder, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The processes of a machine, and starting its QEMU. A process is the machine's when it has the pid and the
+ * The processes of a machine, its QEMU and the program that plays its TPM, and starting them. A process is the machine's when it has the pid and the
  * start time of the note in the same boot, is in a cgroup of the machine, or has its mark in its environment,
  * which it was started with and which a QEMU that may start no program cannot give to another. Never by a
  * pid alone: numbers are reused.
@@ -52,17 +52,16 @@ export function listMarked(owner: string): Set<string> {
 
 const marksOf = (pid: number): string[] => tryRead(`/proc/${pid}/environ`)?.split("\0") ?? [];
 
-export interface QemuStart {
+export interface ProgramStart {
   program: string;
   words: string[];
   owner: string;
   machineId: string;
   /** Null: as we are. */
   uid: number | null;
+  /** Beside the one that has the number of its uid. */
+  groups: readonly number[];
   cgroupFiles: string[];
-  kvm: boolean;
-  /** File of the network namespace that its interface is in; null: ours. */
-  namespace: string | null;
 }
 
 /** Joins its cgroups before it has a second thread, leaves no memory in a core file, and becomes the program. */
@@ -72,26 +71,28 @@ const JOIN = `n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 1; sh
  * A session of its own, so that nothing sent to ours reaches it: it outlives this process. Its last words
  * come by a pipe, since a file could be filled; when nobody holds the other end they are lost.
  */
-export function startQemu(start: QemuStart): ChildProcess {
-  const { program, words, owner, machineId, uid, cgroupFiles, kvm, namespace } = start;
-  const entered = namespace === null ? [] : ["nsenter", `--net=${namespace}`, "--"];
+export function startProgram(start: ProgramStart): ChildProcess {
+  const { program, words, owner, machineId, uid, groups, cgroupFiles } = start;
   const dropped =
     uid === null
       ? []
       : [
           ...["setpriv", "--reuid", String(uid), "--regid", String(uid)],
-          ...(kvm ? ["--groups", String(statSync("/dev/kvm").gid)] : ["--clear-groups"]),
+          ...(groups.length > 0 ? ["--groups", groups.join(",")] : ["--clear-groups"]),
           ...["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--"],
         ];
   const [mark, value] = processMark(owner, machineId).split("=") as [string, string];
   const joined = ["-c", JOIN, "join", String(cgroupFiles.length), ...cgroupFiles];
-  return spawn("/bin/sh", [...joined, ...entered, ...dropped, program, ...words], {
+  return spawn("/bin/sh", [...joined, ...dropped, program, ...words], {
     cwd: "/",
     detached: true,
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C", [mark]: value },
     stdio: ["ignore", "ignore", "pipe"],
   });
 }
+
+/** Whoever may use /dev/kvm; none where everybody may or where it is not used. */
+export const kvmGroups = (kvm: boolean): number[] => (kvm ? [statSync("/dev/kvm").gid] : []);
 
 const TICK_NS = 10_000_000;
 const KIB = 1024;

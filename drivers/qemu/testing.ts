@@ -20,6 +20,20 @@ export const qemu: Requirement = {
   reason: "needs QEMU on x86-64 (apt-get install qemu-system-x86)",
 };
 
+export const swtpm: Requirement = {
+  met: existsSync("/usr/bin/swtpm"),
+  reason: "needs swtpm (apt-get install swtpm)",
+};
+
+export const FIRMWARE = {
+  code: "/usr/share/OVMF/OVMF_CODE_4M.fd",
+  variables: "/usr/share/OVMF/OVMF_VARS_4M.fd",
+};
+export const firmware: Requirement = {
+  met: existsSync(FIRMWARE.code),
+  reason: "needs OVMF (apt-get install ovmf)",
+};
+
 export const kernel: Requirement = {
   met: findKernel("") !== null,
   reason: "needs a kernel in /boot (apt-get install linux-image-cloud-amd64)",
@@ -78,6 +92,7 @@ export function openMachines(): TestMachines {
   chmodSync(folder, 0o711);
   const options: VmOptions = {
     ...{ folder, owner: `test-vm-${process.pid}-${folder.slice(-6).toLowerCase()}`, program: PROGRAM },
+    tpmProgram: "/usr/bin/swtpm",
     ...{ accelerator: "tcg", seccomp: true, uids: root.met ? UIDS : null },
     ...{ answerMs: 60_000, bootMs: 100_000, shutdownMs: 60_000 },
   };
