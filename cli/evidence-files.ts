@@ -27,6 +27,21 @@ export async function bytesOf(file: string): Promise<Uint8Array> {
   }
 }
 
+const IMAGE_BYTES_MAX = 512 * 1024 * 1024;
+
+/** An image or its metadata: larger than evidence may be, and a regular file, whose size is known before it is read. */
+export async function imageBytesOf(file: string): Promise<Uint8Array> {
+  try {
+    await using handle = await open(file);
+    const found = await handle.stat();
+    if (!found.isFile()) throw new Error("it is no regular file");
+    if (found.size > IMAGE_BYTES_MAX) throw new Error("it is larger than 512 MiB");
+    return Uint8Array.from(await handle.readFile());
+  } catch (cause) {
+    throw new UsageFault(`Cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
 /** A file, or all files of a folder. */
 export async function piecesOf(path: string): Promise<Uint8Array[]> {
   const found = await stat(path).catch((cause: Error) => {

@@ -117,6 +117,18 @@ attest
     ),
   );
 
+attest
+  .command("measure")
+  .description(
+    "compute what a TPM's registers come to for an image and its command line, as a part of a policy",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./measure.ts").then(({ measureCommand }) => measureCommand(args, offline))),
+  );
+
 program
   .command("verify-proof")
   .description(

@@ -4,12 +4,11 @@
  * what it found in words. What is genuine but measured by no policy is answered with exit code 3, never
  * with 0: nobody said which machine was expected.
  */
-import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
 import type { Platform } from "#evidence/recognise.ts";
 import { type EvidenceVerdict, verifyEvidence } from "#evidence/verify.ts";
 import { bytesOf, describeVerdict, piecesOf, policyFileOf, timeOf } from "./evidence-files.ts";
-import { orUsage, UsageFault } from "./usage.ts";
+import { optionsOf, orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyEvidenceIo {
   out(text: string): void;
@@ -34,11 +33,22 @@ const USAGE = `Usage: casemate attest verify <file> --policy <file> [options]
 Exit codes: 0 accepted under the policy, 1 refused, 2 usage, 3 genuine, but no policy says what was expected.
 `;
 
+const one = { type: "string" } as const;
+const OPTIONS = {
+  policy: one,
+  with: { type: "string", multiple: true },
+  bound: one,
+  "key-name": one,
+  at: one,
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
 export const verifyEvidenceCommand = (argv: string[], io: VerifyEvidenceIo): Promise<number> =>
   orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifyEvidenceIo): Promise<number> {
-  const { values, positionals } = options(argv);
+  const { values, positionals } = optionsOf(argv, OPTIONS);
   if (values.help === true) {
     io.out(USAGE);
     return EXIT.accepted;
@@ -63,27 +73,6 @@ async function run(argv: string[], io: VerifyEvidenceIo): Promise<number> {
   io.out(values.json === true ? `${JSON.stringify(verdict)}\n` : describe(verdict));
   if (verdict.accepted) return EXIT.accepted;
   return verdict.uncheckable ? EXIT.uncheckable : EXIT.refused;
-}
-
-function options(argv: string[]) {
-  try {
-    const one = { type: "string" } as const;
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        policy: one,
-        with: { type: "string", multiple: true },
-        bound: one,
-        "key-name": one,
-        at: one,
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (cause) {
-    throw new UsageFault((cause as Error).message, { cause });
-  }
 }
 
 const WORDS: Record<Platform, string> = {

@@ -4,13 +4,12 @@
  * pinned in this program. Nothing is fetched. A refusal names each step that failed, and prints those
  * that passed too.
  */
-import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
 import { demandsOf } from "#evidence/policy/snp.ts";
 import { REPORT_BYTES } from "#evidence/snp/report.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
 import { bytesOf, describeVerdict, filesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { orUsage, UsageFault } from "./usage.ts";
+import { optionsOf, orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifySnpIo {
   out(text: string): void;
@@ -34,11 +33,24 @@ const USAGE = `Usage: casemate attest verify-snp --report <file> --leaf <file> -
 Exit codes: 0 accepted, 1 refused, 2 usage.
 `;
 
+const one = { type: "string" } as const;
+const OPTIONS = {
+  report: one,
+  leaf: one,
+  chain: one,
+  at: one,
+  policy: one,
+  "report-data": one,
+  crl: { type: "string", multiple: true },
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
 export const verifySnpCommand = (argv: string[], io: VerifySnpIo): Promise<number> =>
   orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifySnpIo): Promise<number> {
-  const { values, positionals } = options(argv);
+  const { values, positionals } = optionsOf(argv, OPTIONS);
   if (values.help === true) {
     io.out(USAGE);
     return EXIT.accepted;
@@ -67,29 +79,6 @@ async function run(argv: string[], io: VerifySnpIo): Promise<number> {
       : describeVerdict("report", verdict),
   );
   return accepted ? EXIT.accepted : EXIT.refused;
-}
-
-function options(argv: string[]) {
-  try {
-    const one = { type: "string" } as const;
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        report: one,
-        leaf: one,
-        chain: one,
-        at: one,
-        policy: one,
-        "report-data": one,
-        crl: { type: "string", multiple: true },
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (cause) {
-    throw new UsageFault((cause as Error).message, { cause });
-  }
 }
 
 /** Guests write reports down as hex, too. No binary report is as long, so nothing is read two ways. */

@@ -4,13 +4,12 @@
  * in this program. Nothing is fetched. A refusal names each step that failed, and prints those that
  * passed too.
  */
-import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
 import { tdxDemandsOf } from "#evidence/policy/tdx.ts";
 import { QUOTE_BYTES_MAX } from "#evidence/tdx/quote.ts";
 import { verifyTdx } from "#evidence/tdx/verify.ts";
 import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { orUsage, UsageFault } from "./usage.ts";
+import { optionsOf, orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyTdxIo {
   out(text: string): void;
@@ -35,11 +34,22 @@ const USAGE = `Usage: casemate attest verify-tdx --quote <file> --collateral <fi
 Exit codes: 0 accepted, 1 refused, 2 usage.
 `;
 
+const one = { type: "string" } as const;
+const OPTIONS = {
+  quote: one,
+  collateral: { type: "string", multiple: true },
+  at: one,
+  policy: one,
+  "report-data": one,
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
 export const verifyTdxCommand = (argv: string[], io: VerifyTdxIo): Promise<number> =>
   orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
-  const { values, positionals } = options(argv);
+  const { values, positionals } = optionsOf(argv, OPTIONS);
   if (values.help === true) {
     io.out(USAGE);
     return EXIT.accepted;
@@ -65,27 +75,6 @@ async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
       : describeVerdict("quote", verdict),
   );
   return accepted ? EXIT.accepted : EXIT.refused;
-}
-
-function options(argv: string[]) {
-  try {
-    const one = { type: "string" } as const;
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        quote: one,
-        collateral: { type: "string", multiple: true },
-        at: one,
-        policy: one,
-        "report-data": one,
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (cause) {
-    throw new UsageFault((cause as Error).message, { cause });
-  }
 }
 
 /** A quote begins with its version, which is no digit, so nothing is read two ways. */

@@ -4,12 +4,11 @@
  * refusal names each step that failed, and prints those that passed too. It never says hardware: a TPM
  * in software is in its operator's hands, and nothing here tells one from the other.
  */
-import { parseArgs } from "node:util";
 import { fromHex } from "#evidence/bytes.ts";
 import { tpmDemandsOf } from "#evidence/policy/tpm.ts";
 import { verifyTpm } from "#evidence/tpm/verify.ts";
 import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { orUsage, UsageFault } from "./usage.ts";
+import { optionsOf, orUsage, UsageFault } from "./usage.ts";
 
 export interface VerifyTpmIo {
   out(text: string): void;
@@ -37,11 +36,28 @@ const USAGE = `Usage: casemate attest verify-tpm --quote <file> --signature <fil
 Exit codes: 0 accepted, 1 refused, 2 usage.
 `;
 
+const one = { type: "string" } as const;
+const many = { type: "string", multiple: true } as const;
+const OPTIONS = {
+  quote: one,
+  signature: one,
+  key: one,
+  "event-log": one,
+  pcr: many,
+  endorsement: many,
+  nonce: one,
+  "key-name": one,
+  at: one,
+  policy: one,
+  json: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
 export const verifyTpmCommand = (argv: string[], io: VerifyTpmIo): Promise<number> =>
   orUsage(USAGE, io.err, () => run(argv, io));
 
 async function run(argv: string[], io: VerifyTpmIo): Promise<number> {
-  const { values, positionals } = options(argv);
+  const { values, positionals } = optionsOf(argv, OPTIONS);
   if (values.help === true) {
     io.out(USAGE);
     return EXIT.accepted;
@@ -76,33 +92,6 @@ async function run(argv: string[], io: VerifyTpmIo): Promise<number> {
   );
   io.out(values.json === true ? `${JSON.stringify(verdict)}\n` : describeVerdict("quote", verdict));
   return verdict.accepted ? EXIT.accepted : EXIT.refused;
-}
-
-function options(argv: string[]) {
-  try {
-    const one = { type: "string" } as const;
-    const many = { type: "string", multiple: true } as const;
-    return parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        quote: one,
-        signature: one,
-        key: one,
-        "event-log": one,
-        pcr: many,
-        endorsement: many,
-        nonce: one,
-        "key-name": one,
-        at: one,
-        policy: one,
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
-    });
-  } catch (cause) {
-    throw new UsageFault((cause as Error).message, { cause });
-  }
 }
 
 function registersOf(given: readonly string[]): Map<number, Uint8Array> {

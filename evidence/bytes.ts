@@ -35,3 +35,14 @@ export function concatBytes(...parts: Uint8Array[]): Uint8Array {
   }
   return whole;
 }
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Null for bytes that are no text. */
+export function utf8Of(bytes: Uint8Array): string | null {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    return null;
+  }
+}

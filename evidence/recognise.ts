@@ -4,7 +4,7 @@
  * lists and collateral beside it. Whoever made the file is the attacker, and it is read before anything
  * was verified: so it is one kind or none, and a bundle's members are those of its kind and no others.
  */
-import { fromHex } from "./bytes.ts";
+import { fromHex, utf8Of } from "./bytes.ts";
 import { REPORT_BYTES } from "./snp/report.ts";
 import type { SnpEvidence } from "./snp/verify.ts";
 import { QUOTE_BYTES_MAX } from "./tdx/quote.ts";
@@ -32,7 +32,7 @@ const TEE_TDX = 0x81;
  * Throws `EvidenceFault`.
  */
 export function recogniseEvidence(file: Uint8Array, beside: readonly Uint8Array[] = []): Evidence {
-  const text = textOf(file)?.trim() ?? "";
+  const text = utf8Of(file)?.trim() ?? "";
   if (text.startsWith("{")) return fromJson(text, beside);
   return fromRaw((text.length > 0 ? fromHex(text) : null) ?? file, beside);
 }
@@ -181,14 +181,4 @@ function decoded(text: string, name: string): Uint8Array {
   if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0)
     throw new EvidenceFault(`its member ${name} is no base64`);
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-}
-
-const TEXT = new TextDecoder("utf-8", { fatal: true });
-
-function textOf(file: Uint8Array): string | null {
-  try {
-    return TEXT.decode(file);
-  } catch {
-    return null;
-  }
 }

@@ -7,7 +7,7 @@
  *
  * Intel signs the bytes of a JSON object, so the text is cut out as it stands and never written anew.
  */
-import { fromHex } from "../bytes.ts";
+import { fromHex, utf8Of } from "../bytes.ts";
 import { type Certificate, parseCertificate } from "../x509/certificate.ts";
 import { type Crl, parseCrl } from "../x509/crl.ts";
 import { derOf, FILE_BYTES_MAX } from "../x509/files.ts";
@@ -33,7 +33,7 @@ export function readCollateral(files: readonly Uint8Array[]): Collateral {
   const found: Collateral = { tcbInfos: [], qeIdentities: [], certificates: [], crls: [] };
   for (const file of files.slice(0, FILES_MAX)) {
     if (file.length > FILE_BYTES_MAX) continue;
-    const text = textOf(file);
+    const text = utf8Of(file);
     if (text?.startsWith("{")) readJson(text, found);
     else readDerOrPem(file, text, found);
   }
@@ -99,14 +99,4 @@ function readDerOrPem(file: Uint8Array, text: string | null, found: Collateral):
 
 function add<T>(list: T[], one: T): void {
   if (list.length < PIECES_MAX) list.push(one);
-}
-
-const TEXT = new TextDecoder("utf-8", { fatal: true });
-
-function textOf(file: Uint8Array): string | null {
-  try {
-    return TEXT.decode(file);
-  } catch {
-    return null;
-  }
 }

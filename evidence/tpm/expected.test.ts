@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { authenticodeSha256 as authenticodeOfBuilder } from "#images/pe.ts";
+import { assembleUki, MEASURED_ORDER } from "#images/uki.ts";
 import { hexOf } from "../bytes.ts";
 import { bytesOf } from "../x509/specimen.ts";
 import { parseEventLog, replay } from "./event-log.ts";
@@ -57,6 +59,23 @@ describe("registers move with what they measure, and with nothing else", () => {
   test("another kernel, and another stub", async () => {
     expect(await moved(await other({ ".linux": writePe({ ".text": bytesOf("kernem") }) }))).toEqual([4, 11]);
     expect(await moved(await other({ ".text": bytesOf("stuB") }))).toEqual([4]);
+  });
+});
+
+test("what writes an image and what judges it read the same out of it", async () => {
+  const own = {
+    ".osrel": Buffer.from("ID=x\n"),
+    ".linux": Buffer.from(kernel),
+    ".initrd": Buffer.from("initramfs"),
+  };
+  const uki = assembleUki(Buffer.from(writePe({ ".text": bytesOf("stub") })), own);
+  const boot = await bootFactsOf(Uint8Array.from(uki));
+  expect(boot).toEqual({
+    uki: {
+      authenticodeSha256: authenticodeOfBuilder(uki),
+      sections: MEASURED_ORDER.map((name) => ({ name, sha256: sha(own[name]) })),
+    },
+    kernelAuthenticodeSha256: authenticodeOfBuilder(own[".linux"]),
   });
 });
 

@@ -60,7 +60,7 @@ export async function expectedPcrs(
   commandLine: string,
 ): Promise<Record<RequiredPcr, string>> {
   const digest = (hex: string) => {
-    const bytes = fromHex(hex);
+    const bytes = typeof hex === "string" ? fromHex(hex) : null;
     if (bytes?.length !== 32) throw new TpmFault("a hash of the image is none of SHA-256");
     return bytes;
   };

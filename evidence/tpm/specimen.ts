@@ -179,6 +179,7 @@ export function writePe(
   view.setUint16(0x54, 240, true);
   const optional = 0x58;
   view.setUint16(optional, 0x20b, true);
+  view.setUint32(optional + 36, 512, true);
   view.setUint32(optional + 60, headerBytes, true);
   view.setUint32(optional + 108, 16, true);
   const parts: Uint8Array[] = [head];
