@@ -3,7 +3,7 @@
  * Builds the base image for real, from this machine's package sources, and boots it. The lock is made anew for it: what the
  * committed one names may be gone from the sources by the day this runs.
  */
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
   copyFileSync,
@@ -14,19 +14,21 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { bootFactsOf, expectedPcrs } from "#evidence/tpm/expected.ts";
 import { GuestRefused } from "#guest/client.ts";
 import type { Claim } from "#guest/protocol.ts";
 import { freePort } from "#testing/free-port.ts";
 import { describeWith, root } from "#testing/requirements.ts";
 import { commandLine } from "./metadata.ts";
 import { type BuiltImage, findImage } from "./store.ts";
-import { type BootedOnce, bootOnce, connectPort } from "./testing.ts";
+import { type BootedOnce, type BootOptions, bootOnce, connectPort } from "./testing.ts";
 import { lackingForBuild } from "./tools.ts";
 
 const CASEMATE = new URL("../casemate", import.meta.url).pathname;
@@ -40,6 +42,11 @@ const qemu = {
   met: spawnSync("qemu-system-x86_64", ["--version"]).status === 0,
   reason: "needs qemu-system-x86_64 (apt-get install qemu-system-x86)",
 };
+const FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const firmware = { met: existsSync(FIRMWARE), reason: "needs firmware (apt-get install ovmf)" };
+const runs = (program: string, option: string) => spawnSync(program, [option]).error === undefined;
+const swtpm = { met: runs("swtpm", "--version"), reason: "needs swtpm (apt-get install swtpm)" };
+const ssh = { met: runs("ssh", "-V"), reason: "needs ssh (apt-get install openssh-client)" };
 const debian = {
   met: /^(ID|ID_LIKE)=debian/m.test(readFileSync("/etc/os-release", "latin1")),
   reason: "needs Debian's package sources",
@@ -124,11 +131,13 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
   });
   const MANIFEST = Buffer.from('{"what":"a test"}');
   const line = () => commandLine(image.metadata, createHash("sha256").update(MANIFEST).digest("hex"));
-  function boot(given: { line?: string; disk?: string; sshPort?: number } = {}): BootedOnce {
+  type Given = Partial<Pick<BootOptions, "disk" | "sshPort" | "start">> & { line?: string };
+  function boot(given: Given = {}): BootedOnce {
     const work = join(folder, `boot-${++boots}`);
     mkdirSync(work);
     machine = bootOnce({
-      ...{ work, kernel: join(image.folder, "kernel"), initrd: join(image.folder, "initrd") },
+      work,
+      start: given.start ?? { kernel: join(image.folder, "kernel"), initrd: join(image.folder, "initrd") },
       ...{ disk: given.disk ?? join(image.folder, "root.img"), commandLine: given.line ?? line() },
       ...(given.sshPort !== undefined && { sshPort: given.sshPort }),
     });
@@ -263,6 +272,70 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
     },
     2 * BOOT_MS,
   );
+
+  describeWith([firmware, swtpm, ssh], "started by firmware with a virtual TPM", () => {
+    test(
+      "comes to the registers that a verifier computes from image.json and the command line alone",
+      async () => {
+        const [state, socket] = [join(folder, "tpm"), join(folder, "tpm.sock")];
+        mkdirSync(state);
+        const args = [
+          "socket",
+          "--tpm2",
+          "--tpmstate",
+          `dir=${state}`,
+          "--ctrl",
+          `type=unixio,path=${socket}`,
+        ];
+        const tpm = spawn("swtpm", [...args, "--terminate"], { stdio: "ignore" });
+        try {
+          await expect.poll(() => existsSync(socket), { timeout: BOOT_MS }).toBe(true);
+          const sshPort = await freePort();
+          const variables = join(folder, "variables.fd");
+          copyFileSync(FIRMWARE.replace("_CODE_", "_VARS_"), variables);
+          const start = {
+            firmware: FIRMWARE,
+            variables,
+            image: join(image.folder, "image.efi"),
+            tpm: socket,
+          };
+          const guest = await boot({ start, sshPort }).guest(BOOT_MS);
+          const key = join(folder, "login");
+          execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+          const authorizedKeys = [readFileSync(`${key}.pub`, "utf8").trim()];
+          const { sshHostKeys } = await guest.ask("claim", claim({ authorizedKeys }), ASK);
+          const known = join(folder, "known");
+          // Only the key that the guest said is its own is taken.
+          writeFileSync(known, `[127.0.0.1]:${sshPort} ${sshHostKeys[0]}\n`);
+          const options = [
+            "-o",
+            `UserKnownHostsFile=${known}`,
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "BatchMode=yes",
+          ];
+          const read = "cd /sys/class/tpm/tpm0/pcr-sha256 && grep . 4 9 11 12";
+          const login = ["-i", key, "-p", `${sshPort}`, ...options, "root@127.0.0.1", read];
+          const said = await output("ssh", login);
+          const found = Object.fromEntries(
+            said
+              .trim()
+              .split("\n")
+              .map((each) => each.toLowerCase().split(":")),
+          );
+          expect(found).toEqual(await expectedPcrs(image.metadata.boot, line()));
+          // And the same from the image alone, without the metadata.
+          expect(image.metadata.boot).toMatchObject(await bootFactsOf(readFileSync(start.image)));
+          guest.close();
+        } finally {
+          await machine?.stop();
+          tpm.kill();
+        }
+      },
+      3 * BOOT_MS,
+    );
+  });
 });
 
 function flip(file: string, at: number): void {
@@ -291,26 +364,28 @@ function firstBytes(port: number): Promise<string> {
   });
 }
 
-/** What it wrote to standard output; rejects with all that it wrote. */
 function casemate(
   args: string[],
   { umask = "022", cwd = tmpdir(), env = {} as Record<string, string> } = {},
 ): Promise<string> {
-  const child = spawn("sh", ["-c", `umask ${umask}; exec nice "$@"`, "sh", CASEMATE, "images", ...args], {
-    ...{ cwd, env: { ...process.env, ...env } },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const command = ["-c", `umask ${umask}; exec nice "$@"`, "sh", CASEMATE, "images", ...args];
+  return output("sh", command, { cwd, env: { ...process.env, ...env } });
+}
+
+/** What it wrote to standard output; rejects with all that it wrote. */
+function output(command: string, args: string[], options: SpawnOptions = {}): Promise<string> {
+  const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
   let [out, all] = ["", ""];
-  child.stdout.on("data", (text) => {
+  child.stdout!.on("data", (text) => {
     out += text;
     all += text;
   });
-  child.stderr.on("data", (text) => {
+  child.stderr!.on("data", (text) => {
     all += text;
   });
   return new Promise((resolve, reject) => {
     child.once("close", (code) =>
-      code === 0 ? resolve(out) : reject(new Error(`ended with ${code}: ${all}`)),
+      code === 0 ? resolve(out) : reject(new Error(`${command} ended with ${code}: ${all}`)),
     );
   });
 }

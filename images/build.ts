@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { bootFactsOf } from "#evidence/tpm/expected.ts";
 import { openApt } from "./apt.ts";
 import { agentSourceSha256, compileAgent } from "./compile-agent.ts";
 import { listContents } from "./contents.ts";
@@ -25,7 +26,6 @@ import { makeKernelFiles } from "./kernel.ts";
 import { type ImageLock, lockText } from "./lock.ts";
 import { BASE_COMMAND_LINE, type ImageMetadata, metadataSha256, metadataText } from "./metadata.ts";
 import { fillCache, hashFile, type PackageCache } from "./package-cache.ts";
-import { authenticodeSha256 } from "./pe.ts";
 import { runTool } from "./program.ts";
 import type { OnStep } from "./progress.ts";
 import { LEFT_OUT, type Recipe } from "./recipe.ts";
@@ -39,7 +39,7 @@ import {
   readImage,
   SIGNATURE_FILE,
 } from "./store.ts";
-import { assembleUki, MEASURED_ORDER, sha256Hex } from "./uki.ts";
+import { assembleUki } from "./uki.ts";
 import { BLOCK_BYTES, SALT, verityTree } from "./verity.ts";
 
 /** Raised when this file makes other bytes of the same inputs. */
@@ -183,15 +183,7 @@ async function makeFiles(
     boot: {
       kernelRelease: files.release,
       commandLine: BASE_COMMAND_LINE,
-      uki: {
-        authenticodeSha256: authenticodeSha256(uki),
-        sections: MEASURED_ORDER.map((name) => ({
-          name,
-          sha256: sha256Hex(parts[name]),
-          sizeBytes: parts[name].length,
-        })),
-      },
-      kernelAuthenticodeSha256: authenticodeSha256(files.kernel),
+      ...(await bootFactsOf(uki)),
     },
     packages: lock.packages.map(({ name, version, sha256, use }) => ({ name, version, sha256, use })),
   };

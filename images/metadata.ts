@@ -5,6 +5,7 @@
  * byte; who vouches for it is in `image.sig.json`.
  */
 import { hash } from "node:crypto";
+import type { BootFacts } from "#evidence/tpm/expected.ts";
 
 export interface ImageFile {
   sha256: string;
@@ -34,17 +35,11 @@ export interface ImageMetadata {
     "contents.json": ImageFile;
   };
   root: { hash: string; salt: string; blocks: number; blockBytes: number; algorithm: "sha256" };
-  boot: {
+  /** With what evidence/tpm computes the registers of a boot from. */
+  boot: BootFacts & {
     kernelRelease: string;
     /** Words before those of ours; the whole line is what `commandLine` answers. */
     commandLine: string;
-    uki: {
-      authenticodeSha256: string;
-      /** In the order in which the stub extends PCR 11: each with its name and a zero byte, then with its bytes. */
-      sections: { name: string; sha256: string; sizeBytes: number }[];
-    };
-    /** Of the kernel inside, which the stub starts as a program of its own: the second measurement of PCR 4. */
-    kernelAuthenticodeSha256: string;
   };
   packages: { name: string; version: string; sha256: string; use: string }[];
 }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * As much of a PE file, which is what firmware starts, as an image needs: its sections, room for more, and the hash by which
- * firmware measures it (Authenticode, SHA-256).
+ * As much of a PE file, which is what firmware starts, as is needed to add sections to one. What firmware measures of it
+ * is evidence/tpm's.
  */
-import { createHash } from "node:crypto";
-
 export interface Section {
   name: string;
   virtualAddress: number;
@@ -24,11 +22,8 @@ export interface PeFile {
 }
 
 export const SECTION_BYTES = 40;
-const CHECKSUM_AT = 64;
 const HEADER_BYTES_AT = 60;
 const FILE_ALIGN_AT = 36;
-/** The entry of the table of directories that says where signatures lie. */
-const CERTIFICATE_AT = 144;
 
 export class PeFault extends Error {}
 
@@ -58,25 +53,4 @@ export function readPe(file: Buffer): PeFile {
   } catch (error) {
     throw error instanceof PeFault ? error : new PeFault("the PE file is cut off", { cause: error });
   }
-}
-
-/** What PCR 4 is extended with when firmware starts this file. */
-export function authenticodeSha256(file: Buffer): string {
-  const { optional, sections, headerBytes } = readPe(file);
-  const [checksum, certificate] = [optional + CHECKSUM_AT, optional + CERTIFICATE_AT];
-  const signatureBytes = file.readUInt32LE(certificate + 4);
-  const hash = createHash("sha256");
-  hash.update(file.subarray(0, checksum));
-  hash.update(file.subarray(checksum + 4, certificate));
-  hash.update(file.subarray(certificate + 8, headerBytes));
-  let hashed = headerBytes;
-  for (const { fileOffset, fileBytes } of sections
-    .filter((each) => each.fileBytes > 0)
-    .sort((a, b) => a.fileOffset - b.fileOffset)) {
-    hash.update(file.subarray(fileOffset, fileOffset + fileBytes));
-    hashed += fileBytes;
-  }
-  // What comes after the sections, but for the signatures.
-  hash.update(file.subarray(hashed, file.length - signatureBytes));
-  return hash.digest("hex");
 }

@@ -3,6 +3,7 @@
  * The root of an image: Debian's packages installed by their own scripts into an empty folder, from archives of the lock file and
  * from nowhere else. What installing leaves of the day and the machine it was done on is taken out again.
  */
+import { hash } from "node:crypto";
 import { chmodSync, globSync, linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -10,7 +11,6 @@ import type { ImageLock } from "./lock.ts";
 import type { PackageCache } from "./package-cache.ts";
 import { runTool } from "./program.ts";
 import { LEFT_OUT, type Recipe } from "./recipe.ts";
-import { sha256Hex } from "./uki.ts";
 
 export interface RootOptions {
   lock: ImageLock;
@@ -99,7 +99,7 @@ async function localArchive({ lock, cache, work, signal }: RootOptions): Promise
   const text = index.join("\n");
   writeFileSync(join(folder, "Packages"), text);
   // Without a name of its own mmdebstrap would find nothing essential in it.
-  const line = `${sha256Hex(text)} ${Buffer.byteLength(text)} Packages`;
+  const line = `${hash("sha256", text)} ${Buffer.byteLength(text)} Packages`;
   writeFileSync(
     join(folder, "Release"),
     `Suite: ${lock.suite}\nCodename: ${lock.suite}\nArchitectures: ${lock.architecture}\nSHA256:\n ${line}\n`,

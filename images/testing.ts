@@ -13,8 +13,10 @@ import { PORT_NAME } from "#guest/protocol.ts";
 export interface BootOptions {
   /** A folder of this start alone. */
   work: string;
-  kernel: string;
-  initrd: string;
+  /** The machine monitor's loader takes the two, or firmware takes the one file of both and measures into a virtual TPM. */
+  start:
+    | { kernel: string; initrd: string }
+    | { firmware: string; variables: string; image: string; tpm: string };
   disk: string;
   commandLine: string;
   /** Of this machine's loopback, that leads to the guest's port 22. */
@@ -31,11 +33,11 @@ export interface BootedOnce {
   stop(): Promise<void>;
 }
 
-export function bootOnce({ work, kernel, initrd, disk, commandLine, sshPort }: BootOptions): BootedOnce {
+export function bootOnce({ work, start, disk, commandLine, sshPort }: BootOptions): BootedOnce {
   const [log, port] = [join(work, "console.log"), join(work, "port.sock")];
   const args = [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"],
-    ...["-cpu", "max", "-m", "512", "-smp", "1", "-M", "q35", "-kernel", kernel, "-initrd", initrd],
+    ...["-cpu", "max", "-m", "512", "-smp", "1", "-M", "q35,smm=off", ...startWith(start)],
     ...["-append", commandLine, "-chardev", `file,id=con,path=${log}`, "-serial", "chardev:con"],
     ...[
       "-drive",
@@ -74,6 +76,16 @@ export function bootOnce({ work, kernel, initrd, disk, commandLine, sshPort }: B
       await ended;
     },
   };
+}
+
+function startWith(start: BootOptions["start"]): string[] {
+  if ("kernel" in start) return ["-kernel", start.kernel, "-initrd", start.initrd];
+  return [
+    ...["-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${start.firmware}`, "-kernel", start.image],
+    ...["-drive", `if=pflash,format=raw,unit=1,file=${start.variables}`],
+    ...["-chardev", `socket,id=tpm,path=${start.tpm}`, "-tpmdev", "emulator,id=t,chardev=tpm"],
+    ...["-device", "tpm-crb,tpmdev=t"],
+  ];
 }
 
 /** QEMU names its socket before it listens on it. */

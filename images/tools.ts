@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a build needs of the machine, each with the Debian package that has it. */
+/** Whether this machine can build an image, before anything is begun. */
 import { existsSync } from "node:fs";
 
-const TOOLS: Record<string, string> = {
+/** What a build needs, each with the Debian package that has it. */
+export const BUILD_TOOLS: Record<string, string> = {
   "apt-get": "apt",
   "dpkg-deb": "dpkg",
   mmdebstrap: "mmdebstrap",
@@ -13,7 +14,9 @@ const FOLDERS = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/u
 
 /** Why no image can be built here, in a line that says what to do; null when one can. */
 export function lackingForBuild(uid: number): string | null {
-  const absent = Object.entries(TOOLS).filter(([tool]) => !FOLDERS.some((at) => existsSync(`${at}/${tool}`)));
+  const absent = Object.entries(BUILD_TOOLS).filter(
+    ([tool]) => !FOLDERS.some((at) => existsSync(`${at}/${tool}`)),
+  );
   const packages = [...new Set(absent.map(([, name]) => name))];
   if (packages.length > 0)
     return `${absent.map(([tool]) => tool).join(", ")} missing: ${uid === 0 ? "" : "sudo "}apt-get install -y ${packages.join(" ")}`;

@@ -2,7 +2,9 @@
 /** On a stub that is written out here, header by header; that firmware starts what comes of a real one is build.deep.test.ts's. */
 import { hash } from "node:crypto";
 import { expect, test } from "vitest";
-import { authenticodeSha256, readPe } from "./pe.ts";
+import { bootFactsOf } from "#evidence/tpm/expected.ts";
+import { authenticodeSha256 } from "#evidence/tpm/pe.ts";
+import { readPe } from "./pe.ts";
 import { assembleUki } from "./uki.ts";
 
 const HEADER_BYTES = 0x400;
@@ -24,6 +26,7 @@ function stub({ sections = [".text", ".sbat"], headerBytes = HEADER_BYTES } = {}
   head.writeUInt32LE(512, OPTIONAL + 36);
   head.writeUInt32LE(headerBytes, OPTIONAL + 60);
   head.writeUInt32LE(0xbad, OPTIONAL + 64); // checksum
+  head.writeUInt32LE(16, OPTIONAL + 108);
   sections.forEach((name, at) => {
     const entry = TABLE + 40 * at;
     head.write(name, entry);
@@ -62,23 +65,17 @@ test("nothing of when it was made or in which order is in the bytes", () => {
   expect(assembleUki(stub(), PARTS).readUInt32LE(0x88)).toBe(0);
 });
 
-test("what is measured of it leaves out checksum and signatures and nothing else", () => {
+test("a verifier finds the three sections in it, whole, and a hash that changes with each bit of them", async () => {
   const uki = assembleUki(stub(), PARTS);
-  const certificate = OPTIONAL + 144;
-  const whole = [
-    uki.subarray(0, OPTIONAL + 64),
-    uki.subarray(OPTIONAL + 68, certificate),
-    uki.subarray(certificate + 8),
-  ];
-  const measured = hash("sha256", Buffer.concat(whole));
-  expect(authenticodeSha256(uki)).toBe(measured);
-  const signed = Buffer.concat([uki, Buffer.from("signature")]);
-  signed.writeUInt32LE(uki.length, certificate);
-  signed.writeUInt32LE("signature".length, certificate + 4);
-  signed.writeUInt32LE(1, OPTIONAL + 64);
-  expect(authenticodeSha256(signed)).toBe(measured);
+  const { uki: measured } = await bootFactsOf(assembleUki(stub(), { ...PARTS, ".linux": stub() }));
+  expect(measured.sections).toEqual([
+    { name: ".linux", sha256: hash("sha256", stub()) },
+    { name: ".osrel", sha256: hash("sha256", PARTS[".osrel"]) },
+    { name: ".initrd", sha256: hash("sha256", PARTS[".initrd"]) },
+  ]);
+  const before = await authenticodeSha256(uki);
   uki[uki.length - 600]! ^= 1;
-  expect(authenticodeSha256(uki)).not.toBe(measured);
+  expect(await authenticodeSha256(uki)).not.toBe(before);
 });
 
 test.each([

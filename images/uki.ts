@@ -4,16 +4,9 @@
  * command line: what QEMU is given as `-append` would silently stand in for it while PCR 4 and 11 stay the same, so a
  * verifier who trusted it would be deceived. The whole line is given outside and measured into PCR 9 and 12.
  */
-import { createHash } from "node:crypto";
 import { PeFault, readPe, SECTION_BYTES } from "./pe.ts";
 
-export interface UkiSection {
-  name: ".osrel" | ".linux" | ".initrd";
-  bytes: Buffer;
-}
-
-/** In the order in which the stub measures them into PCR 11, each its name with a zero, then its bytes. */
-export const MEASURED_ORDER = [".linux", ".osrel", ".initrd"] as const;
+type SectionName = ".osrel" | ".linux" | ".initrd";
 
 const PAGE = 4096;
 /** Initialised data, readable. */
@@ -24,7 +17,7 @@ const TIME_AT = -16;
 const SYMBOLS_AT = -12;
 const SECTIONS_AT = -18;
 
-export function assembleUki(stub: Buffer, given: Record<UkiSection["name"], Buffer>): Buffer {
+export function assembleUki(stub: Buffer, given: Record<SectionName, Buffer>): Buffer {
   const { optional, table, sections, fileAlign, headerBytes } = readPe(stub);
   if (sections.some(({ name }) => name === ".cmdline" || Object.hasOwn(given, name)))
     throw new PeFault("the stub has a section that is ours to add");
@@ -67,5 +60,3 @@ export function assembleUki(stub: Buffer, given: Record<UkiSection["name"], Buff
 }
 
 const up = (value: number, unit: number) => Math.ceil(value / unit) * unit;
-
-export const sha256Hex = (bytes: Uint8Array | string) => createHash("sha256").update(bytes).digest("hex");

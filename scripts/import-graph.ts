@@ -20,7 +20,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   link: ["contract"],
   // What both ends of a guest's port agree on, and the host's end. The guest's own is not TypeScript.
   guest: [],
-  images: ["package.json"],
+  images: ["evidence/tpm", "package.json"],
   drivers: ["contract/link", "evidence", "confine", "guest"],
   host: ["contract/link", "contract/errors.ts", "link", "drivers", "evidence", "confine", "package.json"],
   "control/src/database": ["contract"],
@@ -122,7 +122,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   ],
   "control/src": ["contract", "link", "control/src", "package.json"],
   // They ask what the drivers would meet, and remove what the drivers made: by the drivers' own code.
-  "embedded/doctor": ["confine", "contract", "drivers", "embedded", "package.json"],
+  "embedded/doctor": ["confine", "contract", "drivers", "embedded", "images", "package.json"],
   // The installation's issuer vouches for images.
   "embedded/images": ["embedded", "evidence", "host/signer", "images"],
   // A template is unpacked as the driver binds it, and measured as the driver measures it.

@@ -211,6 +211,20 @@ it("says that virtual machines work only when a kernel booted in one", async () 
   await expect.poll(() => findProcesses(root)).toEqual([]);
 });
 
+it("says what an image for virtual machines needs to be built, and that it takes root", async () => {
+  for (const tool of ["apt-get", "dpkg-deb", "unshare"]) program(`/usr/bin/${tool}`, "exit 0");
+  expect(await ask("guest-images")).toMatchObject({
+    state: "missing",
+    says: "none built, and no mmdebstrap, mkfs.erofs to build one",
+    get: "apt-get install -y mmdebstrap erofs-utils",
+  });
+  for (const tool of ["mmdebstrap", "mkfs.erofs"]) program(`/usr/bin/${tool}`, "exit 0");
+  expect(await ask("guest-images", { uid: 1_000 })).toMatchObject({
+    state: "warning",
+    get: expect.stringMatching(/^sudo \.\/casemate images build base --state /),
+  });
+});
+
 it("does not take folders that look like cgroups for cgroups, and makes none there", async () => {
   write("/proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
   write("/proc/self/cgroup", "0::/\n");

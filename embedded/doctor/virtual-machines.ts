@@ -8,6 +8,7 @@ import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { type Found, findSnp, findTdx } from "#drivers/qemu/host-hardware.ts";
 import { findKernel, hasSeccomp, tryAccelerator } from "#drivers/qemu/trial.ts";
 import { apt, type Check, type Finding, type Here, missing, ok, warning } from "./check.ts";
+import { guestImages } from "./guest-images.ts";
 import { findOnPath, runProgram } from "./program.ts";
 
 const QEMU: Record<string, [program: string, pack: string]> = {
@@ -144,4 +145,7 @@ const guest: Check = {
   },
 };
 
-export const VIRTUAL_MACHINES: readonly Check[] = [kvm, emulation, qemu, swtpm, snpHost, tdxHost, guest];
+export const VIRTUAL_MACHINES: readonly Check[] = [
+  ...[kvm, emulation, qemu, swtpm, guestImages],
+  ...[snpHost, tdxHost, guest],
+];
