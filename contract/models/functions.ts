@@ -65,6 +65,7 @@ export const createFunction = operation({
   example: {
     curl: `curl -H "Authorization: Bearer $TOKEN" -F 'data={"Name":"Cats"};type=application/json' -F file=@cats.onnx $URL/cpt/functions`,
   },
+  idempotent: true,
 });
 
 export const getFunction = operation({

@@ -232,7 +232,7 @@ export async function startControl({
     });
     undo.push(() => work.stop());
     const models = modelRoutes({
-      ...{ db, store, feed, keys: artifactKeys, work, config: config.models, log },
+      ...{ db, vault, store, feed, keys: artifactKeys, work, config: config.models, log },
       folder: `${config.folder}/work`,
     });
     const platform = platformRoutes({

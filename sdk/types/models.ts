@@ -11,6 +11,8 @@ export interface Operations {
       201: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
   };
   /** Remove an alias; `default` stays */
   "models.aliases.delete": {
@@ -169,6 +171,8 @@ export interface Operations {
       201: ModelFunction;
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "request.malformed" | "request.media-type" | "request.too-large" | "catalogue.not-found" | "models.full";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
   };
   /** One model (other spelling) */
   "models.functions.get.alias": {

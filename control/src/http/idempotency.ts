@@ -63,6 +63,7 @@ export async function once(
   call: Call,
   route: string,
   work: () => Promise<Answer>,
+  body: unknown = call.body,
 ): Promise<Answer> {
   const key = call.headers["idempotency-key"];
   if (key === undefined) return work();
@@ -74,7 +75,7 @@ export async function once(
   const named = Object.entries(call.params).map(([name, value]) => `${name}=${value}`);
   const hash = createHash("sha256")
     // A dry run and the real call are two requests, and so are the same words to two things.
-    .update(canonicalize([call.body ?? null, call.query, ...(named.length > 0 ? [named] : [])]) ?? "")
+    .update(canonicalize([body ?? null, call.query, ...(named.length > 0 ? [named] : [])]) ?? "")
     .digest();
   const place = { owner: call.owner, route, key };
   const found = await claimOrFind(deps, place, hash);

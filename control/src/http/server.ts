@@ -166,7 +166,9 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
         request: request as Recognised,
       });
       const work = () => handle(call);
-      const answer = operation.idempotent ? await once(options, call, operation.id, work) : await work();
+      // What the request is, is known of bytes only when they were read: their handler sees to it.
+      const ours = operation.idempotent && operation.bodyKind !== "bytes";
+      const answer = ours ? await once(options, call, operation.id, work) : await work();
       if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
       return send(reply, answer, options.log);
     },

@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { BlobStore } from "../../blobs/port.ts";
 import type { JournalFeed } from "../../core/journal/index.ts";
 import type { ArtifactKeys, ModelsConfig, Work } from "../../core/models/index.ts";
+import type { Vault } from "../../core/vault/index.ts";
 import type { Database } from "../../database/open.ts";
 
 export interface ModelsDeps {
@@ -11,6 +12,8 @@ export interface ModelsDeps {
   store: BlobStore;
   feed: JournalFeed;
   keys: ArtifactKeys;
+  /** For answers that are kept with their Idempotency-Key. */
+  vault: Vault;
   work: Work;
   config: ModelsConfig;
   /** For the files of jobs that are answered at once. */

@@ -44,6 +44,23 @@ const rowsOf = async (table: string) =>
 const workLeft = () => readdirSync(join(casemate.connection.keyRing, "../work"));
 const uploadsLeft = () => readdirSync(join(casemate.connection.keyRing, "../blobs/uploads"));
 
+it("an upload that is repeated under its Idempotency-Key makes one model; with other bytes it is refused", async () => {
+  const me = await casemate.tenant("repeater");
+  const send = (bytes: Uint8Array, path = "/cpt/functions") =>
+    sendForm(
+      ...([casemate.url, me.key, "POST", path] as const),
+      { data: { Name: "Once", EnableConversions: [] }, file: { name: "model.onnx", bytes } },
+      { "idempotency-key": "once" },
+    );
+  const first = await send(detector());
+  const again = await send(detector(), "/cpt/function");
+  expect([first.status, again.status, again.text]).toEqual([201, 201, first.text]);
+  expect(again.headers.get("idempotency-replayed")).toBe("true");
+  const other = await send(detector((model) => (model.producerName = "other")));
+  expect([other.status, (await me("GET", "/cpt/functions")).body.length]).toEqual([409, 1]);
+  expect(uploadsLeft()).toEqual([]);
+});
+
 describe("a form", () => {
   const file = { name: "m.onnx", bytes: detector() };
   it.each<[string, { data?: unknown; file?: typeof file }, number, string]>([

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Models come in: the first version of one, and later ones. What is in the file is found out afterwards. */
-import { randomUUID } from "node:crypto";
 import { sql } from "kysely";
 import type { Static } from "typebox";
 import { Fault } from "#contract/errors.ts";
-import type { createFunction, patchFunction } from "#contract/models/functions.ts";
+import { createFunction, type patchFunction } from "#contract/models/functions.ts";
 import { CreateData, PatchData } from "#contract/models/vocabulary.ts";
 import { TARGETS } from "#models/job.ts";
 import { bringUpload } from "../../blobs/bring.ts";
@@ -14,6 +13,7 @@ import { addArtifact, enqueue } from "../../core/models/index.ts";
 import type { Tx } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { etagOf, requireVersion } from "../../http/etag.ts";
+import { once, seededUuid } from "../../http/idempotency.ts";
 import { placeIn, placeOnlyIn } from "./catalogues.ts";
 import type { ModelsDeps } from "./deps.ts";
 import { type Uploaded, withForm } from "./form.ts";
@@ -27,29 +27,43 @@ export function create(deps: ModelsDeps, call: Call<typeof createFunction>): Pro
     if (data === null) throw new Fault("request.invalid", { detail: "The form has no data.", field: "data" });
     if (file === null) throw new Fault("request.invalid", { detail: "The form has no file.", field: "file" });
     requireTargets(deps, data.EnableConversions);
-    const id = randomUUID();
-    await bringUpload(deps, file.upload, file.stored);
-    const queue = await deps.work.queue();
-    const { party, name } = call.actor;
-    await deps.db.write(async (tx) => {
-      await sql`
-        insert into functions (id, party_id, name, alias, documentation, customization, kind, described, tags, targets)
-        values (${id}, ${party.id}, ${data.Name}, ${data.Alias ?? ""}, ${data.Documentation ?? ""}, ${data.Customization ?? ""},
-          ${data.Kind ?? "other"}, ${JSON.stringify(describedOf(data, null))}, ${data.Tags ?? []},
-          ${data.EnableConversions ?? [TARGETS.onnx]})`.execute(tx);
-      await addVersion(tx, deps, { id, number: 1, file, by: name, notes: data.Notes ?? "" });
-      await sql`insert into function_aliases values (${id}, 'default', 1)`.execute(tx);
-      await enqueue(tx, queue, {
-        ...{ functionId: id, number: 1, target: null, options: {}, external: false, party: party.id },
-      });
-      await append(tx, {
-        ...{ account: call.account.id, type: "model.uploaded", subject: id },
-        payload: { by: call.actor.id, version: 1, sha256: file.stored.digest, size: file.stored.sizeBytes },
-      });
-      await placeIn(tx, call, id, data.Catalogues ?? []);
-    });
-    return answerOf(await requireOwn(deps.db.run, call.actor, id), 201);
+    // The bytes are read by now, so what was asked for is known by them; what is not used of them is dropped.
+    const asked = { data, sha256: file.stored.digest, format: file.format };
+    return once(deps, call, createFunction.id, () => made(deps, call, data, file), asked);
   });
+}
+
+async function made(
+  deps: ModelsDeps,
+  call: Call<typeof createFunction>,
+  data: Create,
+  file: Uploaded,
+): Promise<Answer> {
+  const id = seededUuid(call.seed);
+  await bringUpload(deps, file.upload, file.stored);
+  const queue = await deps.work.queue();
+  const { party, name } = call.actor;
+  await deps.db.write(async (tx) => {
+    const { rows: first } = await sql`with ${call.once} select from once`.execute(tx);
+    // This very request made it, and its process died before it could say so.
+    if (first.length === 0) return;
+    await sql`
+      insert into functions (id, party_id, name, alias, documentation, customization, kind, described, tags, targets)
+      values (${id}, ${party.id}, ${data.Name}, ${data.Alias ?? ""}, ${data.Documentation ?? ""}, ${data.Customization ?? ""},
+        ${data.Kind ?? "other"}, ${JSON.stringify(describedOf(data, null))}, ${data.Tags ?? []},
+        ${data.EnableConversions ?? [TARGETS.onnx]})`.execute(tx);
+    await addVersion(tx, deps, { id, number: 1, file, by: name, notes: data.Notes ?? "" });
+    await sql`insert into function_aliases values (${id}, 'default', 1)`.execute(tx);
+    await enqueue(tx, queue, {
+      ...{ functionId: id, number: 1, target: null, options: {}, external: false, party: party.id },
+    });
+    await append(tx, {
+      ...{ account: call.account.id, type: "model.uploaded", subject: id },
+      payload: { by: call.actor.id, version: 1, sha256: file.stored.digest, size: file.stored.sizeBytes },
+    });
+    await placeIn(tx, call, id, data.Catalogues ?? []);
+  });
+  return answerOf(await requireOwn(deps.db.run, call.actor, id), 201);
 }
 
 export function patch(deps: ModelsDeps, call: Call<typeof patchFunction>): Promise<Answer> {
