@@ -22,9 +22,10 @@ describeWith([qemu], "with a real QEMU", () => {
     bare = openQemu(["-machine", "q35", "-name", "mach_1"]);
     qmp = await opened(await bare.connect());
   });
+  // First, since there is no conversation when it could not be begun.
   afterEach(async () => {
-    qmp.close();
     await bare.close();
+    qmp.close();
   });
 
   it("asks several things at once and gives each its own answer", async () => {
