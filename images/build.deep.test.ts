@@ -6,6 +6,7 @@
 import { execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
+  chmodSync,
   copyFileSync,
   cpSync,
   existsSync,
@@ -21,6 +22,10 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { KEPT_SPEC, linesOf } from "#drivers/conformance/kept-machine.ts";
+import { newMachineId } from "#drivers/conformance/machine.ts";
+import type { KeptDriver } from "#drivers/kept-driver.ts";
+import * as kept from "#drivers/qemu/testing.ts";
 import { bootFactsOf, expectedPcrs } from "#evidence/tpm/expected.ts";
 import { GuestRefused } from "#guest/client.ts";
 import type { Claim } from "#guest/protocol.ts";
@@ -331,6 +336,52 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
         } finally {
           await machine?.stop();
           tpm.kill();
+        }
+      },
+      3 * BOOT_MS,
+    );
+  });
+
+  describeWith([kept.swtpm, kept.firmware], "as a kept machine", () => {
+    test(
+      "starts by its unified image with firmware and a TPM, is found by the next host process, and is halted",
+      async () => {
+        // Machines have uids of their own, which read the image where it lies.
+        for (const path of [folder, join(folder, "one"), join(folder, "one/images")]) chmodSync(path, 0o755);
+        const bench = kept.openMachines();
+        try {
+          const id = newMachineId();
+          const spec = { ...KEPT_SPEC, isolation: "vm-vtpm" as const, cpuMillis: 1000, memoryMiB: 512 };
+          const started = await bench.machines.start(
+            id,
+            spec,
+            {
+              boot: { kernel: join(image.folder, "image.efi"), initrd: null, line: line() },
+              ...{ firmware: kept.FIRMWARE, tpm: true, scratchMiB: 16, publicPort: 22 },
+              roots: [{ path: join(image.folder, "root.img"), readOnly: true, serial: "root" }],
+            },
+            { onRecord: async () => {}, onProgress: () => {}, signal: AbortSignal.timeout(BOOT_MS) },
+          );
+          expect(started.guest.welcome).toMatchObject({ claimed: false, agent: image.metadata.version });
+          await started.guest.ask("claim", claim({ authorizedKeys: [] }), ASK);
+          await bench.machines.close();
+          const next = bench.open();
+          expect(await next.find(id, started.record)).toEqual({
+            state: "running",
+            endpoint: started.endpoint,
+          });
+          expect((await next.guest(id)).welcome.claimed).toBe(true);
+          await next.halt(id, started.record);
+          expect(bench.processes(id)).toEqual([]);
+          // By its agent: nobody had to end it.
+          expect((await linesOf(next as unknown as KeptDriver, id, null)).slice(-2)).toEqual([
+            "asked to shut down",
+            "halted",
+          ]);
+          await next.remove(id, started.record);
+          expect(bench.traces(id)).toEqual([]);
+        } finally {
+          await bench.close();
         }
       },
       3 * BOOT_MS,

@@ -120,7 +120,7 @@ export function openMachines(): TestMachines {
     ],
     close: async () => {
       try {
-        await machines.reap(new Set());
+        await open().reap(new Set());
         for (const each of opened) await each.close();
       } finally {
         cgroups.close();
