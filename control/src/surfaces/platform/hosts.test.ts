@@ -358,10 +358,17 @@ describeWith([natsServer], "hosts", () => {
       (await owner("GET", `/api/v1/workloads/${workloadId}`)).body.status;
     const alone = (await owner("POST", "/api/v1/workloads/create", ASK)).body.workloadId;
     await expect.poll(status(alone), { timeout: 15_000 }).toBe("error");
+    // What had no host any more came here too, and has its room until it has failed.
+    const wanted = one.control.db.run
+      .selectFrom("machines")
+      .select("id")
+      .where("surface", "=", "workloads")
+      .where("want", "=", "up");
+    await expect.poll(() => wanted.execute(), { timeout: 15_000 }).toEqual([]);
     // The one that is left with least is chosen first, and that is the bad one.
     const good = await joined();
     for (const { url } of [one, two]) await connected(url, 2);
-    await sql`update hosts set memory_mib = 600, memory_used = 0 where id = ${bad.hostId}`.execute(
+    await sql`update hosts set memory_mib = memory_used + 600 where id = ${bad.hostId}`.execute(
       one.control.db.run,
     );
     const moved = (await owner("POST", "/api/v1/workloads/create", ASK)).body.workloadId;
