@@ -73,7 +73,16 @@ function keepWish(folder: Folder, model: Buffer): void {
     Version: 1,
     Desired: {
       Runtime: null,
-      Devices: [{ UUID: device, Name: "bench", Enabled: true, Active: true, Pipelines: [pipeline] }],
+      Devices: [
+        {
+          UUID: device,
+          Name: "bench",
+          Enabled: true,
+          Active: true,
+          PipelinesVersion: 1,
+          Pipelines: [pipeline],
+        },
+      ],
     },
     Manifest: {
       Artefacts: [

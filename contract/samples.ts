@@ -44,7 +44,7 @@ const BODIES: Record<string, unknown> = {
   "devices.tokens.create": { SystemId: "$SITE", MaxUses: 10, LifetimeSeconds: 3600 },
   "devices.register": { ServerId: "$NEW", RegistrationToken: "$WORD", Name: "Lamp post" },
   "devices.claims.approve": { Code: "$CODE", Name: "Lamp post" },
-  "devices.servers.change": { Name: "Gate house" },
+  "devices.servers.change": { Name: "Gate house", Settings: { TelemetrySeconds: 60 } },
   "devices.servers.runtime": { Runtime: "cpu" },
   "devices.own.put": { Name: "Camera 2", Serial: "C-2", Type: "camera" },
   "devices.state.report": {

@@ -23,6 +23,7 @@ const WAIT_S = 25;
 const AGAIN_MS = 3_000;
 const TRIAL_MS = 60_000;
 const PICTURE_MS = 20_000;
+const RUNTIME = "cpu";
 const TARGETS = ["application/x-onnx", "application/x-ort"];
 
 export interface AgentOptions {
@@ -31,7 +32,7 @@ export interface AgentOptions {
   version: string;
   runtimeVersion: string;
   threads: number;
-  /** Between two samples of what was counted; null: none is told. */
+  /** Between two samples of what was counted, unless its owner says otherwise; null: none is told. */
   telemetryMs: number | null;
   /** Around what runs models; null where there can be none. */
   walls: { memoryMiB: number } | null;
@@ -60,6 +61,7 @@ export class Agent {
   #told = false;
   #keys: Keys = new Map();
   readonly #figures = new Figures();
+  #telemetry: Telemetry | null = null;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -69,14 +71,12 @@ export class Agent {
 
   /** Until `stop`. */
   async follow(): Promise<void> {
-    const { folder, say, identity, telemetryMs } = this.#options;
-    const telling =
-      telemetryMs === null
-        ? null
-        : new Telemetry({
-            ...{ client: this.#client, serverId: identity.serverId, folder, say },
-            ...{ figures: this.#figures, everyMs: telemetryMs },
-          }).follow(this.#stopping.signal);
+    const { folder, say, identity } = this.#options;
+    this.#telemetry = new Telemetry({
+      ...{ client: this.#client, serverId: identity.serverId, folder, say },
+      ...{ figures: this.#figures, everyMs: () => this.#telemetryMs() },
+    });
+    const telling = this.#telemetry.follow(this.#stopping.signal);
     const good = folder.lastGood();
     if (good !== null)
       await this.#adopt(good).catch((error: Error) =>
@@ -93,6 +93,13 @@ export class Agent {
     }
     this.#running?.runner.end();
     await telling;
+  }
+
+  /** Its owner's word, or what it was started with. */
+  #telemetryMs(): number | null {
+    const seconds = this.#running?.wish.Desired.Settings?.TelemetrySeconds;
+    if (seconds === undefined) return this.#options.telemetryMs;
+    return seconds === 0 ? null : seconds * 1000;
   }
 
   stop(): void {
@@ -203,19 +210,30 @@ export class Agent {
       runner.end();
       return;
     }
+    const everyMs = this.#telemetryMs();
     this.#running = { wish, runner };
+    if (this.#telemetryMs() !== everyMs) this.#telemetry?.change();
     before?.runner.end();
+  }
+
+  /** In the words in which it was wanted, so that what is missing can be told from it. */
+  #reported(): Record<string, unknown> {
+    if (this.#running === null) return {};
+    const { Settings = {}, Devices } = this.#running.wish.Desired;
+    const versions = Devices.map(({ UUID, PipelinesVersion }) => [UUID, PipelinesVersion]);
+    return { Runtime: RUNTIME, Settings, Devices: Object.fromEntries(versions) };
   }
 
   async #report(): Promise<void> {
     const { identity, version, runtimeVersion } = this.#options;
-    const runtime = { Name: "cpu", Version: runtimeVersion, Targets: TARGETS };
+    const runtime = { Name: RUNTIME, Version: runtimeVersion, Targets: TARGETS };
     const reply = await this.#client.json("PUT", `/dev/server/${identity.serverId}/reported`, {
       Version: this.#running?.wish.Version ?? 0,
       ...(this.#tried !== undefined && { Tried: this.#tried }),
       ...(this.#failed.length > 0 && { FailedDevices: this.#failed }),
       Health: this.#fault === null ? "ok" : "degraded",
       Errors: this.#fault === null ? [] : [this.#fault.slice(0, 1000)],
+      Reported: this.#reported(),
       Facts: {
         ...{ Version: version, AIPluginVersion: version, Runtime: runtime, AvailableRuntimes: [runtime] },
         ...{ Preprocessors: [], Postprocessors: [], Supports: { Pipelines: true } },

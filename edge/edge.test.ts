@@ -14,10 +14,12 @@ import {
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sql } from "kysely";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { userNamespaces } from "../control/src/core/models/testing.ts";
+import { deltaOf } from "../control/src/surfaces/devices/delta.ts";
 import { sendForm, settledFunction, upload } from "../control/src/surfaces/models/testing.ts";
 import { prepareImage } from "../models/image.ts";
 import { meaningOf } from "../models/meaning.ts";
@@ -263,6 +265,21 @@ describeWith([userNamespaces], "the edge agent", () => {
       Agent: { MemoryMiB: expect.any(Number) },
     });
   });
+
+  it("tells figures as its owner says, whatever it was started with, and lacks nothing of what it is to do", async () => {
+    const state = join(folder, "state");
+    const args = ["--frames", pictures, "--fps", "20", "--telemetry", "0"];
+    const { device, server } = await atWork(args, casemate.url, state);
+    await give(device, [{ modelUUID: model, Name: "first" }]);
+    const Settings = { TelemetrySeconds: 1 };
+    await acme("PATCH", `/dev/server/${server}`, { Settings });
+    const samples = async () => (await acme("GET", `/dev/device/${device}/telemetry?limit=500`)).body.length;
+    await vi.waitUntil(async () => (await samples()) > 1, { timeout: 90_000, interval: 200 });
+    const { rows } = await sql<{ id: string; runtime_wanted: null; settings: object; reported: never }>`
+      select * from servers where id = ${server}`.execute(casemate.control.db.run);
+    expect(rows[0]).toMatchObject({ settings: Settings, reported: { Settings } });
+    expect(await deltaOf(casemate.control.db.run, rows[0]!, rows[0]!.reported)).toEqual({});
+  }, 180_000);
 
   it("works on while the control plane is away, also when it is started then, and catches up", async () => {
     const door = await openDoor(new URL(casemate.url).port);

@@ -117,19 +117,21 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function begin(figures = new Figures(), everyMs = 20) {
+function begin(figures = new Figures(), every: number | (() => number | null) = 20) {
+  const everyMs = typeof every === "number" ? () => every : every;
   const stopping = new AbortController();
   const client = new Client({
     ...{ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: "k" },
   });
   const words: string[] = [];
   const options = { client, serverId: DEVICE, folder: new Folder(folder), figures, everyMs };
-  const ended = new Telemetry({ ...options, say: (line) => void words.push(line) }).follow(stopping.signal);
+  const telemetry = new Telemetry({ ...options, say: (line) => void words.push(line) });
+  const ended = telemetry.follow(stopping.signal);
   const stop = () => {
     stopping.abort();
     return ended;
   };
-  return { figures, words, stop };
+  return { figures, words, stop, change: () => telemetry.change() };
 }
 
 it("what could not be told, or was told and not answered, is told later under the same number", async () => {
@@ -258,4 +260,24 @@ it("what is refused for ever is given up and counted; the rest is told", async (
   await expect.poll(() => told.length).toBeGreaterThan(1);
   await agent.stop();
   expect(told[0]).toMatchObject({ Sequence: 2, Dropped: 1 });
+});
+
+it("an interval that is changed counts from then on, and none means that nothing is told", async () => {
+  let everyMs: number | null = 3_600_000;
+  const agent = begin(new Figures(), () => everyMs);
+  agent.figures.note(device, null);
+  everyMs = 20;
+  agent.change();
+  await expect.poll(() => told.length).toBeGreaterThan(1);
+  everyMs = null;
+  agent.change();
+  // One may be on its way.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const before = told.length;
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(told).toHaveLength(before);
+  everyMs = 20;
+  agent.change();
+  await expect.poll(() => told.length).toBeGreaterThan(before);
+  await agent.stop();
 });

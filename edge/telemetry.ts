@@ -23,6 +23,8 @@ const BATCH_MAX = 60;
 const BATCH_BYTES_MAX = 1024 * 1024;
 /** At the end the control plane may be away, and somebody waits for us. */
 const FAREWELL_MS = 2_000;
+/** The longest that a timer can be set to. */
+const NEVER_MS = 2 ** 31 - 1;
 const MIB = 1024 * 1024;
 
 interface Sample {
@@ -50,7 +52,8 @@ export interface TelemetryOptions {
   serverId: string;
   folder: Folder;
   figures: Figures;
-  everyMs: number;
+  /** Asked for each sample; null: none for now. */
+  everyMs(): number | null;
   say(line: string): void;
 }
 
@@ -64,19 +67,30 @@ export class Telemetry {
   #cpu = process.cpuUsage();
   readonly #files: Unsent<Sample>;
   #filed = true;
+  #change = new AbortController();
 
   constructor(options: TelemetryOptions) {
     this.#options = options;
     this.#files = new Unsent(options.folder.samples);
   }
 
+  /** What `everyMs` says has changed: the wait begins anew. */
+  change(): void {
+    this.#change.abort();
+  }
+
   /** Until `signal`, and then once more. */
   async follow(signal: AbortSignal): Promise<void> {
-    const { everyMs, say } = this.#options;
+    const { say } = this.#options;
     let told = true;
     this.#takeUp();
     while (!signal.aborted) {
-      await sleep(everyMs, undefined, { signal }).catch(() => {});
+      const everyMs = this.#options.everyMs();
+      const change = new AbortController();
+      this.#change = change;
+      const either = AbortSignal.any([signal, change.signal]);
+      await sleep(everyMs ?? NEVER_MS, undefined, { signal: either }).catch(() => {});
+      if (everyMs === null || (change.signal.aborted && !signal.aborted)) continue;
       const until = signal.aborted ? AbortSignal.timeout(FAREWELL_MS) : signal;
       try {
         this.#close();

@@ -2,7 +2,7 @@
 /** What the control plane wants a server to do (contract/devices/servers.ts), as far as the agent reads it. */
 export interface Wish {
   Version: number;
-  Desired: { Runtime: string | null; Devices: WishedDevice[] };
+  Desired: { Runtime: string | null; Settings?: { TelemetrySeconds?: number }; Devices: WishedDevice[] };
   Manifest: { Artefacts: ManifestArtifact[] };
 }
 
@@ -11,6 +11,7 @@ export interface WishedDevice {
   Name: string;
   Enabled: boolean;
   Active: boolean;
+  PipelinesVersion: number;
   Pipelines: WishedPipeline[];
 }
 

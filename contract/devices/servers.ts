@@ -4,7 +4,20 @@ import { Type } from "typebox";
 import { Paging, TOKEN_ERRORS } from "../identity/vocabulary.ts";
 import { operation } from "../operation.ts";
 import { Pipeline } from "./pipelines.ts";
-import { Device, Facts, Health, Name, nullable, OfItem, Reply, Server, Uuid, Word } from "./vocabulary.ts";
+import {
+  Delta,
+  Device,
+  Facts,
+  Health,
+  Name,
+  nullable,
+  OfItem,
+  Reply,
+  Server,
+  ServerSettings,
+  Uuid,
+  Word,
+} from "./vocabulary.ts";
 
 const reads = { surface: "devices", access: "bearer", scope: "devices:health", tag: "Servers" } as const;
 const writes = { ...reads, scope: "devices:write" } as const;
@@ -40,9 +53,13 @@ export const patchServer = operation({
   id: "devices.servers.change",
   method: "PATCH",
   path: "/dev/server/:id",
-  summary: "Rename a server",
+  summary: "Rename a server, or say how its agent is to behave",
+  description: "`Settings` takes the place of those that were.",
   params: OfItem,
-  body: Type.Object({ Name }, { additionalProperties: false }),
+  body: Type.Object(
+    { Name: Type.Optional(Name), Settings: Type.Optional(ServerSettings) },
+    { additionalProperties: false, minProperties: 1 },
+  ),
   responses: { 200: { description: "The server", schema: Server } },
   errors: [...found, "request.precondition"],
 });
@@ -111,7 +128,11 @@ export const getState = operation({
       description: "The wish",
       schema: Type.Object({
         Version: Type.Integer(),
-        Desired: Type.Object({ Runtime: nullable(Type.String()), Devices: Type.Array(DesiredDevice) }),
+        Desired: Type.Object({
+          Runtime: nullable(Type.String()),
+          Settings: ServerSettings,
+          Devices: Type.Array(DesiredDevice),
+        }),
         Manifest: Type.Object({ Artefacts: Type.Array(ManifestArtifact) }),
       }),
     },
@@ -167,14 +188,21 @@ export const putReported = operation({
       Health: Type.Optional(Health),
       Errors: Type.Optional(Type.Array(Type.String({ maxLength: 1000 }), { maxItems: 100 })),
       Reported: Type.Optional(
-        Type.Record(Type.String({ maxLength: 100 }), Type.Unknown(), { maxProperties: 100 }),
+        Type.Record(Type.String({ maxLength: 100 }), Type.Unknown(), {
+          maxProperties: 100,
+          description:
+            "What it runs, in its own words; compared are Runtime, Settings and Devices {UUID: PipelinesVersion}",
+        }),
       ),
       Facts: Type.Optional(Type.Object(Facts, { additionalProperties: false })),
     },
     { additionalProperties: false },
   ),
   responses: {
-    200: { description: "What it is to do by now", schema: Type.Object({ DesiredVersion: Type.Integer() }) },
+    200: {
+      description: "The number of what it is to do by now, and what of it was not reported",
+      schema: Type.Object({ DesiredVersion: Type.Integer(), Delta }),
+    },
   },
   errors: ownFound,
 });

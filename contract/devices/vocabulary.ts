@@ -48,6 +48,28 @@ export const Facts = {
   Supports: Type.Optional(Type.Object({ Pipelines: Type.Boolean() }, { additionalProperties: false })),
 };
 
+/** How a server's agent is to behave; what is absent is as it was started. */
+export const ServerSettings = Type.Object(
+  {
+    TelemetrySeconds: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 3600, description: "Between two samples; 0: none are told" }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** What is wanted of a server and is not in its `Reported`. */
+export const Delta = Type.Object({
+  Runtime: Type.Optional(Type.String()),
+  Settings: Type.Optional(ServerSettings),
+  Devices: Type.Optional(
+    Type.Array(Type.Object({ UUID: Uuid, PipelinesVersion: Type.Integer() }), {
+      description: "Whose pipelines are others than were reported",
+    }),
+  ),
+  Surplus: Type.Optional(Type.Array(Type.String(), { description: "Reported, and not its devices" })),
+});
+
 export const Server = Type.Object({
   ID: Uuid,
   Name: Type.String(),
@@ -62,6 +84,7 @@ export const Server = Type.Object({
   Preprocessors: Type.Array(Type.String()),
   Postprocessors: Type.Array(Type.String()),
   Supports: Type.Object({ Pipelines: Type.Boolean() }),
+  Settings: ServerSettings,
   DesiredVersion: Type.Integer(),
   ReportedVersion: Type.Integer(),
   Errors: Type.Array(Type.String()),

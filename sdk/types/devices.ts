@@ -268,6 +268,7 @@ export interface Operations {
         Version: number;
         Desired: {
           Runtime: string | null;
+          Settings: ServerSettings;
           Devices: ({
             UUID: string;
             NxID: string;
@@ -317,13 +318,14 @@ export interface Operations {
     };
     errors: "identity.token" | "identity.not-a-member" | "identity.scope" | "request.invalid" | "limits.rate" | "site.not-found";
   };
-  /** Rename a server */
+  /** Rename a server, or say how its agent is to behave */
   "devices.servers.change": {
     method: "PATCH";
     path: "/dev/server/:id";
     params: OfItem;
-    body: {
-      Name: string;
+    body?: {
+      Name?: string;
+      Settings?: ServerSettings;
     };
     answers: {
       200: Server;
@@ -361,6 +363,7 @@ export interface Operations {
       FailedDevices?: string[];
       Health?: Health;
       Errors?: string[];
+      /** What it runs, in its own words; compared are Runtime, Settings and Devices {UUID: PipelinesVersion} */
       Reported?: Record<string, unknown>;
       Facts?: {
         Version?: string;
@@ -377,6 +380,7 @@ export interface Operations {
     answers: {
       200: {
         DesiredVersion: number;
+        Delta: Delta;
       };
     };
     errors: "identity.token" | "server.not-found" | "request.invalid" | "limits.rate";
@@ -1165,6 +1169,18 @@ export interface AbortGiven {
   Kinds?: ("failed" | "timed_out")[];
 }
 
+export interface Delta {
+  Runtime?: string;
+  Settings?: ServerSettings;
+  /** Whose pipelines are others than were reported */
+  Devices?: ({
+    UUID: string;
+    PipelinesVersion: number;
+  })[];
+  /** Reported, and not its devices */
+  Surplus?: string[];
+}
+
 export interface Device {
   UUID: string;
   /** In braces */
@@ -1477,6 +1493,7 @@ export interface Server {
   Supports: {
     Pipelines: boolean;
   };
+  Settings: ServerSettings;
   DesiredVersion: number;
   ReportedVersion: number;
   Errors: string[];
@@ -1485,6 +1502,11 @@ export interface Server {
   CreatedAt: string;
   /** UTC, ISO 8601 */
   UpdatedAt: string;
+}
+
+export interface ServerSettings {
+  /** Between two samples; 0: none are told */
+  TelemetrySeconds?: number;
 }
 
 export interface StageGiven {

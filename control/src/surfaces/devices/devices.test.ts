@@ -248,6 +248,40 @@ describe("servers and what they are told", () => {
     });
   });
 
+  it("its owner's settings reach a server with its wish, and it is told what it has not reported of that", async () => {
+    const edge = await enrol();
+    const gate = (await acme("POST", "/dev/devices", { Name: "Gate", Server: edge.id })).body.UUID;
+    const Settings = { TelemetrySeconds: 60 };
+    const before = (await acme("GET", `/dev/server/${edge.id}`)).body;
+    expect(before.Settings).toEqual({});
+    const DesiredVersion = before.DesiredVersion + 1;
+    const changed = await acme("PATCH", `/dev/server/${edge.id}`, { Settings });
+    expect(changed.body).toMatchObject({ Settings, DesiredVersion });
+    for (const [body, status] of [
+      [{}, 400],
+      [{ Settings: { TelemetrySeconds: -1 } }, 400],
+      [{ Settings: { Volume: 11 } }, 400],
+    ] as const)
+      expect((await acme("PATCH", `/dev/server/${edge.id}`, body)).status).toBe(status);
+    expect((await stranger("PATCH", `/dev/server/${edge.id}`, { Settings })).status).toBe(404);
+    const { Version, Desired } = (await edge.call("GET", `/dev/server/${edge.id}/state`)).body;
+    expect([Version, Desired.Settings]).toEqual([DesiredVersion, Settings]);
+
+    const report = async (Reported: object) =>
+      (await edge.call("PUT", `/dev/server/${edge.id}/reported`, { Version, Reported })).body;
+    const Devices = [{ UUID: gate, PipelinesVersion: 0 }];
+    expect(await report({})).toEqual({ DesiredVersion, Delta: { Settings, Devices } });
+    expect(await report({ Settings, Devices: { [gate]: 0, gone: 4 } })).toEqual({
+      DesiredVersion,
+      Delta: { Surplus: ["gone"] },
+    });
+    expect((await report({ Settings, Devices: { [gate]: 0 } })).Delta).toEqual({});
+    expect((await report({ Settings: [], Devices: null })).Delta).toEqual({ Settings, Devices });
+    // A rename changes nothing of what it is to do.
+    const renamed = await acme("PATCH", `/dev/server/${edge.id}`, { Name: "Gate house" });
+    expect(renamed.body).toMatchObject({ Name: "Gate house", Settings, DesiredVersion });
+  });
+
   it("a server that is put out has no key any more, and its devices are gone", async () => {
     const edge = await enrol();
     const device = (await acme("POST", "/dev/devices", { Name: "Gate", Server: edge.id })).body.UUID;

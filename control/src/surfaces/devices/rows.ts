@@ -55,6 +55,7 @@ export interface ServerRow {
   online: boolean;
   facts: ServerFacts;
   runtime_wanted: string | null;
+  settings: { TelemetrySeconds?: number };
   desired_version: number;
   reported_version: number;
   health: "unknown" | "ok" | "degraded" | "failed";

@@ -28,15 +28,21 @@ export async function get({ db }: Needs, call: Call<typeof contract.getServer>):
 
 export async function change({ db }: Needs, call: Call<typeof contract.patchServer>): Promise<Answer> {
   const { party, id: by } = call.actor;
-  const { id } = await requireServer(db.run, party.id, call.params.id);
+  const { id, account_id } = await requireServer(db.run, party.id, call.params.id);
+  const { Name: name, Settings: settings } = call.body;
   await db.write(async (tx) => {
-    await sql`select from servers where id = ${id} for update`.execute(tx);
-    requireVersion(call.headers, versionOfServer(await requireServer(tx, party.id, id)));
+    if (settings === undefined) await sql`select from servers where id = ${id} for update`.execute(tx);
+    else await tellServers(tx, account_id, [id]);
+    const row = await requireServer(tx, party.id, id);
+    requireVersion(call.headers, versionOfServer(row));
     await sql`
-      update servers set name = ${call.body.Name}, updated_at = date_trunc('milliseconds', now())
+      update servers set name = ${name ?? row.name}, settings = ${JSON.stringify(settings ?? row.settings)}::jsonb,
+        updated_at = date_trunc('milliseconds', now())
       where id = ${id}`.execute(tx);
-    const entry = { account: call.account.id, type: "server.renamed", subject: id };
-    await append(tx, { ...entry, payload: { by, name: call.body.Name } });
+    const entry = { account: call.account.id, subject: id };
+    if (name !== undefined) await append(tx, { ...entry, type: "server.renamed", payload: { by, name } });
+    if (settings !== undefined)
+      await append(tx, { ...entry, type: "server.settings_changed", payload: { by, settings } });
   });
   return changed(await requireServer(db.run, party.id, id));
 }

@@ -11,6 +11,7 @@ import { serveBlob } from "../../blobs/serve.ts";
 import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
+import { deltaOf, type Wanted } from "./delta.ts";
 import type { DevicesDeps } from "./deps.ts";
 import { runtimeOf } from "./models.ts";
 import { devicesOfServer, requireOwnServer, type ServerRow } from "./rows.ts";
@@ -50,6 +51,7 @@ async function wishOf({ db }: Pick<DevicesDeps, "db">, server: ServerRow) {
     Version: server.desired_version,
     Desired: {
       Runtime: server.runtime_wanted,
+      Settings: server.settings,
       Devices: devices.map((device) => ({
         UUID: device.id,
         NxID: `{${device.nx_id}}`,
@@ -153,11 +155,17 @@ export async function putReported(
   const { Version: version, Health = server.health, Errors = [], Reported = {}, Facts = {} } = call.body;
   // Who does not say what was tried has tried what runs.
   const { Tried = version, FailedDevices = [] } = call.body;
-  const { rows } = await sql<{ desired_version: number; untold: boolean }>`
+  const { rows } = await sql<Wanted & { desired_version: number; untold: boolean }>`
     update servers sv set reported_version = ${version}, tried_version = ${Tried},
       failed_devices = ${FailedDevices}::uuid[], health = ${Health}, errors = ${JSON.stringify(Errors)}::jsonb,
       reported = ${JSON.stringify(Reported)}::jsonb, facts = facts || ${JSON.stringify(Facts)}::jsonb, last_seen = now()
-    where id = ${server.id} returning desired_version, ${UNTOLD} as untold`.execute(db.run);
-  if (rows[0]?.untold === true) await tellStandings({ db }, server.id);
-  return { status: 200, body: { DesiredVersion: rows[0]?.desired_version ?? 0 } };
+    where id = ${server.id} returning id, desired_version, runtime_wanted, settings, ${UNTOLD} as untold`.execute(
+    db.run,
+  );
+  const [wanted] = rows;
+  // It was put out meanwhile.
+  if (wanted === undefined) throw new Fault("server.not-found", { uuid: server.id });
+  if (wanted.untold === true) await tellStandings({ db }, server.id);
+  const Delta = await deltaOf(db.run, wanted, Reported);
+  return { status: 200, body: { DesiredVersion: wanted.desired_version, Delta } };
 }

@@ -45,6 +45,7 @@ export const viewServer = (row: ServerRow): Static<typeof Server> => ({
   Preprocessors: row.facts.Preprocessors ?? [],
   Postprocessors: row.facts.Postprocessors ?? [],
   Supports: row.facts.Supports ?? { Pipelines: false },
+  Settings: row.settings,
   DesiredVersion: row.desired_version,
   ReportedVersion: row.reported_version,
   Errors: row.errors,
