@@ -21,12 +21,12 @@ const doctor = (words: string[], args: string[] = []) => {
   return spawnSync(command[0]!, [...command.slice(1), "doctor", "--state", state, ...args], {
     cwd: "/",
     encoding: "utf8",
-    timeout: 100_000,
+    timeout: 220_000,
     env: { PATH: process.env.PATH, TMPDIR: folder },
   });
 };
 
-it("exits as its last line says, one line for each check, and leaves nothing", { timeout: 110_000 }, () => {
+it("exits as its last line says, one line for each check, and leaves nothing", { timeout: 240_000 }, () => {
   const { status, stdout } = doctor([]);
   const lines = stdout.trimEnd().split("\n");
   const last = lines.at(-1)!;
@@ -58,7 +58,7 @@ const readable: Requirement = {
 };
 
 describeWith([root, bubblewrap, readable], "doctor without root", () => {
-  it("runs, tries a sandbox as that user, and says what is weaker", { timeout: 110_000 }, () => {
+  it("runs, tries a sandbox as that user, and says what is weaker", { timeout: 240_000 }, () => {
     const as = ["setpriv", "--reuid", String(UID), "--regid", String(UID), "--clear-groups"];
     const { stdout } = doctor(as, ["--json"]);
     const found = JSON.parse(stdout) as {
