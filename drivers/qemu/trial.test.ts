@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What boots and what only looks like it, with programs that are QEMU, that hang, that fail and that lie. */
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,6 +48,21 @@ describeWith([qemu, kernel], "a real kernel", () => {
     expect(findProcesses(folder)).toEqual([]);
   });
 });
+
+it("when QEMU ended at once, who asked is not kept from ending by what still looked for its sockets", () => {
+  const words = {
+    ...{ program: script("exit 1"), accelerator: "kvm", kernel: "/none", seccomp: false, temporary: folder },
+  };
+  const text = `
+    const { tryAccelerator } = await import(${JSON.stringify(new URL("./trial.ts", import.meta.url).href)});
+    const { signal } = new AbortController();
+    console.log(JSON.stringify(await tryAccelerator({ ...${JSON.stringify(words)}, signal })));`;
+  const child = spawnSync(process.execPath, ["--input-type=module", "--eval", text], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  expect([child.status, child.stdout]).toEqual([0, '{"boots":false,"why":"QEMU ended (1)"}\n']);
+}, 90_000);
 
 describeWith([qemu], "a QEMU without a kernel to boot", () => {
   it("gives its own words for why it does not", async () => {

@@ -60,9 +60,13 @@ export async function tryAccelerator(ask: TrialAsk): Promise<Trial> {
     ask.signal.addEventListener("abort", () => resolve("it did not boot in time"), { once: true });
   });
   const failed = Promise.race([exited, late]);
+  // A QEMU that ended listens nowhere, and who waits for it to must not wait for ever.
+  const over = new AbortController();
   try {
     const trial = await Promise.race([
-      boot(vm, ask.signal).catch((error: Error): Trial => ({ boots: false, why: error.message })),
+      boot(vm, AbortSignal.any([ask.signal, over.signal])).catch(
+        (error: Error): Trial => ({ boots: false, why: error.message }),
+      ),
       failed.then((why): Trial => ({ boots: false, why })),
     ]);
     if (trial.boots) return trial;
@@ -73,6 +77,7 @@ export async function tryAccelerator(ask: TrialAsk): Promise<Trial> {
     ]);
     return { boots: false, why: why ?? trial.why };
   } finally {
+    over.abort();
     child.kill("SIGKILL");
     await exited;
     rmSync(folder, { recursive: true, force: true });
