@@ -34,7 +34,7 @@ export async function deltaOf(
   };
 }
 
-/** More than a server may have devices it did not get from us. */
+/** A report may name anything, and its answer must not grow with that. */
 const SURPLUS_MAX = 1000;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
