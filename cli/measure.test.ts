@@ -9,6 +9,7 @@ import { bootFactsOf, REQUIRED_PCRS } from "#evidence/tpm/expected.ts";
 import { RECORDED } from "#evidence/tpm/recorded-boot.ts";
 import { writePe } from "#evidence/tpm/specimen.ts";
 import { BASE_COMMAND_LINE, commandLine, FILE_NAMES } from "#images/metadata.ts";
+import { printedBy } from "#testing/printed.ts";
 import { measureCommand } from "./measure.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
@@ -37,18 +38,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[]) {
-  const printed = { out: "", err: "" };
-  const code = await measureCommand(argv, {
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[]) => printedBy((printer) => measureCommand(argv, printer));
 
 test("an image and what is known of it come to the same registers, in the form of a policy", async () => {
   const fromImage = await run([path("image.efi"), "--command-line", line]);

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { printedBy } from "#testing/printed.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { snpFolder, snpVectors, tdxFolder, tdxVectors } from "#testing/vectors.ts";
 import { verifyEvidenceCommand } from "./verify-evidence.ts";
@@ -24,19 +25,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[]) {
-  const printed = { out: "", err: "" };
-  const code = await verifyEvidenceCommand(argv, {
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-    nowMs: () => Date.UTC(2026, 10, 22, 12),
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[]) =>
+  printedBy((printer) =>
+    verifyEvidenceCommand(argv, { ...printer, nowMs: () => Date.UTC(2026, 10, 22, 12) }),
+  );
 
 describeWith([snpVectors, tdxVectors], "one policy for every kind of evidence", () => {
   beforeAll(async () => {

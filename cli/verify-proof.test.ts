@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeKey, makeSpecimen } from "#evidence/proofs/specimen.ts";
+import { printedBy } from "#testing/printed.ts";
 import { verifyProofCommand } from "./verify-proof.ts";
 
 const specimen = makeSpecimen();
@@ -27,21 +28,15 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[], stdin: Uint8Array[] = []) {
-  const printed = { out: "", err: "" };
-  const code = await verifyProofCommand(argv, {
-    stdin: (async function* () {
-      yield* stdin;
-    })(),
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[], stdin: Uint8Array[] = []) =>
+  printedBy((printer) =>
+    verifyProofCommand(argv, {
+      ...printer,
+      stdin: (async function* () {
+        yield* stdin;
+      })(),
+    }),
+  );
 
 describe("exit code 0", () => {
   test("says that the document is whole when no issuer is given, and that its origin is open", async () => {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeAuthority } from "#evidence/snp/specimen.ts";
+import { printedBy } from "#testing/printed.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { snpFolder, snpVectors } from "#testing/vectors.ts";
 import { verifySnpCommand } from "./verify-snp.ts";
@@ -22,19 +23,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[]) {
-  const printed = { out: "", err: "" };
-  const code = await verifySnpCommand(argv, {
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-    nowMs: () => Date.parse(THEN),
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[]) =>
+  printedBy((printer) => verifySnpCommand(argv, { ...printer, nowMs: () => Date.parse(THEN) }));
 
 function milan(change: Partial<Record<"report" | "leaf" | "chain", string>> = {}): string[] {
   const { report, leaf, chain } = {

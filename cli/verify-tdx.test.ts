@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { printedBy } from "#testing/printed.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { tdxFolder, tdxVectors } from "#testing/vectors.ts";
 import { verifyTdxCommand } from "./verify-tdx.ts";
@@ -22,19 +23,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[]) {
-  const printed = { out: "", err: "" };
-  const code = await verifyTdxCommand(argv, {
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-    nowMs: () => Date.parse(THEN),
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[]) =>
+  printedBy((printer) => verifyTdxCommand(argv, { ...printer, nowMs: () => Date.parse(THEN) }));
 
 describeWith([tdxVectors], "a real quote", () => {
   test("is accepted with exit 0, with collateral as a file and as a folder that has more", async () => {

@@ -9,6 +9,7 @@ import { hexOf } from "#evidence/bytes.ts";
 import { REQUIRED_PCRS } from "#evidence/tpm/expected.ts";
 import { RECORDED } from "#evidence/tpm/recorded-boot.ts";
 import { makeTpm } from "#evidence/tpm/specimen.ts";
+import { printedBy } from "#testing/printed.ts";
 import { verifyTpmCommand } from "./verify-tpm.ts";
 
 const NONCE = new Uint8Array(32).fill(7);
@@ -29,19 +30,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function run(argv: string[]) {
-  const printed = { out: "", err: "" };
-  const code = await verifyTpmCommand(argv, {
-    out: (text) => {
-      printed.out += text;
-    },
-    err: (text) => {
-      printed.err += text;
-    },
-    nowMs: () => 0,
-  });
-  return { code, ...printed };
-}
+const run = (argv: string[]) =>
+  printedBy((printer) => verifyTpmCommand(argv, { ...printer, nowMs: () => 0 }));
 
 describe("a quote of a recorded boot", () => {
   test("is accepted with exit 0, from its log and from its registers, and never called hardware", async () => {
