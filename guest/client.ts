@@ -26,6 +26,9 @@ const WAITING_MAX = 64;
 /** The conversation is over: the machine ended, or the guest said what no agent of ours says. */
 export class GuestGone extends Error {}
 
+/** Not asked: as many questions as there may be wait for their answers. The conversation goes on. */
+export class GuestBusy extends Error {}
+
 /** The guest answered that it did not do it. */
 export class GuestRefused extends Error {
   readonly code: GuestErrorCode;
@@ -130,7 +133,7 @@ export async function greetGuest(stream: Duplex, { timeoutMs, signal }: AskOptio
     close: () => end("closed by the host"),
     ask: async (op, args, options) => {
       if (over !== null) throw over;
-      if (waiting.size >= WAITING_MAX) throw new Error("too many questions wait for this guest");
+      if (waiting.size >= WAITING_MAX) throw new GuestBusy("too many questions wait for this guest");
       const id = ++lastId;
       const line = encodeLine({ id, op, args });
       const answer = new Promise<never>((resolve, reject) => {

@@ -62,12 +62,108 @@ export interface Claim {
     gateway: string;
     nameServers: readonly string[];
   };
+  /** Ports of the guest's own loopback that lead to the same port of its gateway: what the host opens for it, as a registry. */
+  doors?: readonly number[];
+  /** DER in base64: what vouches for the certificate in the guest's TPM. The guest passes it on beside its evidence. */
+  endorsers?: readonly string[];
 }
 
 export interface Claimed {
   claimId: string;
   /** Public host keys of the SSH server, made after the entropy came in. */
   sshHostKeys: readonly string[];
+  /** Made after the entropy came in, of this boot alone; their private parts never leave the guest. */
+  keys: {
+    /** X25519, 32 bytes in base64. */
+    sealing: string;
+    /** DER SubjectPublicKeyInfo in base64, of the key that the guest serves TLS with. */
+    tls: string;
+    /** DER of a request (RFC 2986) for the manifest's domains, in base64; null when it has none. */
+    request: string | null;
+  };
+}
+
+/**
+ * `report`: for whoever asks over the network. `seal`: for who is about to seal secrets to the guest's key. `login`: of the keys of the
+ * SSH server, for who is about to log in.
+ */
+export type EvidencePurpose = "report" | "seal" | "login";
+
+export interface GuestEvidence {
+  platform: "sev-snp" | "tdx" | "tpm" | "none";
+  /** As evidence/recognise.ts reads it; null for `none`. */
+  bundle: Record<string, unknown> | null;
+  /** The 64 bytes that were bound (evidence/launch/report-data.ts), in hex. */
+  reportData: string;
+}
+
+/** What the guest opens of the sealed box; JSON. Equal in Go: guest/agent. */
+export interface GuestSecrets {
+  v: 1;
+  machineId: string;
+  incarnation: number;
+  /** The client's text, of which the manifest has the hash. */
+  compose: string;
+  env: Record<string, string>;
+  /** Name → base64; the manifest has their hashes. */
+  files: Record<string, string>;
+  registries: { server: string; username: string; password: string }[];
+  /** 64 bytes in base64 for the state disk; null when there is none. */
+  stateKey: string | null;
+  /** A box of an env map that its owner sealed, in base64: the operator has not seen these. */
+  sealedEnv?: string;
+}
+
+/** The same of a machine that somebody logs in to. */
+export interface InstanceSecrets {
+  v: 1;
+  kind: "instance";
+  machineId: string;
+  incarnation: number;
+  /** Whole; its first label is the machine's own name. */
+  hostname: string;
+  /** One line of type, key and comment. */
+  authorizedKey: string;
+  /** How programs in it ask models; absent where there are none to ask. */
+  inference?: { baseUrl: string; token: string; model: string };
+}
+
+export interface GuestStatus {
+  /** `running`: every service was started. `ended`: the public service ended for good. */
+  phase: "idle" | "preparing" | "pulling" | "starting" | "running" | "failed" | "ended";
+  /** Public words. */
+  detail: string;
+  /** Whether the public service's container runs now. */
+  public: boolean;
+  images: { service: string; reference: string; digest: string }[];
+  /** Of a machine that somebody logs in to: the keys that its server shows, made inside. */
+  sshHostKeys?: string[];
+}
+
+export interface GuestContainer {
+  names: string[];
+  image: string;
+  imageId: string;
+  state: string;
+}
+
+export interface GuestLogsAsk {
+  container: string;
+  stream: "stdout" | "stderr" | "both";
+  /** True: the newest lines, false: the oldest. */
+  tail: boolean;
+  linesMax: number;
+  since?: string;
+  timestamps: boolean;
+  /** `next` of an earlier answer: only what came after it. */
+  after?: string;
+}
+
+export interface GuestStats {
+  memory: { totalBytes: number; usedBytes: number };
+  /** `usage` in percent of one cpu, since the question before. */
+  cpus: { name: string; usage: number }[];
+  disks: { name: string; mountPoint: string; filesystem: string; sizeBytes: number; usedBytes: number }[];
 }
 
 export interface Health {
@@ -85,8 +181,26 @@ export interface Health {
 export interface Operations {
   health: [ask: Record<string, never>, answer: Health];
   claim: [ask: Claim, answer: Claimed];
+  /** PEM chain for the key that the guest serves TLS with; given again, it replaces the one before. */
+  certificate: [ask: { chain: string }, answer: Record<string, never>];
+  /** `nonce`: hex of 16 to 64 bytes; null only for `report`. */
+  evidence: [ask: { purpose: EvidencePurpose; nonce: string | null }, answer: GuestEvidence];
+  /** TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET in base64 (TPM 2.0 part 1, section 24); the secret in base64. */
+  activate: [ask: { credential: string; secret: string }, answer: { secret: string }];
+  /** The sealed box (guest/seal.ts) in pieces of PART_BYTES_MAX, in order from 0. */
+  payload: [ask: { part: number; of: number; bytes: string }, answer: Record<string, never>];
+  /** Opens the box, judges it against the manifest and the disk, answers, and starts; `status` tells the rest. */
+  up: [ask: Record<string, never>, answer: Record<string, never>];
+  status: [ask: Record<string, never>, answer: GuestStatus];
+  down: [ask: Record<string, never>, answer: Record<string, never>];
+  containers: [ask: Record<string, never>, answer: { containers: GuestContainer[] }];
+  logs: [ask: GuestLogsAsk, answer: { lines: string[]; next: string }];
+  stats: [ask: Record<string, never>, answer: GuestStats];
   shutdown: [ask: Record<string, never>, answer: Record<string, never>];
 }
+
+/** Of the box, before base64. */
+export const PART_BYTES_MAX = 131_072;
 
 export type OperationName = keyof Operations;
 
@@ -101,6 +215,10 @@ export type GuestErrorCode =
   | "already-claimed"
   /** The manifest is not the one of the measured command line. */
   | "launch-mismatch"
+  /** The box is not for this guest's key, or what is in it is not what the manifest says. */
+  | "secrets-refused"
+  /** The state disk is neither empty nor opened by this key. */
+  | "state-unreadable"
   /** No `hello` yet, or none that both sides speak. */
   | "no-session"
   /** It was understood and did not work; the message says what. */

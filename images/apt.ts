@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * apt's own client with lists and caches of one build alone: it knows the machine's sources and keys and nothing else of the
- * machine, and sees a computer on which nothing is installed. Of what the sources offer it takes Debian's of one suite only.
+ * apt's own client with lists and caches of one build alone: of the machine it knows the address of its Debian mirror and nothing
+ * else, and it sees a computer on which nothing is installed. Of what the sources offer it takes Debian's of one suite only.
  */
 import { globSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { runTool } from "./program.ts";
+import { debianSources, TARGET_FORMAT } from "./sources.ts";
 
 export interface Apt {
   /** Archives of these and of all that they need, on an empty machine; paths. */
@@ -21,7 +22,7 @@ export interface AptOptions {
   work: string;
   suite: string;
   architecture: string;
-  /** A sources list instead of the machine's. Then all that it offers is taken, whoever signed it for whichever suite. */
+  /** A sources list instead of the one that is made. Then all that it offers is taken, whoever signed it for whichever suite. */
   sources?: string;
   signal: AbortSignal;
   onLine?: (line: string) => void;
@@ -43,6 +44,11 @@ export async function openApt({
       ? `Package: *\nPin: release o=Debian,n=${suite}*\nPin-Priority: 990\n\nPackage: *\nPin: release o=*\nPin-Priority: -1\n`
       : "",
   );
+  const list = sources === undefined ? join(work, "sources.list") : resolve(sources);
+  if (sources === undefined) {
+    const asked = ["indextargets", "--no-release-info", "--format", TARGET_FORMAT];
+    writeFileSync(list, debianSources(suite, await runTool("apt-get", asked, { signal, cwd: work })));
+  }
   const settings = Object.entries({
     "Dir::State::status": join(work, "status"),
     "Dir::State::lists": join(work, "lists"),
@@ -50,7 +56,8 @@ export async function openApt({
     "Dir::Cache::archives": join(work, "archives"),
     "Dir::Etc::preferences": join(work, "preferences"),
     "Dir::Etc::preferencesparts": "/dev/null",
-    ...(sources !== undefined && { "Dir::Etc::sourcelist": resolve(sources), "Dir::Etc::sourceparts": "-" }),
+    "Dir::Etc::sourcelist": list,
+    "Dir::Etc::sourceparts": "-",
     "APT::Architecture": architecture,
     "APT::Architectures": architecture,
     "APT::Sandbox::User": "",

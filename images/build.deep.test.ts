@@ -3,7 +3,7 @@
  * Builds the base image for real, from this machine's package sources, and boots it. The lock is made anew for it: what the
  * committed one names may be gone from the sources by the day this runs.
  */
-import { execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
   chmodSync,
@@ -22,19 +22,30 @@ import {
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { KEPT_SPEC, linesOf } from "#drivers/conformance/kept-machine.ts";
 import { newMachineId } from "#drivers/conformance/machine.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
+import { connectSoon } from "#drivers/qemu/sockets.ts";
 import * as kept from "#drivers/qemu/testing.ts";
-import { bootFactsOf, expectedPcrs } from "#evidence/tpm/expected.ts";
+import { TpmAuthority } from "#drivers/qemu/tpm-authority.ts";
+import { manifestBytes } from "#evidence/launch/manifest.ts";
+import { expectedRtmrs } from "#evidence/tdx/expected.ts";
+import { parseEventLog, replay } from "#evidence/tpm/event-log.ts";
+import { bootFactsOf, expectedPcrs, REQUIRED_PCRS } from "#evidence/tpm/expected.ts";
+import { authenticodeSha256, authenticodeSha384, sectionsOf } from "#evidence/tpm/pe.ts";
 import { GuestRefused } from "#guest/client.ts";
-import type { Claim } from "#guest/protocol.ts";
+import type { Claim, Operations } from "#guest/protocol.ts";
+import { openAuthority } from "#host/ingress/authority.ts";
+import { certifyRequest } from "#host/ingress/certify.ts";
+import { ask, DOMAIN } from "#host/ingress/testing.ts";
+import { judgeTpmGuest } from "#testing/attested-guest.ts";
 import { freePort } from "#testing/free-port.ts";
+import { rehashedBoot } from "#testing/rehashed-boot.ts";
 import { describeWith, root } from "#testing/requirements.ts";
 import { commandLine } from "./metadata.ts";
 import { type BuiltImage, findImage } from "./store.ts";
-import { type BootedOnce, type BootOptions, bootOnce, connectPort } from "./testing.ts";
+import { type BootedOnce, type BootOptions, bootOnce } from "./testing.ts";
 import { lackingForBuild } from "./tools.ts";
 
 const CASEMATE = new URL("../casemate", import.meta.url).pathname;
@@ -133,9 +144,16 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
     await machine?.stop();
     machine = null;
   });
-  const MANIFEST = Buffer.from('{"what":"a test"}');
+  const MANIFEST = Buffer.from(
+    manifestBytes({
+      ...{ v: 1, compose: "0".repeat(64), files: {}, domains: [DOMAIN], images: {} },
+      ...{ publicService: "api", publicPort: 80, stateDisk: false },
+    }),
+  );
   const line = () => commandLine(image.metadata, createHash("sha256").update(MANIFEST).digest("hex"));
-  type Given = Partial<Pick<BootOptions, "disk" | "sshPort" | "start">> & { line?: string };
+  type Given = Partial<Pick<BootOptions, "disk" | "sshPort" | "httpsPort" | "start" | "words">> & {
+    line?: string;
+  };
   function boot(given: Given = {}): BootedOnce {
     const work = join(folder, `boot-${++boots}`);
     mkdirSync(work);
@@ -144,6 +162,8 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
       start: given.start ?? { kernel: join(image.folder, "kernel"), initrd: join(image.folder, "initrd") },
       ...{ disk: given.disk ?? join(image.folder, "root.img"), commandLine: given.line ?? line() },
       ...(given.sshPort !== undefined && { sshPort: given.sshPort }),
+      ...(given.httpsPort !== undefined && { httpsPort: given.httpsPort }),
+      ...(given.words !== undefined && { words: given.words }),
     });
     return machine;
   }
@@ -194,7 +214,7 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
     async () => {
       boot();
       const port = join(folder, `boot-${boots}`, "port.sock");
-      const socket = await connectPort(port, Date.now() + BOOT_MS);
+      const socket = await connectSoon(port, AbortSignal.timeout(BOOT_MS));
       let said = "";
       socket.on("data", (chunk) => {
         said += chunk;
@@ -277,65 +297,131 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
     2 * BOOT_MS,
   );
 
-  describeWith([firmware, swtpm, ssh], "started by firmware with a virtual TPM", () => {
+  describeWith([firmware, swtpm, kept.swtpmSetup, ssh], "started by firmware with a virtual TPM", () => {
+    let endorsed: TpmAuthority;
+    let tpm: ChildProcess | null = null;
+    let socket: string;
+    beforeEach(async () => {
+      const state = mkdtempSync(join(folder, "tpm-"));
+      socket = join(state, "sock");
+      endorsed = new TpmAuthority({ folder: join(folder, "tpm-authority"), program: "/usr/bin/swtpm_setup" });
+      await endorsed.endow(state, AbortSignal.timeout(BOOT_MS));
+      const place = ["--tpmstate", `dir=${state}`, "--ctrl", `type=unixio,path=${socket}`];
+      tpm = spawn("swtpm", ["socket", "--tpm2", ...place, "--terminate"], { stdio: "ignore" });
+      await expect.poll(() => existsSync(socket), { timeout: BOOT_MS }).toBe(true);
+    }, BOOT_MS);
+    afterEach(async () => {
+      await machine?.stop();
+      tpm?.kill();
+    });
+    const firmwareStart = () => {
+      const variables = `${socket}.variables`;
+      copyFileSync(FIRMWARE.replace("_CODE_", "_VARS_"), variables);
+      return { firmware: FIRMWARE, variables, image: join(image.folder, "image.efi"), tpm: socket };
+    };
+
     test(
-      "comes to the registers that a verifier computes from image.json and the command line alone",
+      "takes a second line from firmware's tables, as the stub does, into the registers of the line and into no other",
       async () => {
-        const [state, socket] = [join(folder, "tpm"), join(folder, "tpm.sock")];
-        mkdirSync(state);
-        const args = [
-          "socket",
-          "--tpm2",
-          "--tpmstate",
-          `dir=${state}`,
-          "--ctrl",
-          `type=unixio,path=${socket}`,
+        const extra = "type=11,value=io.systemd.stub.kernel-cmdline-extra=init=/bin/sh";
+        const guest = await boot({ start: firmwareStart(), words: ["-smbios", extra] }).guest(BOOT_MS);
+        await guest.ask("claim", claim({ endorsers: await endorsed.chain() }), ASK);
+        const { bundle } = await guest.ask("evidence", { purpose: "seal", nonce: "00".repeat(32) }, ASK);
+        const { eventLog } = bundle as { eventLog: string };
+        const registers = await replay(parseEventLog(Uint8Array.from(Buffer.from(eventLog, "base64"))));
+        const expected = await expectedPcrs(image.metadata.boot, line());
+        const moved = REQUIRED_PCRS.filter(
+          (pcr) => Buffer.from(registers.get(pcr)!).toString("hex") !== expected[pcr],
+        );
+        expect(moved).toEqual([9, 12]);
+        guest.close();
+      },
+      3 * BOOT_MS,
+    );
+
+    test(
+      "comes to the registers that a verifier computes from image.json and the command line alone, and attests it to strangers",
+      async () => {
+        const chain = await endorsed.chain();
+        const sshPort = await freePort();
+        const start = firmwareStart();
+        const httpsPort = await freePort();
+        const { guest: up, ended } = boot({ start, sshPort, httpsPort });
+        const guest = await up(BOOT_MS);
+        const key = join(folder, "login");
+        execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+        const authorizedKeys = [readFileSync(`${key}.pub`, "utf8").trim()];
+        const { sshHostKeys, keys } = await guest.ask(
+          "claim",
+          claim({ authorizedKeys, endorsers: chain }),
+          ASK,
+        );
+        const known = join(folder, "known");
+        // Only the key that the guest said is its own is taken.
+        writeFileSync(known, `[127.0.0.1]:${sshPort} ${sshHostKeys[0]}\n`);
+        const options = [
+          "-o",
+          `UserKnownHostsFile=${known}`,
+          "-o",
+          "StrictHostKeyChecking=yes",
+          "-o",
+          "BatchMode=yes",
         ];
-        const tpm = spawn("swtpm", [...args, "--terminate"], { stdio: "ignore" });
-        try {
-          await expect.poll(() => existsSync(socket), { timeout: BOOT_MS }).toBe(true);
-          const sshPort = await freePort();
-          const variables = join(folder, "variables.fd");
-          copyFileSync(FIRMWARE.replace("_CODE_", "_VARS_"), variables);
-          const start = {
-            firmware: FIRMWARE,
-            variables,
-            image: join(image.folder, "image.efi"),
-            tpm: socket,
-          };
-          const guest = await boot({ start, sshPort }).guest(BOOT_MS);
-          const key = join(folder, "login");
-          execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
-          const authorizedKeys = [readFileSync(`${key}.pub`, "utf8").trim()];
-          const { sshHostKeys } = await guest.ask("claim", claim({ authorizedKeys }), ASK);
-          const known = join(folder, "known");
-          // Only the key that the guest said is its own is taken.
-          writeFileSync(known, `[127.0.0.1]:${sshPort} ${sshHostKeys[0]}\n`);
-          const options = [
-            "-o",
-            `UserKnownHostsFile=${known}`,
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "BatchMode=yes",
-          ];
-          const read = "cd /sys/class/tpm/tpm0/pcr-sha256 && grep . 4 9 11 12";
-          const login = ["-i", key, "-p", `${sshPort}`, ...options, "root@127.0.0.1", read];
-          const said = await output("ssh", login);
-          const found = Object.fromEntries(
-            said
-              .trim()
-              .split("\n")
-              .map((each) => each.toLowerCase().split(":")),
-          );
-          expect(found).toEqual(await expectedPcrs(image.metadata.boot, line()));
-          // And the same from the image alone, without the metadata.
-          expect(image.metadata.boot).toMatchObject(await bootFactsOf(readFileSync(start.image)));
-          guest.close();
-        } finally {
-          await machine?.stop();
-          tpm.kill();
-        }
+        const read = "cd /sys/class/tpm/tpm0/pcr-sha256 && grep . 4 9 11 12";
+        const login = ["-i", key, "-p", `${sshPort}`, ...options, "root@127.0.0.1", read];
+        const said = await output("ssh", login);
+        const found = Object.fromEntries(
+          said
+            .trim()
+            .split("\n")
+            .map((each) => each.toLowerCase().split(":")),
+        );
+        const pcrs = await expectedPcrs(image.metadata.boot, line());
+        expect(found).toEqual(pcrs);
+        // And the same from the image alone, without the metadata.
+        expect(image.metadata.boot).toMatchObject(await bootFactsOf(readFileSync(start.image)));
+
+        const nonce = randomBytes(32);
+        const judged = {
+          keys,
+          chain,
+          pcrs,
+          activate: (ask: Operations["activate"][0]) => guest.ask("activate", ask, ASK),
+        };
+        const sealingKey = Buffer.from(keys.sealing, "base64");
+        const sealing = await guest.ask("evidence", { purpose: "seal", nonce: nonce.toString("hex") }, ASK);
+        const binding = { form: "seal", nonce, sealingKey } as const;
+        const { eventLog } = sealing.bundle as { eventLog: string };
+        const rehashed = rehashedBoot(Buffer.from(eventLog, "base64"), await knownOf(image.folder, line()));
+        expect(rehashed.rtmrs).toEqual(await expectedRtmrs(image.metadata.boot, line()));
+        const verdict = await judgeTpmGuest({ ...judged, bundle: sealing.bundle, binding });
+        expect(verdict.steps.filter(({ ok }) => !ok)).toEqual([]);
+        expect(verdict.accepted).toBe(true);
+
+        const { authority } = await openAuthority(join(folder, "authority"), new Date());
+        const request = Buffer.from(keys.request!, "base64");
+        const { certificatePem } = await certifyRequest(authority, [DOMAIN], request, new Date());
+        await guest.ask("certificate", { chain: certificatePem }, ASK);
+        const gate = { httpPort: 0, httpsPort, caPem: authority.caPem };
+        // There is no workload in this image.
+        expect((await ask(gate, "https")).status).toBe(503);
+        const path = `/nilcc/api/v2/report?nonce=${nonce.toString("hex")}`;
+        const report = JSON.parse((await ask(gate, "https", { path })).body);
+        expect(report).toMatchObject({ platform: "tpm", hardware: false, sealing_key: keys.sealing });
+        const seen = await judgeTpmGuest({
+          ...judged,
+          bundle: report.evidence,
+          binding: { form: "report", nonce },
+          activate: async (body) => {
+            const what = { method: "POST", path: "/nilcc/api/v2/activate", body: JSON.stringify(body) };
+            return JSON.parse((await ask(gate, "https", what)).body);
+          },
+        });
+        expect(seen.steps.filter(({ ok }) => !ok)).toEqual([]);
+        // The front ends with its machine, and is not started again for it.
+        await guest.ask("shutdown", {}, ASK);
+        expect(await ended).toBe(0);
+        guest.close();
       },
       3 * BOOT_MS,
     );
@@ -356,7 +442,7 @@ describeWith([root, tools, debian, qemu], "the base image", () => {
             spec,
             {
               boot: { kernel: join(image.folder, "image.efi"), initrd: null, line: line() },
-              ...{ firmware: kept.FIRMWARE, tpm: true, scratchMiB: 16, publicPort: 22 },
+              ...{ firmware: kept.FIRMWARE, tpm: true, scratchMiB: 16, publicPort: 22, network: null },
               roots: [{ path: join(image.folder, "root.img"), readOnly: true, serial: "root" }],
             },
             { onRecord: async () => {}, onProgress: () => {}, signal: AbortSignal.timeout(BOOT_MS) },
@@ -445,4 +531,28 @@ function output(command: string, args: string[], options: SpawnOptions = {}): Pr
       code === 0 ? resolve(out) : reject(new Error(`${command} ended with ${code}: ${all}`)),
     );
   });
+}
+
+/** SHA-384 of what an image's boot measures, by SHA-256, from its own files. */
+async function knownOf(folder: string, line: string): Promise<Map<string, Uint8Array>> {
+  const image = new Uint8Array(readFileSync(join(folder, "image.efi")));
+  const kernel = new Uint8Array(readFileSync(join(folder, "kernel")));
+  const hashed = (bytes: Uint8Array): [string, Uint8Array] => [
+    createHash("sha256").update(bytes).digest("hex"),
+    createHash("sha384").update(bytes).digest(),
+  ];
+  const programs = [image, kernel].map(
+    async (file): Promise<[string, Uint8Array]> => [
+      await authenticodeSha256(file),
+      Buffer.from(await authenticodeSha384(file), "hex"),
+    ],
+  );
+  const names = [".linux", ".initrd", ".sbat"];
+  return new Map([
+    ...(await Promise.all(programs)),
+    ...names.map((name) => hashed(Buffer.from(`${name}\0`))),
+    ...[readFileSync(join(folder, "kernel")), readFileSync(join(folder, "initrd"))].map(hashed),
+    hashed(sectionsOf(image).get(".sbat")!.bytes),
+    hashed(Buffer.from(`${line}\0`, "utf16le")),
+  ]);
 }

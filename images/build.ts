@@ -43,7 +43,7 @@ import { assembleUki } from "./uki.ts";
 import { BLOCK_BYTES, SALT, verityTree } from "./verity.ts";
 
 /** Raised when this file makes other bytes of the same inputs. */
-const BUILDER = 1;
+const BUILDER = 3;
 const STEPS = 7;
 
 export interface BuildOptions {
@@ -137,7 +137,7 @@ async function makeFiles(
   };
   const tree = await makeRootTree({ lock, recipe, cache, work, signal, onLine });
   step("list of every file");
-  const contents = await listContents(tree);
+  const contents = await listContents(tree, Object.keys(recipe.files));
   write(out, "contents.json", `[\n${contents.map((each) => JSON.stringify(each)).join(",\n")}\n]\n`);
   step("file system and its hash tree");
   const root = await makeRootImage(tree, lock, inputs, work, signal);
@@ -147,12 +147,7 @@ async function makeFiles(
   write(out, "kernel", files.kernel);
   write(out, "initrd", files.initrd);
   const stub = await stubOf(one("stub"), work, signal);
-  const release = readFileSync(join(tree, "usr/lib/os-release"), "utf8");
-  const osrel = Buffer.from(
-    `${release.trimEnd()}\nIMAGE_ID=casemate-${recipe.name}\nIMAGE_VERSION=${recipe.version}\n`,
-  );
-  const parts = { ".linux": files.kernel, ".initrd": files.initrd, ".osrel": osrel };
-  const uki = assembleUki(stub, parts);
+  const uki = assembleUki(stub, { ".linux": files.kernel, ".initrd": files.initrd });
   write(out, "image.efi", uki);
   step("hashes and signature");
   const from = (use: string) =>
@@ -185,6 +180,10 @@ async function makeFiles(
       commandLine: BASE_COMMAND_LINE,
       ...(await bootFactsOf(uki)),
     },
+    added: Object.entries(recipe.files).map(([path, text]) => ({
+      path: `/${path}`,
+      sha256: hash("sha256", text),
+    })),
     packages: lock.packages.map(({ name, version, sha256, use }) => ({ name, version, sha256, use })),
   };
 }

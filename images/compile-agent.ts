@@ -4,8 +4,8 @@
  * compilers and their settings have no part in it. The same source and lock give the same bytes in any folder.
  */
 import { createHash } from "node:crypto";
-import { globSync, mkdirSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { globSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { runTool } from "./program.ts";
 import type { Recipe } from "./recipe.ts";
 
@@ -41,11 +41,13 @@ export async function compileAgent({ archives, recipe, work, signal }: CompileOp
   return out;
 }
 
-/** Of every file that the agent is compiled from. */
-export function agentSourceSha256(): string {
+/** Of every file that the agent is compiled from, also in folders of it. */
+export function agentSourceSha256(source = SOURCE): string {
   const hash = createHash("sha256");
-  for (const path of globSync(join(SOURCE, "*")).sort())
-    if (!path.endsWith("_test.go"))
-      hash.update(`${basename(path)}\0${createHash("sha256").update(readFileSync(path)).digest("hex")}\n`);
+  for (const path of globSync("**/*", { cwd: source }).sort()) {
+    const at = join(source, path);
+    if (path.endsWith("_test.go") || !statSync(at).isFile()) continue;
+    hash.update(`${path}\0${createHash("sha256").update(readFileSync(at)).digest("hex")}\n`);
+  }
   return hash.digest("hex");
 }

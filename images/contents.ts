@@ -13,12 +13,14 @@ export interface ContentFile {
   sizeBytes?: number;
   sha256?: string;
   target?: string;
-  /** `name version`; null: made by a package's script, or by the build. */
+  /** `name version`, or `recipe`; null: made by a package's script, or by the build. */
   from: string | null;
 }
 
-export async function listContents(root: string): Promise<ContentFile[]> {
+/** `added`: paths that the recipe brings. */
+export async function listContents(root: string, added: readonly string[]): Promise<ContentFile[]> {
   const owners = readOwners(root);
+  for (const path of added) owners.set(`/${path}`, "recipe");
   const files: ContentFile[] = [];
   const walk = async (folder: string) => {
     for (const name of readdirSync(join(root, folder)).sort((a, b) => (a < b ? -1 : 1))) {

@@ -25,13 +25,13 @@ export async function makeKernelFiles(
   const [path, ...more] = globSync(join(tree, "boot", "vmlinuz-*"));
   if (path === undefined || more.length > 0) throw new Error("the kernel's package has not one kernel");
   const release = basename(path).slice("vmlinuz-".length);
-  const modules = orderModules(join(tree, "lib/modules", release), wanted);
+  const modules = orderModules(join(tree, "usr/lib/modules", release), wanted);
   const initrd = cpioArchive([
     { path: "init", bytes: readFileSync(agent), mode: 0o755 },
     // The agent loads them in the order of their names.
-    ...modules.map(({ name, path: from }, at) => ({
+    ...modules.map(({ name, bytes }, at) => ({
       path: `modules/${String(at).padStart(3, "0")}-${name}.ko`,
-      bytes: readFileSync(from),
+      bytes,
       mode: 0o644,
     })),
   ]);

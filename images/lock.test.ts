@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { type ImageLock, lockText, parseLock } from "./lock.ts";
 import { RECIPES } from "./recipe.ts";
 
-const each = { version: "1:2.0-3~deb12u1+b2", architecture: "amd64", sizeBytes: 7, sha256: "ab".repeat(32) };
+const each = { version: "1:2.0-3~deb13u1+b2", architecture: "amd64", sizeBytes: 7, sha256: "ab".repeat(32) };
 const LOCK: ImageLock = {
-  ...{ v: 1, image: "base", suite: "bookworm", architecture: "amd64", epochS: 1_750_000_000 },
+  ...{ v: 1, image: "base", suite: "trixie", architecture: "amd64", epochS: 1_750_000_000 },
   packages: (["root", "kernel", "stub", "compiler"] as const).map((use) => ({
     use,
     name: `for-${use}`,

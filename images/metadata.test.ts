@@ -4,7 +4,7 @@ import { commandLine, type ImageMetadata, metadataText, parseMetadata } from "./
 
 const file = { sha256: "cd".repeat(32), sizeBytes: 4096, from: "a test" };
 const METADATA: ImageMetadata = {
-  ...{ v: 1, name: "base", version: "1.2.3", architecture: "amd64", suite: "bookworm", epochS: 1 },
+  ...{ v: 1, name: "base", version: "1.2.3", architecture: "amd64", suite: "trixie", epochS: 1 },
   inputs: { sha256: "", lock: "", recipe: "", agent: "" },
   files: { "root.img": file, "image.efi": file, kernel: file, initrd: file, "contents.json": file },
   root: { hash: "ef".repeat(32), salt: "", blocks: 12, blockBytes: 4096, algorithm: "sha256" },
@@ -13,6 +13,7 @@ const METADATA: ImageMetadata = {
     uki: { authenticodeSha256: "", sections: [] },
     kernelAuthenticodeSha256: "",
   },
+  added: [],
   packages: [],
 };
 

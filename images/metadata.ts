@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What is known of an image: `image.json` beside its files. It has every file's hash, what it was made from, and all that a
- * verifier needs to compute the values of a virtual TPM before a machine is started. Equal inputs give an equal file to the
+ * verifier needs to compute the values of a virtual TPM, or of TDX, before a machine is started. Equal inputs give an equal file to the
  * byte; who vouches for it is in `image.sig.json`.
  */
 import { hash } from "node:crypto";
-import type { BootFacts } from "#evidence/tpm/expected.ts";
+import type { BootFacts } from "#evidence/tpm/boot-events.ts";
 
 export interface ImageFile {
   sha256: string;
@@ -35,12 +35,14 @@ export interface ImageMetadata {
     "contents.json": ImageFile;
   };
   root: { hash: string; salt: string; blocks: number; blockBytes: number; algorithm: "sha256" };
-  /** With what evidence/tpm computes the registers of a boot from. */
+  /** What evidence/tpm and evidence/tdx compute the registers of a boot from. */
   boot: BootFacts & {
     kernelRelease: string;
     /** Words before those of ours; the whole line is what `commandLine` answers. */
     commandLine: string;
   };
+  /** Files of the root that no package brings; the agent is in `initrd`. */
+  added: { path: string; sha256: string }[];
   packages: { name: string; version: string; sha256: string; use: string }[];
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { describeWith } from "#testing/requirements.ts";
 import { dependsOf, orderModules } from "./modules.ts";
+import { BUILD_TOOLS } from "./tools.ts";
 
 /** An ELF file with nothing but the section that is read, and the one that names it. */
 function module(depends: string): Buffer {
@@ -49,6 +52,23 @@ test("what a module needs comes before it, once, and what is built in does not c
   });
   expect(names(at, "top", "other")).toEqual(["low", "other", "middle_one", "top"]);
   expect(names(at, "other", "top", "built-in")).toEqual(["low", "other", "middle_one", "top"]);
+});
+
+const xz = {
+  met: spawnSync("xz", ["--version"]).status === 0,
+  reason: `needs xz (apt-get install ${BUILD_TOOLS.xz})`,
+};
+describeWith([xz], "modules that the package has packed", () => {
+  test("are taken unpacked, with what they need", () => {
+    const at = tree({ "a/top.ko": "low", "b/low.ko": "" });
+    for (const each of ["a/top", "b/low"]) execFileSync("xz", [join(at, "kernel", `${each}.ko`)]);
+    expect(orderModules(at, ["top"])).toEqual([
+      { name: "low", bytes: module("") },
+      { name: "top", bytes: module("low") },
+    ]);
+    writeFileSync(join(at, "kernel/b/low.ko.xz"), "this is not packed");
+    expect(() => orderModules(at, ["top"])).toThrow(/xz/);
+  });
 });
 
 test("a module that is not there is named, with what needs it", () => {

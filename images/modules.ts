@@ -3,18 +3,21 @@
  * Modules of the kernel's package in the order they must be loaded. What each depends on it says itself, in its section
  * `.modinfo`; the package has no list of that, it is made where a package is installed.
  */
+import { execFileSync } from "node:child_process";
 import { globSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 export interface KernelModule {
   name: string;
-  path: string;
+  bytes: Buffer;
 }
+
+const MODULE_BYTES_MAX = 64 * 2 ** 20;
 
 /** `folder` is `/lib/modules/<version>` of an unpacked package. */
 export function orderModules(folder: string, wanted: readonly string[]): KernelModule[] {
   const files = new Map(
-    globSync("kernel/**/*.ko", { cwd: folder }).map((path) => [nameOf(path), join(folder, path)]),
+    globSync("kernel/**/*.ko{,.xz}", { cwd: folder }).map((path) => [nameOf(path), join(folder, path)]),
   );
   const builtIn = new Set(readFileSync(join(folder, "modules.builtin"), "utf8").split("\n").map(nameOf));
   const order: KernelModule[] = [];
@@ -24,8 +27,9 @@ export function orderModules(folder: string, wanted: readonly string[]): KernelM
     taken.add(name);
     const path = files.get(name);
     if (path === undefined) throw new Error(`the kernel has no module ${name}, which ${neededBy} needs`);
-    for (const below of dependsOf(readFileSync(path))) take(normal(below), name);
-    order.push({ name, path });
+    const bytes = readModule(path);
+    for (const below of dependsOf(bytes)) take(normal(below), name);
+    order.push({ name, bytes });
   };
   for (const name of [...wanted].sort()) take(normal(name), "the image");
   return order;
@@ -33,7 +37,13 @@ export function orderModules(folder: string, wanted: readonly string[]): KernelM
 
 /** The kernel reads `-` and `_` in a module's name as one. */
 const normal = (name: string) => name.replaceAll("-", "_");
-const nameOf = (path: string) => normal(basename(path, ".ko"));
+const nameOf = (path: string) => normal(basename(path).replace(/\.ko(\.xz)?$/, ""));
+
+/** Unpacked, as it is put into an image: packing again would be another hash with another packer. */
+function readModule(path: string): Buffer {
+  if (!path.endsWith(".xz")) return readFileSync(path);
+  return execFileSync("xz", ["--decompress", "--stdout", path], { maxBuffer: MODULE_BYTES_MAX });
+}
 
 const SECTION_BYTES = 64;
 

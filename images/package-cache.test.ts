@@ -43,7 +43,7 @@ describeWith([debian], "archives of a lock", () => {
     const sources = join(work, "sources.list");
     writeFileSync(join(archive, "Packages"), execFileSync("sh", ["-c", `cat ${archive}/*.control`]));
     writeFileSync(sources, `deb [trusted=yes] copy:${archive} ./\n`);
-    return openApt({ work, suite: "bookworm", architecture: "amd64", sources, signal });
+    return openApt({ work, suite: "trixie", architecture: "amd64", sources, signal });
   }
 
   test("are fetched once; what is there is not asked for again", async () => {

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Apt } from "./apt.ts";
 import type { LockedPackage } from "./lock.ts";
@@ -46,6 +46,9 @@ export function openPackageCache(folder: string): PackageCache {
   };
 }
 
+/** In one call of apt, which reads all of its lists each time. */
+const TOGETHER = 24;
+
 /** Brings the cache to what the lock says; what a source gives under the same name and version with other bytes is refused. */
 export async function fillCache(
   cache: PackageCache,
@@ -56,22 +59,41 @@ export async function fillCache(
   const lacking = await cache.lacking(packages);
   if (lacking.length === 0) return;
   const source = await openSource();
-  for (const [done, each] of lacking.entries()) {
+  for (let done = 0; done < lacking.length; done += TOGETHER) {
     onPackage(done, lacking.length);
-    const [path] = await source.download([`${each.name}=${each.version}`]).catch((cause) => {
-      throw new Error(
-        `${each.name} ${each.version} cannot be had from the package sources: renew the lock (casemate images lock), or give --sources that still have it`,
-        { cause },
-      );
-    });
-    const found = path === undefined ? "nothing" : await hashFile(path);
-    if (path === undefined || found !== each.sha256)
-      throw new Error(
-        `${each.name} ${each.version} is not what the lock says: it should be ${each.sha256}, and the sources gave ${found}`,
-      );
-    await cache.add(path);
+    const part = lacking.slice(done, done + TOGETHER);
+    const paths = await source
+      .download(part.map(({ name, version }) => `${name}=${version}`))
+      // Together nobody is told which of them it was.
+      .catch(async () => (await Promise.all(part.map((each) => downloadOne(source, each)))).flat());
+    const found = new Map<string, string>();
+    for (const path of paths) found.set(await hashFile(path), path);
+    for (const each of part) {
+      const path = found.get(each.sha256);
+      if (path === undefined) throw notTheLocks(each, found);
+      await cache.add(path);
+    }
   }
   onPackage(lacking.length, lacking.length);
+}
+
+async function downloadOne(
+  source: Pick<Apt, "download">,
+  { name, version }: LockedPackage,
+): Promise<string[]> {
+  return source.download([`${name}=${version}`]).catch((cause) => {
+    throw new Error(
+      `${name} ${version} cannot be had from the package sources: renew the lock (casemate images lock), or give --sources that still have it`,
+      { cause },
+    );
+  });
+}
+
+function notTheLocks({ name, version, sha256 }: LockedPackage, found: ReadonlyMap<string, string>): Error {
+  const given = [...found].find(([, path]) => basename(path).startsWith(`${name}_`))?.[0] ?? "nothing";
+  return new Error(
+    `${name} ${version} is not what the lock says: it should be ${sha256}, and the sources gave ${given}`,
+  );
 }
 
 export async function hashFile(path: string): Promise<string> {

@@ -22,30 +22,87 @@ export interface Recipe {
   compilerRoot: string;
   /** Loaded by the agent before it looks for the root; what they depend on comes along. */
   modules: readonly string[];
+  /** Files of ours in the root, which no package brings: path and text. The agent is not among them, it is in the initramfs. */
+  files: Readonly<Record<string, string>>;
 }
 
-const BOOKWORM = {
-  suite: "bookworm",
+const TRIXIE = {
+  suite: "trixie",
   architecture: "amd64",
   kernelPackage: "linux-image-cloud-amd64",
   stubPackage: "systemd-boot-efi",
-  compilerPackages: ["golang-1.19-go", "golang-1.19-src"],
-  compilerRoot: "usr/lib/go-1.19",
-  modules: [
-    ...["virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"],
-    ...["sha256-ssse3", "crc32c-intel", "dm-verity", "erofs", "overlay"],
-    // For a state disk that is encrypted.
-    ...["dm-crypt", "xts", "aesni-intel", "ecb"],
-  ],
+  compilerPackages: ["golang-1.24-go", "golang-1.24-src"],
+  compilerRoot: "usr/lib/go-1.24",
 } as const;
 
+const MODULES = [
+  ...["virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"],
+  ...["sha256-ssse3", "crc32c-intel", "dm-verity", "erofs", "overlay"],
+  // For a state disk that is encrypted.
+  ...["dm-crypt", "xts", "aesni-intel", "ecb"],
+  // For evidence: of SEV-SNP and TDX by one file system of reports, of a TPM by its device.
+  ...["tsm", "sev-guest", "tdx-guest", "tpm_crb", "tpm_tis"],
+];
+
+/** What netavark says to nftables, and the bridges and pairs of interfaces that it joins containers by. */
+const CONTAINER_MODULES = [
+  ...["bridge", "br_netfilter", "veth", "nf_nat", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq"],
+  ...["nft_nat", "nft_fib_inet", "nft_reject_inet"],
+];
+
+// The first is what keeps apt from taking the Perl program that would merge /usr on an old system. The last makes file
+// systems: a state disk gets one when it is used first.
+const PACKAGES = ["usr-is-merged", "ca-certificates", "e2fsprogs"];
+
+/** There is no systemd in a guest, which podman would ask for groups and hand its journal to. */
+const CONTAINERS_CONF = `[containers]
+log_driver = "k8s-file"
+log_size_max = 16777216
+
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "crun"
+
+[network]
+network_backend = "netavark"
+firewall_driver = "nftables"
+`;
+
+/** All that a workload writes through podman is below one folder, which the agent puts the state disk under. */
+const STORAGE_CONF = `[storage]
+driver = "overlay"
+graphroot = "/var/lib/containers/storage"
+runroot = "/run/containers/storage"
+`;
+
 export const RECIPES: Record<string, Recipe> = {
+  /** For machines that somebody logs in to. */
   base: {
-    ...BOOKWORM,
+    ...TRIXIE,
     name: "base",
     version: pkg.version,
-    // The second is what keeps apt from taking the Perl program that would merge /usr on an old system.
-    packages: ["openssh-server", "usr-is-merged", "ca-certificates"],
+    // Accounts of packages are made by the small one of the programs that can, not by the whole of systemd.
+    packages: [...PACKAGES, "openssh-server", "systemd-standalone-sysusers"],
+    modules: MODULES,
+    files: {},
+  },
+  /** For workloads: podman and what runs a compose file on its socket. Nobody logs in. */
+  containers: {
+    ...TRIXIE,
+    name: "containers",
+    version: pkg.version,
+    packages: [
+      ...PACKAGES,
+      ...["podman", "crun", "conmon", "netavark", "aardvark-dns", "nftables", "docker-compose"],
+      // The first process of services that ask for one (`init: true`).
+      "catatonit",
+    ],
+    modules: [...MODULES, ...CONTAINER_MODULES],
+    files: {
+      "etc/containers/containers.conf": CONTAINERS_CONF,
+      "etc/containers/storage.conf": STORAGE_CONF,
+    },
   },
 };
 

@@ -4,7 +4,7 @@
  * from nowhere else. What installing leaves of the day and the machine it was done on is taken out again.
  */
 import { hash } from "node:crypto";
-import { chmodSync, globSync, linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, globSync, linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { ImageLock } from "./lock.ts";
@@ -69,7 +69,10 @@ export async function makeRootTree(options: RootOptions): Promise<string> {
   // Only now: while it installs, the kernel's folders of this machine are mounted below it.
   for (const path of REMOVED.flatMap((pattern) => globSync(pattern, { cwd: root })))
     rmSync(join(root, path), { recursive: true, force: true });
-  for (const [name, text] of Object.entries(WRITTEN)) {
+  for (const [name, text] of Object.entries({ ...WRITTEN, ...recipe.files })) {
+    // A package's own file would be another one than its list says.
+    if (Object.hasOwn(recipe.files, name) && existsSync(join(root, name)))
+      throw new Error(`${name} is a package's already`);
     writeFileSync(join(root, name), text);
     // Whatever the umask of whoever builds.
     chmodSync(join(root, name), 0o644);

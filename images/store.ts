@@ -27,7 +27,15 @@ export const folderOf = (folder: string, name: string, inputsSha256: string) =>
 export function listImages(folder: string): BuiltImage[] {
   return globSync(join(folder, "*", "????????????????", METADATA_FILE))
     .sort()
-    .map((path) => readImage(dirname(path)));
+    .flatMap((path) => {
+      try {
+        return [readImage(dirname(path))];
+      } catch (error) {
+        // A build that replaces it has just taken it away.
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+        throw error;
+      }
+    });
 }
 
 /** The one that was built last under a name, or undefined. */

@@ -4,9 +4,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { connectSoon } from "#drivers/qemu/sockets.ts";
 import { type Guest, greetGuest } from "#guest/client.ts";
 import { PORT_NAME } from "#guest/protocol.ts";
 
@@ -19,8 +18,16 @@ export interface BootOptions {
     | { firmware: string; variables: string; image: string; tpm: string };
   disk: string;
   commandLine: string;
-  /** Of this machine's loopback, that leads to the guest's port 22. */
+  /** Of this machine's loopback, that lead to the guest's ports 22 and 443. */
   sshPort?: number;
+  httpsPort?: number;
+  /** Beside the root, and written to. */
+  disks?: readonly { path: string; serial: string }[];
+  memoryMiB?: number;
+  /** The guest's gateway is this machine's loopback; otherwise nothing goes out of it. */
+  outward?: boolean;
+  /** What an operator adds to QEMU's command line. */
+  words?: readonly string[];
 }
 
 export interface BootedOnce {
@@ -33,11 +40,17 @@ export interface BootedOnce {
   stop(): Promise<void>;
 }
 
-export function bootOnce({ work, start, disk, commandLine, sshPort }: BootOptions): BootedOnce {
+export function bootOnce(options: BootOptions): BootedOnce {
+  const { work, start, disk, commandLine, sshPort, httpsPort } = options;
+  const { disks = [], memoryMiB = 512, outward = false, words = [] } = options;
   const [log, port] = [join(work, "console.log"), join(work, "port.sock")];
+  const doors = [
+    ...(sshPort === undefined ? [] : [`,hostfwd=tcp:127.0.0.1:${sshPort}-:22`]),
+    ...(httpsPort === undefined ? [] : [`,hostfwd=tcp:127.0.0.1:${httpsPort}-:443`]),
+  ];
   const args = [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"],
-    ...["-cpu", "max", "-m", "512", "-smp", "1", "-M", "q35,smm=off", ...startWith(start)],
+    ...["-cpu", "max", "-m", String(memoryMiB), "-smp", "1", "-M", "q35,smm=off", ...startWith(start)],
     ...["-append", commandLine, "-chardev", `file,id=con,path=${log}`, "-serial", "chardev:con"],
     ...[
       "-drive",
@@ -45,13 +58,15 @@ export function bootOnce({ work, start, disk, commandLine, sshPort }: BootOption
       "-device",
       "virtio-blk-pci,drive=root",
     ],
-    ...[
-      "-netdev",
-      `user,id=n0,restrict=on${sshPort === undefined ? "" : `,hostfwd=tcp:127.0.0.1:${sshPort}-:22`}`,
-    ],
+    ...disks.flatMap(({ path, serial }) => [
+      ...["-drive", `id=${serial},file=${path},format=raw,if=none`],
+      ...["-device", `virtio-blk-pci,drive=${serial},serial=${serial}`],
+    ]),
+    ...["-netdev", `user,id=n0,restrict=${outward ? "off" : "on"}${doors.join("")}`],
     ...["-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci"],
     ...["-device", "virtio-serial-pci", "-chardev", `socket,id=g,path=${port},server=on,wait=off`],
     ...["-device", `virtserialport,chardev=g,name=${PORT_NAME}`],
+    ...words,
   ];
   const child = spawn("nice", ["qemu-system-x86_64", ...args], { stdio: ["ignore", "ignore", "pipe"] });
   let said = "";
@@ -59,6 +74,8 @@ export function bootOnce({ work, start, disk, commandLine, sshPort }: BootOption
     said += text;
   });
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  const over = new AbortController();
+  void ended.then(() => over.abort(new Error(`QEMU ended: ${consoleText()}`)));
   const consoleText = () => (existsSync(log) ? readFileSync(log, "latin1") : "") + said;
   return {
     process: child,
@@ -66,7 +83,7 @@ export function bootOnce({ work, start, disk, commandLine, sshPort }: BootOption
     ended,
     guest: async (timeoutMs) => {
       const end = Date.now() + timeoutMs;
-      const socket = await connectPort(port, end, () => child.exitCode !== null);
+      const socket = await connectSoon(port, AbortSignal.any([AbortSignal.timeout(timeoutMs), over.signal]));
       return greetGuest(socket, { timeoutMs: Math.max(1, end - Date.now()) }).catch((cause) => {
         throw new Error(`the guest is not up: ${consoleText()}`, { cause });
       });
@@ -86,18 +103,4 @@ function startWith(start: BootOptions["start"]): string[] {
     ...["-chardev", `socket,id=tpm,path=${start.tpm}`, "-tpmdev", "emulator,id=t,chardev=tpm"],
     ...["-device", "tpm-crb,tpmdev=t"],
   ];
-}
-
-/** QEMU names its socket before it listens on it. */
-export async function connectPort(path: string, end: number, over = () => false): Promise<Socket> {
-  for (;;) {
-    const socket = connect(path);
-    const connected = await new Promise<boolean>((resolve) => {
-      socket.once("connect", () => resolve(true));
-      socket.once("error", () => resolve(false));
-    });
-    if (connected) return socket;
-    if (over() || Date.now() > end) throw new Error(`nobody listens on ${path}`);
-    await sleep(20);
-  }
 }

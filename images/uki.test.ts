@@ -11,8 +11,8 @@ const HEADER_BYTES = 0x400;
 const OPTIONAL = 0x98;
 const TABLE = OPTIONAL + 240;
 
-/** 64 bits, sections .text and .sbat, and symbols behind them. */
-function stub({ sections = [".text", ".sbat"], headerBytes = HEADER_BYTES } = {}): Buffer {
+/** 64 bits, sections as systemd's has them, and symbols behind them. */
+function stub({ sections = [".text", ".sbat", ".sdmagic"], headerBytes = HEADER_BYTES } = {}): Buffer {
   const head = Buffer.alloc(headerBytes);
   head.write("MZ");
   head.writeUInt32LE(0x80, 0x3c);
@@ -35,19 +35,20 @@ function stub({ sections = [".text", ".sbat"], headerBytes = HEADER_BYTES } = {}
     head.writeUInt32LE(512, entry + 16);
     head.writeUInt32LE(headerBytes + 512 * at, entry + 20);
   });
-  return Buffer.concat([head, Buffer.alloc(512 * sections.length, 7), Buffer.from("symbols")]);
+  const bodies = Buffer.alloc(512 * sections.length, 7);
+  bodies.write("#### LoaderInfo: systemd-stub 257.1 ####", 512 * Math.max(0, sections.indexOf(".sdmagic")));
+  return Buffer.concat([head, bodies, Buffer.from("symbols")]);
 }
 const PARTS = {
   ".linux": Buffer.alloc(5_000, 1),
   ".initrd": Buffer.alloc(600, 2),
-  ".osrel": Buffer.from("ID=x"),
 };
 
-test("kernel, initramfs and release are sections behind the stub's, where its own still lie, and there is no command line", () => {
+test("kernel and initramfs are sections behind the stub's, where its own still lie, and there is no command line", () => {
   const uki = assembleUki(stub(), PARTS);
   const { sections } = readPe(uki);
-  expect(sections.map(({ name }) => name)).toEqual([".text", ".sbat", ".initrd", ".linux", ".osrel"]);
-  for (const { name, fileOffset, virtualBytes } of sections.slice(2))
+  expect(sections.map(({ name }) => name)).toEqual([".text", ".sbat", ".sdmagic", ".initrd", ".linux"]);
+  for (const { name, fileOffset, virtualBytes } of sections.slice(3))
     expect(uki.subarray(fileOffset, fileOffset + virtualBytes)).toEqual(PARTS[name as keyof typeof PARTS]);
   // No two overlap in memory, and the whole is as large as it says.
   const byAddress = sections.map(
@@ -65,13 +66,15 @@ test("nothing of when it was made or in which order is in the bytes", () => {
   expect(assembleUki(stub(), PARTS).readUInt32LE(0x88)).toBe(0);
 });
 
-test("a verifier finds the three sections in it, whole, and a hash that changes with each bit of them", async () => {
+const hashesOf = (bytes: Buffer) => ({ sha256: hash("sha256", bytes), sha384: hash("sha384", bytes) });
+
+test("a verifier finds both sections in it, and the stub's that is measured, whole, and a hash that changes with each bit of them", async () => {
   const uki = assembleUki(stub(), PARTS);
   const { uki: measured } = await bootFactsOf(assembleUki(stub(), { ...PARTS, ".linux": stub() }));
   expect(measured.sections).toEqual([
-    { name: ".linux", sha256: hash("sha256", stub()) },
-    { name: ".osrel", sha256: hash("sha256", PARTS[".osrel"]) },
-    { name: ".initrd", sha256: hash("sha256", PARTS[".initrd"]) },
+    { name: ".linux", ...hashesOf(stub()) },
+    { name: ".initrd", ...hashesOf(PARTS[".initrd"]) },
+    { name: ".sbat", ...hashesOf(Buffer.alloc(100, 7)) },
   ]);
   const before = await authenticodeSha256(uki);
   uki[uki.length - 600]! ^= 1;

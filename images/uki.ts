@@ -6,7 +6,7 @@
  */
 import { PeFault, readPe, SECTION_BYTES } from "./pe.ts";
 
-type SectionName = ".osrel" | ".linux" | ".initrd";
+type SectionName = ".linux" | ".initrd";
 
 const PAGE = 4096;
 /** Initialised data, readable. */

@@ -23,6 +23,10 @@ type agent struct {
 	started    time.Time
 	greeted    bool
 	claim      *claimState
+	workload   *workload
+	// Of a machine that is one; nil before its box was opened.
+	instance *instance
+	places   places
 }
 
 // refusal is an answer that the host reads by its code.
@@ -51,7 +55,7 @@ func newAgent(launchHash string, all *processes) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &agent{port: opened, processes: all, launchHash: launchHash, bootId: randomHex(), started: time.Now()}, nil
+	return &agent{port: opened, processes: all, launchHash: launchHash, bootId: randomHex(), started: time.Now(), places: machinePlaces}, nil
 }
 
 // serve answers when the port is lost.
@@ -127,23 +131,17 @@ func (a *agent) welcome(session string, protocols []int) any {
 }
 
 func (a *agent) do(asked question) (ok any, after func(), err error) {
-	switch asked.Op {
-	case "health":
-		if err = readStrictly(asked.Args, &struct{}{}); err == nil {
-			ok, err = a.health()
-		}
-	case "claim":
-		var claim claimArgs
-		if err = readStrictly(asked.Args, &claim); err == nil {
-			ok, err = a.take(claim)
-		}
-	case "shutdown":
-		if err = readStrictly(asked.Args, &struct{}{}); err == nil {
-			ok, after = struct{}{}, a.shutDown
-		}
-	default:
-		err = refusal{"unknown-operation", "there is no such operation"}
+	known, exists := operations[asked.Op]
+	if !exists {
+		return nil, nil, refusal{"unknown-operation", "there is no such operation"}
 	}
+	if !known.beforeClaim && !a.claim.done() {
+		return nil, nil, refusal{"not-claimed", "this machine was not claimed yet"}
+	}
+	err = guarded(asked.Op, func() (err error) {
+		ok, after, err = known.do(a, asked.Args)
+		return err
+	})
 	return ok, after, err
 }
 

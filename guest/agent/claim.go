@@ -19,6 +19,7 @@ const (
 	entropyBytesMin = 32
 	entropyBytesMax = 4096
 	keysMax         = 64
+	endorsersMax    = 8
 	// From linux/random.h.
 	addEntropy = 0x40085203
 	reseed     = 0x5207
@@ -37,6 +38,8 @@ type claimArgs struct {
 	AuthorizedKeys []string     `json:"authorizedKeys"`
 	Hostname       string       `json:"hostname"`
 	Network        *networkArgs `json:"network"`
+	Doors          []int        `json:"doors"`
+	Endorsers      []string     `json:"endorsers"`
 }
 
 // claimState: none yet (nil), under way or failed (no answer), done (an answer). It only moves forward.
@@ -44,6 +47,20 @@ type claimState struct {
 	id     string
 	answer map[string]any
 	server *sshServer
+	launch *launch
+	doors  []int
+	// Of this boot; made after the entropy came in.
+	keys     *identity
+	attester *attester
+	// From the first certificate on.
+	front *frontProcess
+}
+
+// launch is what this machine was started to run, held against the measured command line.
+type launch struct {
+	sha256   [32]byte
+	bytes    []byte
+	manifest *launchManifest
 }
 
 func (c *claimState) done() bool { return c != nil && c.answer != nil }
@@ -61,37 +78,68 @@ func (a *agent) take(given claimArgs) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if hash := sha256.Sum256(manifest); hex.EncodeToString(hash[:]) != a.launchHash {
-		return nil, refusal{"launch-mismatch", "the manifest is not the one on the measured command line"}
+	launch, err := a.readLaunch(manifest)
+	if err != nil {
+		return nil, err
 	}
-	a.claim = &claimState{id: given.ClaimId}
-	if err := creditEntropy(entropy); err != nil {
-		return nil, fmt.Errorf("entropy: %w", err)
-	}
-	now := syscall.NsecToTimeval(given.TimeMs * int64(time.Millisecond))
-	if err := syscall.Settimeofday(&now); err != nil {
-		return nil, fmt.Errorf("clock: %w", err)
+	a.claim = &claimState{id: given.ClaimId, launch: launch, doors: given.Doors}
+	if err := a.places.settle(given, entropy, network); err != nil {
+		return nil, err
 	}
 	a.bootId = randomHex()
-	if given.Hostname != "" {
-		if err := syscall.Sethostname([]byte(given.Hostname)); err != nil {
-			return nil, fmt.Errorf("hostname: %w", err)
-		}
-	}
 	if network != nil {
-		if err := network.apply(); err != nil {
-			return nil, fmt.Errorf("network: %w", err)
+		if err := openDoors(given.Doors, network.gateway); err != nil {
+			return nil, fmt.Errorf("doors: %w", err)
 		}
 	}
-	keys := []string{}
+	if a.claim.keys, err = makeIdentity(launch.manifest.Domains); err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	a.claim.attester = a.places.attester(a.claim.keys, given.Endorsers)
+	hostKeys := []string{}
 	if len(given.AuthorizedKeys) > 0 {
 		if a.claim.server, err = startSsh(a.processes, given.AuthorizedKeys); err != nil {
 			return nil, fmt.Errorf("ssh: %w", err)
 		}
-		keys = a.claim.server.hostKeys
+		hostKeys = a.claim.server.hostKeys
 	}
-	a.claim.answer = map[string]any{"claimId": given.ClaimId, "sshHostKeys": keys}
+	a.claim.answer = map[string]any{"claimId": given.ClaimId, "sshHostKeys": hostKeys, "keys": a.claim.keys.said()}
 	return a.claim.answer, nil
+}
+
+// settle gives the machine what is its own: the generator's state, the time, a name, an address.
+func settle(given claimArgs, entropy []byte, network *network) error {
+	mountConfigfs()
+	if err := creditEntropy(entropy); err != nil {
+		return fmt.Errorf("entropy: %w", err)
+	}
+	now := syscall.NsecToTimeval(given.TimeMs * int64(time.Millisecond))
+	if err := syscall.Settimeofday(&now); err != nil {
+		return fmt.Errorf("clock: %w", err)
+	}
+	if given.Hostname != "" {
+		if err := syscall.Sethostname([]byte(given.Hostname)); err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
+	}
+	if network != nil {
+		if err := network.apply(); err != nil {
+			return fmt.Errorf("network: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *agent) readLaunch(manifest []byte) (*launch, error) {
+	hash := sha256.Sum256(manifest)
+	if hex.EncodeToString(hash[:]) != a.launchHash {
+		return nil, refusal{"launch-mismatch", "the manifest is not the one on the measured command line"}
+	}
+	parsed, err := parseManifest(manifest)
+	if err != nil {
+		return nil, err
+	}
+	return &launch{sha256: hash, bytes: manifest, manifest: parsed}, nil
 }
 
 func (given claimArgs) check() (entropy, manifest []byte, network *network, err error) {
@@ -109,12 +157,26 @@ func (given claimArgs) check() (entropy, manifest []byte, network *network, err 
 		err = wrong("hostname is one label of a name")
 	} else if len(given.AuthorizedKeys) > keysMax {
 		err = wrong("there are 64 authorized keys at most")
+	} else if len(given.Doors) > doorsMax || len(given.Doors) > 0 && given.Network == nil {
+		err = wrong("there are 8 doors at most, and none without a network")
+	} else if len(given.Endorsers) > endorsersMax {
+		err = wrong("there are 8 endorsers at most")
 	} else if given.Network != nil {
 		network, err = given.Network.parse()
 	}
 	for _, key := range given.AuthorizedKeys {
 		if err == nil && (strings.ContainsAny(key, "\n\r\x00") || !strings.Contains(key, " ")) {
 			err = wrong("an authorized key is one line of authorized_keys")
+		}
+	}
+	for _, port := range given.Doors {
+		if err == nil && (port < 1 || port > 65535) {
+			err = wrong("a door is a port")
+		}
+	}
+	for _, each := range given.Endorsers {
+		if der, coded := base64.StdEncoding.DecodeString(each); err == nil && (coded != nil || len(der) > certificateBytesMax) {
+			err = wrong("an endorser is a certificate in base64")
 		}
 	}
 	return entropy, manifest, network, err

@@ -1,3 +1,3 @@
 module casemate/guest
 
-go 1.19
+go 1.24

@@ -27,6 +27,9 @@ func (a *agent) health() (any, error) {
 	if a.claim != nil {
 		ssh = a.claim.server.state()
 	}
+	if a.instance != nil {
+		ssh = a.instance.sshState()
+	}
 	return map[string]any{
 		"claimed":   a.claim.done(),
 		"uptimeMs":  info.Uptime * 1000,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The first and only process that Casemate adds to a virtual machine: it is /init of the measured initramfs, mounts the
-// measured root, and goes on as process 1 and as the agent that the host speaks to. Standard library only.
+// measured root, and goes on as process 1 and as the agent that the host speaks to. It starts itself once more as the front
+// (front.go), which has no rights and speaks to strangers. Standard library only.
 //
 // The attacker is the host's operator, who wrote the kernel command line, the disk and every byte on the port. So:
 //
@@ -10,6 +11,7 @@
 //	B. Every byte of the root goes through dm-verity under that hash. A changed one is an I/O error, for ever.
 //	C. Whatever fails before the agent is up powers the machine off. There is no shell and no other way in.
 //	D. What comes over the port is read with bounds, and never by a program of the root.
+//	E. Nothing that a stranger on the network sends is read by process 1: a fault in it is the end of the machine.
 package main
 
 import (
@@ -23,6 +25,10 @@ import (
 var version = "unset"
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == frontWord {
+		fmt.Fprintln(os.Stderr, runFront())
+		os.Exit(1)
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "this is the first process of a virtual machine")
 		os.Exit(2)

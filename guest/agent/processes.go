@@ -50,26 +50,55 @@ func (all *processes) reap() {
 
 var environment = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root"}
 
+// program is what is started, and with what.
+type program struct {
+	command string
+	args    []string
+	// Instead of the usual environment.
+	environment []string
+	// A folder of cgroup2 that it begins in, or none.
+	cgroup string
+}
+
 // start answers the pid and a channel that says how it ended.
 func (all *processes) start(output int, command string, args ...string) (int, <-chan syscall.WaitStatus, error) {
+	return all.launch(program{command: command, args: args}, output, output)
+}
+
+// launch: an output below 0 is thrown away. The program leads a group of its own, so that it can be ended with its children.
+func (all *processes) launch(wanted program, output, faults int) (int, <-chan syscall.WaitStatus, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer null.Close()
-	if output < 0 {
-		output = int(null.Fd())
+	files := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+	for at, each := range []int{output, faults} {
+		if each >= 0 {
+			files[at+1] = uintptr(each)
+		}
+	}
+	attributes := &syscall.SysProcAttr{Setsid: true}
+	if wanted.cgroup != "" {
+		folder, err := os.Open(wanted.cgroup)
+		if err != nil {
+			return 0, nil, err
+		}
+		defer folder.Close()
+		attributes.UseCgroupFD, attributes.CgroupFD = true, int(folder.Fd())
+	}
+	given := wanted.environment
+	if given == nil {
+		given = environment
 	}
 	// Under the lock, so that it cannot have ended before it is known as ours.
 	all.mutex.Lock()
 	defer all.mutex.Unlock()
-	pid, err := syscall.ForkExec(command, append([]string{command}, args...), &syscall.ProcAttr{
-		Env:   environment,
-		Files: []uintptr{null.Fd(), uintptr(output), uintptr(output)},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+	pid, err := syscall.ForkExec(wanted.command, append([]string{wanted.command}, wanted.args...), &syscall.ProcAttr{
+		Env: given, Files: files, Sys: attributes,
 	})
 	if err != nil {
-		return 0, nil, fmt.Errorf("%s: %w", command, err)
+		return 0, nil, fmt.Errorf("%s: %w", wanted.command, err)
 	}
 	ended := make(chan syscall.WaitStatus, 1)
 	all.ours[pid] = ended

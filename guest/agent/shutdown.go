@@ -10,14 +10,32 @@ import (
 
 const programGrace = 3 * time.Second
 
-// shutDown asks every program to end, and powers off when they did, or when they took too long.
+// shutDown takes the workload down, asks every program to end, gives the disk back when they did, or when they took too
+// long, and powers off.
 func (a *agent) shutDown() {
+	if os.Getpid() != 1 {
+		// Every program would be asked to end, of whatever this runs on.
+		os.Exit(0)
+	}
+	if a.claim != nil && a.claim.front != nil {
+		a.claim.front.end()
+	}
+	orderly := a.theWorkload().end()
 	syscall.Kill(-1, syscall.SIGTERM)
+	a.waitPrograms()
+	syscall.Kill(-1, syscall.SIGKILL)
+	a.waitPrograms()
+	if err := closeStore(orderly); err != nil {
+		logLine("the disk is not given back in order: " + err.Error())
+	}
+	powerOff()
+}
+
+func (a *agent) waitPrograms() {
 	for end := time.Now().Add(programGrace); anyProgram() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 		a.processes.reap()
 	}
-	powerOff()
 }
 
 // anyProgram: besides us. Threads of the kernel are processes, too, and have no file that they run.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,7 +17,7 @@ const (
 
 type sshServer struct {
 	ended    <-chan syscall.WaitStatus
-	over     bool
+	over     atomic.Bool
 	hostKeys []string
 }
 
@@ -83,10 +84,10 @@ func (s *sshServer) state() string {
 	}
 	select {
 	case <-s.ended:
-		s.over = true
+		s.over.Store(true)
 	default:
 	}
-	if s.over {
+	if s.over.Load() {
 		return "ended"
 	}
 	return "running"
