@@ -9,6 +9,7 @@ import { makeAuthority } from "./snp/specimen.ts";
 import { makeIntel } from "./tdx/specimen.ts";
 import { makeTpm } from "./tpm/specimen.ts";
 import { verifyEvidence } from "./verify.ts";
+import { certificatesOf } from "./x509/files.ts";
 import { bytesOf } from "./x509/specimen.ts";
 
 const authority = makeAuthority("Milan");
@@ -60,8 +61,23 @@ describe("evidence is known by its content", () => {
       platform: "sev-snp",
       evidence: { report, leaf: leaf.der, chain: [authority.root, authority.intermediate], crls: [] },
     });
+    // A list beside counts as one within.
+    expect(recogniseEvidence(json(snp), beside).evidence).toMatchObject({ crls: [beside[3]] });
+    // The guest's host gave it no certificate: whoever judges has it beside.
+    const { leaf: _, ...bare } = snp;
+    expect(recogniseEvidence(json(bare), [leaf.der, authority.intermediate])).toEqual({
+      platform: "sev-snp",
+      evidence: {
+        ...{ report, leaf: leaf.der, crls: [] },
+        chain: [authority.root, leaf.der, authority.intermediate],
+      },
+    });
+    expect(() => recogniseEvidence(json(bare))).toThrow(EvidenceFault);
     const tdx = { v: 1, platform: "tdx", quote: base64(quote), collateral: collateral.map(base64) };
     expect(recogniseEvidence(json(tdx))).toEqual({ platform: "tdx", evidence: { quote, collateral } });
+    // As a machine answers about itself over HTTPS, where there is no report of SEV-SNP.
+    const answer = { platform: "tdx", raw_report: null, report: null, evidence: tdx, note: "a note" };
+    expect(recogniseEvidence(json(answer))).toEqual({ platform: "tdx", evidence: { quote, collateral } });
     const pcrs = { 4: "00".repeat(32) };
     expect(recogniseEvidence(json({ ...TPM, pcrs, eventLog: "AAAA" })).evidence).toEqual({
       quote: tpm.quote().quote.length > 0 ? expect.any(Uint8Array) : null,
@@ -71,6 +87,32 @@ describe("evidence is known by its content", () => {
       pcrs: new Map([[4, new Uint8Array(32)]]),
       eventLog: new Uint8Array(3),
     });
+  });
+});
+
+describe("the certificate of a report's key is found among those that a host and a cache have", () => {
+  const found = (...files: Uint8Array[]) => {
+    const known = recogniseEvidence(report, [authority.root, ...files]);
+    return known.platform === "sev-snp" ? known.evidence.leaf : null;
+  };
+  const older = authority.issueLeaf({ spl: { 1: 2, 2: 0, 4: 0, 5: 0, 6: 0, 7: 0, 3: 8, 8: 115 } });
+  const ofAnotherChip = authority.issueLeaf({ hardwareId: new Uint8Array(64).fill(7) });
+  const spki = certificatesOf(leaf.der)[0]!.spki;
+  const anew = authority.issueLeaf({ spki, notAfter: "20370101000000Z" });
+
+  test("once, when it is there twice", () => {
+    expect(found(leaf.der, leaf.der)).toEqual(leaf.der);
+  });
+  test("the one of this chip and this firmware, beside one from before an update and another chip's", () => {
+    expect(found(older.der, leaf.der, ofAnotherChip.der)).toEqual(leaf.der);
+    expect(found(ofAnotherChip.der, older.der, leaf.der)).toEqual(leaf.der);
+  });
+  test("the latest, when AMD issued the key's anew", () => {
+    expect(found(leaf.der, anew.der)).toEqual(anew.der);
+    expect(found(anew.der, leaf.der)).toEqual(anew.der);
+  });
+  test("another's alone, so that the document says what is wrong with it", () => {
+    expect(found(older.der)).toEqual(older.der);
   });
 });
 
@@ -90,6 +132,8 @@ test.each<[string, Uint8Array, Uint8Array[]]>([
   ["a bundle whose list is none", json({ ...TPM, endorsement: "AAAA" }), []],
   ["a bundle with a register that there is not", json({ ...TPM, pcrs: { 24: "00".repeat(32) } }), []],
   ["an answer whose report is no report", json({ raw_report: "00" }), beside],
+  ["an answer with neither a report nor a bundle", json({ raw_report: null, evidence: null }), beside],
+  ["an answer within an answer", json({ raw_report: null, evidence: { raw_report: hexOf(report) } }), beside],
 ])("%s is refused, and as a document", async (_name, file, more) => {
   expect(() => recogniseEvidence(file, more)).toThrow(EvidenceFault);
   const verdict = await verifyEvidence(file, more, { atMs: 0, policy: null });

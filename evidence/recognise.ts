@@ -5,13 +5,14 @@
  * was verified: so it is one kind or none, and a bundle's members are those of its kind and no others.
  */
 import { fromHex, utf8Of } from "./bytes.ts";
+import { findLeaf } from "./snp/find-leaf.ts";
 import { REPORT_BYTES } from "./snp/report.ts";
 import type { SnpEvidence } from "./snp/verify.ts";
 import { QUOTE_BYTES_MAX } from "./tdx/quote.ts";
 import type { TdxEvidence } from "./tdx/verify.ts";
 import type { TpmEvidence } from "./tpm/verify.ts";
 import { parseCrl } from "./x509/crl.ts";
-import { certificatesOf, derOf, FILE_BYTES_MAX } from "./x509/files.ts";
+import { derOf, FILE_BYTES_MAX, readableCertificatesOf } from "./x509/files.ts";
 
 export type Evidence =
   | { platform: "sev-snp"; evidence: SnpEvidence }
@@ -37,7 +38,30 @@ export function recogniseEvidence(file: Uint8Array, beside: readonly Uint8Array[
   return fromRaw((text.length > 0 ? fromHex(text) : null) ?? file, beside);
 }
 
+/** The report or quote alone, whatever is or is not beside it; null when there is none. */
+export function recogniseReport(file: Uint8Array): { platform: "sev-snp" | "tdx"; bytes: Uint8Array } | null {
+  const text = utf8Of(file)?.trim() ?? "";
+  let bytes = (text.length > 0 ? fromHex(text) : null) ?? file;
+  if (text.startsWith("{"))
+    try {
+      const members = bundleIn(JSON.parse(text) as Record<string, unknown>);
+      if (members.has("raw_report")) bytes = fromHex(members.text("raw_report")) ?? new Uint8Array();
+      else bytes = members.bytes(members.text("platform") === "tdx" ? "quote" : "report");
+    } catch {
+      return null;
+    }
+  const platform = platformOf(bytes);
+  return platform === null ? null : { platform, bytes };
+}
+
 function fromRaw(bytes: Uint8Array, beside: readonly Uint8Array[]): Evidence {
+  const platform = platformOf(bytes);
+  if (platform === "tdx") return { platform, evidence: { quote: bytes, collateral: beside } };
+  if (platform === "sev-snp") return { platform, evidence: snpWith(bytes, beside) };
+  throw new EvidenceFault("it is no report of SEV-SNP, no quote of TDX and no bundle of evidence");
+}
+
+function platformOf(bytes: Uint8Array): "sev-snp" | "tdx" | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = bytes.length >= 8 ? view.getUint16(0, true) : 0;
   if (
@@ -45,31 +69,30 @@ function fromRaw(bytes: Uint8Array, beside: readonly Uint8Array[]): Evidence {
     bytes.length <= QUOTE_BYTES_MAX &&
     view.getUint32(4, true) === TEE_TDX
   )
-    return { platform: "tdx", evidence: { quote: bytes, collateral: beside } };
-  if (bytes.length === REPORT_BYTES && REPORT_VERSIONS.includes(view.getUint32(0, true)))
-    return { platform: "sev-snp", evidence: snpWith(bytes, beside) };
-  throw new EvidenceFault("it is no report of SEV-SNP, no quote of TDX and no bundle of evidence");
+    return "tdx";
+  return bytes.length === REPORT_BYTES && REPORT_VERSIONS.includes(view.getUint32(0, true))
+    ? "sev-snp"
+    : null;
 }
 
-/** The leaf is known by its name; with several, nobody could say which was meant. */
 function snpWith(report: Uint8Array, beside: readonly Uint8Array[]): SnpEvidence {
-  const leaves: Uint8Array[] = [];
-  const crls: Uint8Array[] = [];
-  for (const file of beside.slice(0, LIST_MAX)) {
-    try {
-      for (const { subjectName, der } of certificatesOf(file))
-        if (subjectName === "SEV-VCEK" || subjectName === "SEV-VLEK") leaves.push(der);
-    } catch {}
-    try {
-      for (const der of derOf(file, "X509 CRL")) parseCrl(der);
-      crls.push(file);
-    } catch {}
-  }
-  if (leaves.length !== 1)
+  const leaf = findLeaf(report, beside.slice(0, LIST_MAX).flatMap(readableCertificatesOf));
+  if (leaf === null)
     throw new EvidenceFault(
-      `beside a report there must be the one certificate of its key, and there are ${leaves.length}`,
+      "beside a report there must be the one certificate of its key, and there is none",
     );
-  return { report, leaf: leaves[0]!, chain: beside, crls };
+  return { report, leaf: leaf.der, chain: beside, crls: listsAmong(beside) };
+}
+
+/** Revocation lists among other files. */
+function listsAmong(files: readonly Uint8Array[]): Uint8Array[] {
+  return files.slice(0, LIST_MAX).filter((file) => {
+    try {
+      return derOf(file, "X509 CRL").map(parseCrl).length > 0;
+    } catch {
+      return false;
+    }
+  });
 }
 
 function fromJson(text: string, beside: readonly Uint8Array[]): Evidence {
@@ -79,12 +102,9 @@ function fromJson(text: string, beside: readonly Uint8Array[]): Evidence {
   } catch {
     throw new EvidenceFault("it is no JSON");
   }
-  const members = new Bundle(whole as Record<string, unknown>);
-  // What a confidential workload answers about itself: the report's bytes, beside fields that were read from them.
-  if (members.has("raw_report")) {
-    const raw = members.text("raw_report");
-    return fromRaw(fromHex(raw) ?? new Uint8Array(), beside);
-  }
+  const members = bundleIn(whole as Record<string, unknown>);
+  if (members.has("raw_report"))
+    return fromRaw(fromHex(members.text("raw_report")) ?? new Uint8Array(), beside);
   if (members.take("v") !== 1) throw new EvidenceFault("its member v must be 1");
   const platform = members.text("platform");
   const evidence = readBundle(platform, members, beside);
@@ -92,17 +112,29 @@ function fromJson(text: string, beside: readonly Uint8Array[]): Evidence {
   return evidence;
 }
 
+/**
+ * What a confidential workload answers about itself: the report's bytes, beside fields that were read from them; on other
+ * platforms than SEV-SNP no such bytes, and a bundle, which is taken out.
+ */
+function bundleIn(whole: Record<string, unknown>): Bundle {
+  const members = new Bundle(whole);
+  if (!members.has("raw_report") || members.take("raw_report") !== null) return members;
+  const bundle = members.take("evidence");
+  const isObject = typeof bundle === "object" && bundle !== null;
+  const within = isObject ? new Bundle(bundle as Record<string, unknown>) : members;
+  return within.has("raw_report") ? members : within;
+}
+
 function readBundle(platform: string, members: Bundle, beside: readonly Uint8Array[]): Evidence {
-  if (platform === "sev-snp")
-    return {
-      platform,
-      evidence: {
-        report: members.bytes("report"),
-        leaf: members.bytes("leaf"),
-        chain: [...members.list("chain"), ...beside],
-        crls: members.list("crls"),
-      },
-    };
+  if (platform === "sev-snp") {
+    const report = members.bytes("report");
+    const chain = [...members.list("chain"), ...beside];
+    const crls = members.list("crls");
+    // A guest has no certificates but those that its host gave it.
+    if (!members.has("leaf")) return { platform, evidence: snpWith(report, [...chain, ...crls]) };
+    const leaf = members.bytes("leaf");
+    return { platform, evidence: { report, leaf, chain, crls: [...crls, ...listsAmong(beside)] } };
+  }
   if (platform === "tdx")
     return {
       platform,

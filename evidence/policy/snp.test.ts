@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { hexOf } from "#evidence/bytes.ts";
 import { makeAuthority, type ReportChange, SPECIMEN_MS } from "#evidence/snp/specimen.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
+import { certificatesOf } from "#evidence/x509/files.ts";
 import { demandsOf, type Expectation, parseSnpPolicy } from "./snp.ts";
 
 const milan = makeAuthority("Milan");
@@ -120,6 +121,7 @@ describe("a report that differs is refused by the step that looks for it", () =>
     const leafSha256 = createHash("sha256").update(leafs.der).digest("hex");
     for (const [revoked, accepted] of [
       [leafSha256, false],
+      [createHash("sha256").update(certificatesOf(leafs.der)[0]!.spki).digest("hex"), false],
       [hex(1, 32), true],
     ] as const) {
       const reading = parseSnpPolicy({ ...BASE, revokedLeaves: [revoked], crlRequired: false });

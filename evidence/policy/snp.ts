@@ -31,7 +31,10 @@ export interface SnpPolicy {
   migrationAgentAllowed: boolean;
   /** Whether a revocation list must be given; it must unless said. */
   crlRequired: boolean;
-  /** SHA-256 of leaves' DER that are accepted no more: AMD gives all leaves the same serial number. */
+  /**
+   * SHA-256 of leaves that are accepted no more, of their DER or of their public keys: AMD gives all leaves the same serial number, and
+   * anybody can have a new certificate of the same key from its service.
+   */
   revokedLeaves: readonly string[];
   guestSvnMin: number;
   hostData: readonly string[] | null;
@@ -209,8 +212,9 @@ function judgesOf(policy: SnpPolicy): [string, Judge][] {
   if (policy.revokedLeaves.length > 0)
     judges.push([
       "leaf-revoked",
-      async ({ leafSha256 }) => {
-        requireStep(!policy.revokedLeaves.includes(await leafSha256()), "The policy has revoked this leaf.");
+      async ({ leafHashes }) => {
+        const isRevoked = (await leafHashes()).some((hash) => policy.revokedLeaves.includes(hash));
+        requireStep(!isRevoked, "The policy has revoked this leaf.");
         return "The policy has not revoked this leaf.";
       },
     ]);

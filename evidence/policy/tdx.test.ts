@@ -44,7 +44,10 @@ test("a quote that has what the policy names is accepted, and only its freshness
 
 describe("a reference value that is missing accepts nothing", () => {
   test("no MRTD", async () => {
-    expect((await judge({ mrTds: undefined })).failing).toEqual(["mrtd"]);
+    const { failing, steps } = await judge({ mrTds: undefined });
+    expect(failing).toEqual(["mrtd"]);
+    // Whoever trusts this host reads the value here that a policy is to name.
+    expect(steps.find(({ name }) => name === "mrtd")!.detail).toContain(hex(1));
   });
 
   test("no word on a register", async () => {

@@ -133,7 +133,8 @@ export function tdxDemandsOf(policy: TdxPolicy | null, { reportData }: TdxExpect
 
 function judgesOf(policy: TdxPolicy): [string, Judge][] {
   const oneOf = (words: string, value: Uint8Array, accepted: readonly string[]) => {
-    requireStep(accepted.length > 0, `The policy names no ${words}, so none is accepted.`);
+    const none = `The policy names no ${words}, so none is accepted; this one is ${hexOf(value)}.`;
+    requireStep(accepted.length > 0, none);
     requireStep(accepted.includes(hexOf(value)), `The ${words} ${hexOf(value)} is none of the policy's.`);
     return `The ${words} is one of the policy's.`;
   };

@@ -5,10 +5,10 @@
  * known by its fingerprint, and signatures decide.
  */
 
-import { equalBytes, hexOf } from "../bytes.ts";
-import { rsaPssVerify, sha256 } from "../primitives.ts";
-import { type Certificate, mayIssue, unknownCritical } from "../x509/certificate.ts";
-import { CANDIDATES_MAX } from "../x509/path.ts";
+import { hexOf } from "../bytes.ts";
+import { sha256 } from "../primitives.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import { CANDIDATES_MAX, faultOfIssue } from "../x509/path.ts";
 import type { Product, Roots } from "./products.ts";
 
 export async function findRoot(
@@ -22,6 +22,8 @@ export async function findRoot(
   return null;
 }
 
+const ALGORITHM = "rsa-pss-sha384";
+
 /**
  * Why an intermediate is none between this leaf and this root; null when it is. Both signatures are
  * checked at once. The root's own is not: its every byte is pinned.
@@ -31,21 +33,9 @@ export async function faultOfLink(
   intermediate: Certificate,
   root: Certificate,
 ): Promise<string | null> {
-  for (const one of [leaf, intermediate])
-    if (one.algorithm !== "rsa-pss-sha384")
-      return `${one.subjectName} is not signed with RSA-PSS and SHA-384.`;
-  for (const one of [intermediate, root]) {
-    if (!mayIssue(one)) return `${one.subjectName} is no certificate that may issue others.`;
-    const critical = unknownCritical(one);
-    if (critical !== null)
-      return `${one.subjectName} has the critical extension ${critical}, not known here.`;
-  }
-  if (!equalBytes(intermediate.issuer, root.subject))
-    return `${intermediate.subjectName} is not issued by ${root.subjectName}.`;
-  const [byRoot, byIntermediate] = await Promise.all([
-    rsaPssVerify(root.spki, intermediate.signed, intermediate.signature),
-    rsaPssVerify(intermediate.spki, leaf.signed, leaf.signature),
+  const [above, below] = await Promise.all([
+    faultOfIssue(root, intermediate, ALGORITHM),
+    faultOfIssue(intermediate, leaf, ALGORITHM),
   ]);
-  if (!byRoot) return `${root.subjectName} did not sign ${intermediate.subjectName}.`;
-  return byIntermediate ? null : `${intermediate.subjectName} did not sign the leaf.`;
+  return above ?? below;
 }

@@ -4,6 +4,7 @@
  * into it (`kernel-hashes=on`), the firmware measures the page and refuses to start anything else.
  */
 
+import { fromHex } from "../bytes.ts";
 import { sha256 } from "../primitives.ts";
 import { guidBytes } from "./launch-firmware.ts";
 import { PAGE_BYTES } from "./launch-page.ts";
@@ -17,12 +18,11 @@ const HEADER_BYTES = 18;
 const ENTRY_BYTES = HEADER_BYTES + 32;
 const TABLE_BYTES = HEADER_BYTES + 3 * ENTRY_BYTES;
 
-export interface DirectBoot {
-  kernel: Uint8Array;
-  /** Empty when there is none. */
-  initrd: Uint8Array;
-  commandLine: string;
-}
+/** By the files (an initrd of no bytes when there is none), or by their SHA-256 in hex, as an image's metadata says them. */
+export type DirectBoot = { commandLine: string } & (
+  | { kernel: Uint8Array; initrd: Uint8Array }
+  | { kernelSha256: string; initrdSha256: string }
+);
 
 /** @param offset Where in its page the table lies. */
 export async function hashesPage(boot: DirectBoot, offset: number): Promise<Uint8Array> {
@@ -37,16 +37,22 @@ export async function hashesPage(boot: DirectBoot, offset: number): Promise<Uint
     at += HEADER_BYTES;
   };
   head(TABLE, TABLE_BYTES);
-  const parts = [
-    // The guest sees the line with the NUL that ends it.
-    [COMMAND_LINE, new TextEncoder().encode(`${boot.commandLine}\0`)],
-    [INITRD, boot.initrd],
-    [KERNEL, boot.kernel],
-  ] as const;
-  for (const [guid, bytes] of parts) {
+  // The guest sees the line with the NUL that ends it.
+  const line = await sha256(new TextEncoder().encode(`${boot.commandLine}\0`));
+  for (const [guid, hash] of [
+    [COMMAND_LINE, line],
+    [INITRD, "initrd" in boot ? await sha256(boot.initrd) : hashOf(boot.initrdSha256)],
+    [KERNEL, "kernel" in boot ? await sha256(boot.kernel) : hashOf(boot.kernelSha256)],
+  ] as const) {
     head(guid, ENTRY_BYTES);
-    page.set(await sha256(bytes), at);
+    page.set(hash, at);
     at += 32;
   }
   return page;
+}
+
+function hashOf(hex: string): Uint8Array {
+  const bytes = fromHex(hex);
+  if (bytes?.length !== 32) throw new RangeError("a hash of kernel or initrd is none of SHA-256");
+  return bytes;
 }

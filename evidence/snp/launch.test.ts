@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -9,6 +10,7 @@ import { hexOf } from "../bytes.ts";
 import { launchDigest } from "./launch.ts";
 import { FirmwareFault, readFirmware } from "./launch-firmware.ts";
 import { processorSignature } from "./launch-save-area.ts";
+import { PROCESSOR_SIGNATURES } from "./processors.ts";
 
 interface Vector {
   name: string;
@@ -45,6 +47,19 @@ describeWith([snpVectors], "launch digests computed elsewhere", () => {
   test.each(list.map((one) => [one.name, one] as const))("%s comes out the same", async (_name, vector) => {
     if (vector.launch_digest === undefined) await expect(digestOf(vector)).rejects.toThrow(FirmwareFault);
     else expect(hexOf(await digestOf(vector))).toBe(vector.launch_digest);
+  });
+
+  test("hashes of kernel and initramfs do as well as the files, and what is no hash is refused", async () => {
+    const vector = list.find(({ name }) => name === "qemu-1vcpu-cmdline")!;
+    const empty = createHash("sha256").digest("hex");
+    const digest = (kernelSha256: string) =>
+      launchDigest({
+        ...{ firmware: firmwareOf(vector.ovmf), processors: 1, signature: 0x800f12, features: 1n },
+        boot: { kernelSha256, initrdSha256: empty, commandLine: vector.cmdline! },
+      });
+    expect(hexOf(await digest(empty))).toBe(vector.launch_digest);
+    expect(hexOf(await digest("00".repeat(32)))).not.toBe(vector.launch_digest);
+    for (const none of ["", "00", "zz".repeat(32)]) await expect(digest(none)).rejects.toThrow(RangeError);
   });
 
   test("another command line, firmware byte or number of processors is another digest", async () => {
@@ -93,4 +108,5 @@ test("what is no firmware is refused, and so is a number of processors that nobo
 test("a processor's signature is made of family, model and stepping", () => {
   expect(processorSignature(0x17, 1, 2)).toBe(0x800f12);
   expect(processorSignature(0x19, 0x11, 0)).toBe(0xa10f10);
+  expect(PROCESSOR_SIGNATURES.get("EPYC-Turin")).toBe(0xb00f00);
 });

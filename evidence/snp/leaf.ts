@@ -4,13 +4,12 @@
  * belongs to a chip and names it; a VLEK belongs to a provider and names that.
  */
 import { type Certificate, unknownCritical } from "../x509/certificate.ts";
-import { childrenOf, DerFault, oidOf, readDer, requireTag, smallInteger, TAG, textOf } from "../x509/der.ts";
+import { requireCurve } from "../x509/curve.ts";
+import { DerFault, readDer, smallInteger, TAG, textOf } from "../x509/der.ts";
 import { isNameOf, type LeafKind, type Product, readIssuerName } from "./products.ts";
 import { type Tcb, tcbOfLeaf } from "./tcb.ts";
 
 const AMD = "1.3.6.1.4.1.3704.1";
-const EC_KEY = "1.2.840.10045.2.1";
-const P384 = "1.3.132.0.34";
 
 export interface Leaf {
   kind: LeafKind;
@@ -33,7 +32,7 @@ export function readLeaf(certificate: Certificate): Leaf {
     throw new DerFault("its subject and its issuer are of different kinds");
   if (unknownCritical(certificate) !== null)
     throw new DerFault("it has a critical extension that is not known here");
-  requireP384(certificate.spki);
+  requireCurve(certificate.spki, "P-384");
   const spl = new Map<number, number>();
   for (const [name, { value }] of certificate.extensions)
     if (name.startsWith(`${AMD}.3.`)) spl.set(Number(name.slice(AMD.length + 3)), byteOf(value));
@@ -54,13 +53,6 @@ export function readLeaf(certificate: Certificate): Leaf {
     hardwareId: hardwareId === undefined ? null : chipOf(hardwareId, product === "Turin" ? 8 : 64),
     providerId: providerId === undefined ? null : textOf(readDer(providerId)),
   };
-}
-
-function requireP384(spki: Uint8Array): void {
-  const [algorithm] = childrenOf(readDer(spki, TAG.sequence), 2);
-  const [type, curve] = childrenOf(requireTag(algorithm, TAG.sequence), 2);
-  if (oidOf(type) !== EC_KEY || curve?.tag !== TAG.oid || oidOf(curve) !== P384)
-    throw new DerFault("its key is not on the curve P-384");
 }
 
 function requireExtension({ extensions }: Certificate, suffix: string): Uint8Array {

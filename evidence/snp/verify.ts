@@ -15,7 +15,7 @@ import { makeStep, needed, requireStep, type Step, StepFault, type Unasked } fro
 import type { Certificate } from "../x509/certificate.ts";
 import { type Crl, judgeRevocation, parseCrl } from "../x509/crl.ts";
 import { DerFault } from "../x509/der.ts";
-import { certificatesOf, derOf } from "../x509/files.ts";
+import { certificatesOf, derOf, readableCertificatesOf } from "../x509/files.ts";
 import { candidatesFor } from "../x509/path.ts";
 import { faultOfLink, findRoot } from "./chain.ts";
 import { type Leaf, readLeaf } from "./leaf.ts";
@@ -48,8 +48,8 @@ export interface SnpFacts {
   leaf: Leaf;
   reportedTcb: Tcb | null;
   launchTcb: Tcb | null;
-  /** SHA-256 of the leaf's DER, in hex. */
-  leafSha256(): Promise<string>;
+  /** SHA-256 of the leaf's DER and of its public key, in hex. */
+  leafHashes(): Promise<string[]>;
 }
 
 export interface SnpJudgement {
@@ -90,7 +90,8 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
     report !== null && certificate !== null
       ? ecdsaP384Verify(certificate.spki, report.signed, report.signature)
       : null;
-  const others = evidence.chain.slice(0, CHAIN_FILES_MAX).flatMap(certificatesIn);
+  // A folder may hold anything. What is no certificate is not among the certificates.
+  const others = evidence.chain.slice(0, CHAIN_FILES_MAX).flatMap(readableCertificatesOf);
   const product = leaf?.product ?? null;
   const found = product === null ? null : findRoot(others, product, roots);
   const path: { root: Certificate | null; intermediate: Certificate | null } = {
@@ -248,7 +249,8 @@ export async function verifySnp(evidence: SnpEvidence, judgement: SnpJudgement):
           leaf,
           reportedTcb,
           launchTcb: readTcb(report.launchTcb, leaf.product),
-          leafSha256: async () => hexOf(await sha256(certificate.der)),
+          leafHashes: () =>
+            Promise.all([certificate.der, certificate.spki].map(async (bytes) => hexOf(await sha256(bytes)))),
         }
       : null;
   if (facts !== null) for (const { name, judge } of demands.judge(facts)) await step(name, judge);
@@ -277,15 +279,6 @@ function readLeafFile(file: Uint8Array): LeafReading {
       leaf: null,
       fault: fault instanceof DerFault ? fault.message : "it cannot be read",
     };
-  }
-}
-
-/** A folder may hold anything. What is no certificate is not among the certificates. */
-function certificatesIn(file: Uint8Array): Certificate[] {
-  try {
-    return certificatesOf(file);
-  } catch {
-    return [];
   }
 }
 

@@ -4,6 +4,7 @@
  * processor below 1.2.840.113741.1.13.1 ("Intel SGX PCK Certificate and CRL Profile Specification", 1.3).
  */
 import { type Certificate, unknownCritical } from "../x509/certificate.ts";
+import { requireCurve } from "../x509/curve.ts";
 import {
   childrenOf,
   type Der,
@@ -16,8 +17,6 @@ import {
 } from "../x509/der.ts";
 
 const INTEL = "1.2.840.113741.1.13.1";
-const EC_KEY = "1.2.840.10045.2.1";
-const P256 = "1.2.840.10045.3.1.7";
 
 export interface Pck {
   fmspc: Uint8Array;
@@ -33,7 +32,7 @@ export function readPck(certificate: Certificate): Pck {
     throw new DerFault("its subject is not Intel SGX PCK Certificate");
   if (unknownCritical(certificate) !== null)
     throw new DerFault("it has a critical extension that is not known here");
-  requireP256(certificate.spki);
+  requireCurve(certificate.spki, "P-256");
   const extension = certificate.extensions.get(INTEL);
   if (extension === undefined) throw new DerFault("it has no extension of Intel's");
   const members = membersOf(readDer(extension.value, TAG.sequence));
@@ -42,13 +41,6 @@ export function readPck(certificate: Certificate): Pck {
   const svns = Array.from({ length: 16 }, (_, index) => svn(index + 1));
   if (svns.some((one) => one > 255)) throw new DerFault("a component's version is out of its range");
   return { fmspc: octets(members.get("4"), 6), pceId: octets(members.get("3"), 2), svns, pceSvn: svn(17) };
-}
-
-export function requireP256(spki: Uint8Array): void {
-  const [algorithm] = childrenOf(readDer(spki, TAG.sequence), 2);
-  const [type, curve] = childrenOf(requireTag(algorithm, TAG.sequence), 2);
-  if (oidOf(type) !== EC_KEY || curve?.tag !== TAG.oid || oidOf(curve) !== P256)
-    throw new DerFault("its key is not on the curve P-256");
 }
 
 /** Pairs of a name below Intel's and a value; one name twice would leave it to the reader which one counts. */

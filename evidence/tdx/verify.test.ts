@@ -81,6 +81,21 @@ describe("a genuine quote is accepted", () => {
       expect(failing(await judge({ evidence: { collateral } }))).toEqual([]);
   });
 
+  test("with what the service says of SGX, and with what it said before, beside what it says now", async () => {
+    const sgx = intel({ tcbInfo: { id: "SGX" }, qeIdentity: { id: "QE" } }).parts;
+    const before = { issueDate: "2026-01-01T00:00:00Z", nextUpdate: "2026-02-01T00:00:00Z" };
+    const old = intel({ tcbInfo: before, qeIdentity: before }).parts;
+    const more = [sgx.tcbInfo, sgx.qeIdentity, old.tcbInfo, old.qeIdentity];
+    for (const collateral of [
+      [...more, ...good.collateral],
+      [...good.collateral, ...more],
+    ])
+      expect(failing(await judge({ evidence: { collateral } }))).toEqual([]);
+    const { certificates, rootCrl, pckCrl } = good.parts;
+    const outOfDate = [certificates, rootCrl, pckCrl, old.tcbInfo, old.qeIdentity];
+    expect(failing(await judge({ evidence: { collateral: outOfDate } }))).toContain("collateral-dates");
+  });
+
   test("and it says that nobody asked which guest it is", async () => {
     expect((await judge({})).unasked.map(({ name }) => name)).toEqual(["mrtd", "report-data"]);
   });

@@ -18,12 +18,13 @@ import { ecdsaP256PointVerify, ecdsaP256Verify, sha256 } from "../primitives.ts"
 import { makeStep, needed, requireStep, type Step, StepFault, type Unasked } from "../steps.ts";
 import { type Certificate, unknownCritical } from "../x509/certificate.ts";
 import { judgeRevocation } from "../x509/crl.ts";
+import { requireCurve } from "../x509/curve.ts";
 import { DerFault } from "../x509/der.ts";
-import { certificatesOf } from "../x509/files.ts";
+import { readableCertificatesOf } from "../x509/files.ts";
 import { candidatesFor, faultOfIssue } from "../x509/path.ts";
 import { type Collateral, readCollateral, type SignedText } from "./collateral.ts";
 import { judgeByLibrary } from "./cross-check.ts";
-import { type Pck, readPck, requireP256 } from "./pck.ts";
+import { type Pck, readPck } from "./pck.ts";
 import { parseTdxQuote, type TdxQuote } from "./quote.ts";
 import { INTEL_ROOT_KEYS, isRoot } from "./roots.ts";
 import { type Dated, type Level, parseQeIdentity, parseTcbInfo, type TcbInfo } from "./signed-json.ts";
@@ -86,7 +87,7 @@ export async function verifyTdx(evidence: TdxEvidence, judgement: TdxJudgement):
   };
   const { quote, faults } = parseTdxQuote(evidence.quote);
   const collateral = readCollateral(evidence.collateral);
-  const inQuote = quote === null ? [] : certificatesIn(quote.certificates);
+  const inQuote = quote === null ? [] : readableCertificatesOf(quote.certificates);
   const all = [...inQuote, ...collateral.certificates];
   const { certificate, pck, fault } = readLeaf(inQuote);
   const read = choose(collateral, pck);
@@ -337,14 +338,6 @@ function readLeaf([certificate]: readonly Certificate[]): LeafReading {
   }
 }
 
-function certificatesIn(pem: Uint8Array): Certificate[] {
-  try {
-    return certificatesOf(pem);
-  } catch {
-    return [];
-  }
-}
-
 /** Who issued a certificate, and was itself issued by the root; throws `StepFault` when nobody was. */
 async function issuerOf(
   issued: Certificate,
@@ -380,7 +373,7 @@ async function signerOf({ certificates }: Collateral, root: Certificate): Promis
 
 function isOnP256({ spki }: Certificate): boolean {
   try {
-    requireP256(spki);
+    requireCurve(spki, "P-256");
     return true;
   } catch {
     return false;
@@ -393,13 +386,29 @@ interface Reading<T> {
   fault: string;
 }
 
-/** Of several, the TCB info for this platform; otherwise the first, so that the document says what is wrong with it. */
+/**
+ * Of several, what is the latest for this platform: a host may have handed its guest what is out of date, and a cache has the one of
+ * now; and the service says other things of SGX in the same form. Otherwise the first, so that the document says what is wrong with it.
+ */
 function choose(collateral: Collateral, pck: Pck | null) {
   const infos = collateral.tcbInfos.map((one) => readingOf(one, parseTcbInfo));
-  const isOwn = ({ value }: Reading<TcbInfo>) =>
-    value !== null && pck !== null && equalBytes(value.fmspc, pck.fmspc);
-  const [qeIdentity = null] = collateral.qeIdentities.map((one) => readingOf(one, parseQeIdentity));
-  return { tcbInfo: infos.find(isOwn) ?? infos[0] ?? null, qeIdentity };
+  const own = infos.filter(
+    ({ value }) => value !== null && pck !== null && equalBytes(value.fmspc, pck.fmspc),
+  );
+  const identities = collateral.qeIdentities.map((one) => readingOf(one, parseQeIdentity));
+  return {
+    tcbInfo: latestOf(own) ?? infos[0] ?? null,
+    qeIdentity: latestOf(identities) ?? identities[0] ?? null,
+  };
+}
+
+function latestOf<T extends Dated>(readings: readonly Reading<T>[]): Reading<T> | null {
+  const issued = ({ value }: Reading<T>) => value?.issuedMs ?? Number.NEGATIVE_INFINITY;
+  const readable = readings.filter(({ value }) => value !== null);
+  return readable.reduce<Reading<T> | null>(
+    (latest, one) => (latest === null || issued(one) > issued(latest) ? one : latest),
+    null,
+  );
 }
 
 function readingOf<T>(source: SignedText, parse: (text: string) => T): Reading<T> {

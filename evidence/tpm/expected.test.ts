@@ -5,19 +5,23 @@ import { describe, expect, test } from "vitest";
 import { assembleUki } from "#images/uki.ts";
 import { hexOf } from "../bytes.ts";
 import { bytesOf } from "../x509/specimen.ts";
+import type { BootFacts } from "./boot-events.ts";
 import { parseEventLog, replay } from "./event-log.ts";
-import { type BootFacts, bootFactsOf, expectedPcrs, REQUIRED_PCRS } from "./expected.ts";
+import { bootFactsOf, expectedPcrs, REQUIRED_PCRS } from "./expected.ts";
 import { authenticodeSha256, sectionsOf } from "./pe.ts";
 import { RECORDED } from "./recorded-boot.ts";
 import { writePe } from "./specimen.ts";
 import { TpmFault } from "./wire.ts";
 
 const kernel = writePe({ ".text": bytesOf("kernel") });
-const parts = { ".osrel": bytesOf("ID=x\n"), ".linux": kernel, ".initrd": bytesOf("initramfs") };
-const image = writePe({ ".text": bytesOf("stub"), ...parts });
+const MARK = bytesOf("#### LoaderInfo: systemd-stub 257.13-1 ####");
+const stub = { ".text": bytesOf("stub"), ".sbat": bytesOf("sbat,1"), ".sdmagic": MARK };
+const parts = { ".linux": kernel, ".initrd": bytesOf("initramfs") };
+const image = writePe({ ...stub, ...parts });
 const LINE = "quiet casemate.root=00 casemate.launch=11";
-const sha = (...bytes: Uint8Array[]) => {
-  const hash = createHash("sha256");
+const sha = (...bytes: Uint8Array[]) => hashOf("sha256", bytes);
+const hashOf = (algorithm: string, bytes: Uint8Array[]) => {
+  const hash = createHash(algorithm);
   for (const one of bytes) hash.update(one);
   return hash.digest("hex");
 };
@@ -42,7 +46,7 @@ describe("registers move with what they measure, and with nothing else", () => {
     return REQUIRED_PCRS.filter((pcr) => before[pcr] !== after[pcr]);
   };
   const other = (change: Record<string, Uint8Array>) =>
-    bootFactsOf(writePe({ ".text": bytesOf("stub"), ...parts, ...change }));
+    bootFactsOf(writePe({ ...stub, ...parts, ...change }));
 
   test("nothing", async () => {
     expect(await moved(await bootFactsOf(image))).toEqual([]);
@@ -58,26 +62,33 @@ describe("registers move with what they measure, and with nothing else", () => {
   test("another kernel, and another stub", async () => {
     expect(await moved(await other({ ".linux": writePe({ ".text": bytesOf("kernem") }) }))).toEqual([4, 11]);
     expect(await moved(await other({ ".text": bytesOf("stuB") }))).toEqual([4]);
+    expect(await moved(await other({ ".sbat": bytesOf("sbat,2") }))).toEqual([4, 11]);
   });
 });
 
 test("what writes an image and what judges it read the same out of it", async () => {
   const own = {
-    ".osrel": Buffer.from("ID=x\n"),
     ".linux": Buffer.from(kernel),
     ".initrd": Buffer.from("initramfs"),
   };
-  const uki = assembleUki(Buffer.from(writePe({ ".text": bytesOf("stub") })), own);
+  const uki = assembleUki(Buffer.from(writePe(stub)), own);
   const boot = await bootFactsOf(Uint8Array.from(uki));
-  const measured = [".linux", ".osrel", ".initrd"] as const;
-  expect(boot.uki.sections).toEqual(measured.map((name) => ({ name, sha256: sha(own[name]) })));
+  const measured = { ...own, ".sbat": stub[".sbat"] };
+  expect(boot.uki.sections).toEqual(
+    Object.entries(measured).map(([name, bytes]) => ({
+      ...{ name, sha256: sha(bytes), sha384: hashOf("sha384", [bytes]) },
+    })),
+  );
 });
 
 describe("an image is refused", () => {
   test.each<[string, Uint8Array]>([
-    ["without a kernel", writePe({ ".initrd": bytesOf("x") })],
-    ["with a section of a later stub", writePe({ ...parts, ".ucode": bytesOf("x") })],
-    ["whose kernel is no program", writePe({ ...parts, ".linux": bytesOf("x") })],
+    ["without a kernel", writePe({ ...stub, ".initrd": bytesOf("x") })],
+    ["with a section of which the stub makes an initramfs", writePe({ ...stub, ...parts, ".osrel": MARK })],
+    ["with a section of a later stub", writePe({ ...stub, ...parts, ".efifw": bytesOf("x") })],
+    ["of an earlier stub", writePe({ ...stub, ...parts, ".sdmagic": bytesOf("systemd-stub 252.1") })],
+    ["of a stub that does not say which it is", writePe({ ".text": bytesOf("stub"), ...parts })],
+    ["whose kernel is no program", writePe({ ...stub, ...parts, ".linux": bytesOf("x") })],
     ["that is cut off", image.subarray(0, image.length - 600)],
     ["that is nothing", new Uint8Array()],
   ])("%s", async (_name, file) => {
@@ -85,15 +96,23 @@ describe("an image is refused", () => {
   });
 
   test("with a command line of its own, which one from outside replaces unseen", async () => {
-    const boot = await bootFactsOf(writePe({ ...parts, ".cmdline": bytesOf("quiet") }));
+    const boot = await bootFactsOf(writePe({ ...stub, ...parts, ".cmdline": bytesOf("quiet") }));
     await expect(expectedPcrs(boot, LINE)).rejects.toThrow("command line of its own");
   });
 
   test("without an initramfs, or with a hash that is none", async () => {
     const boot = await bootFactsOf(image);
     await expect(expectedPcrs({ ...boot, kernelAuthenticodeSha256: "00" }, LINE)).rejects.toThrow(TpmFault);
-    const bare = await bootFactsOf(writePe({ ".linux": kernel }));
+    const bare = await bootFactsOf(writePe({ ...stub, ".linux": kernel }));
     await expect(expectedPcrs(bare, LINE)).rejects.toThrow("no initramfs");
+  });
+
+  test("by metadata with a section that the stub would do more with than measure it", async () => {
+    const { uki, ...rest } = await bootFactsOf(image);
+    const sections = [...uki.sections, { name: ".osrel", sha256: "00".repeat(32) }];
+    await expect(expectedPcrs({ ...rest, uki: { ...uki, sections } }, LINE)).rejects.toThrow(
+      "not known here",
+    );
   });
 
   test("with sections that overlap, or one twice", async () => {
@@ -109,7 +128,7 @@ describe("an image is refused", () => {
 
 test("a line whose measurement would not be certain is refused", async () => {
   const boot = await bootFactsOf(image);
-  for (const line of ["", " a", "a ", "a  b", "a\tb", "ä", `${"a".repeat(2048)}`])
+  for (const line of ["", " a", "a ", "a  b", "a\tb", "ä", "@1 a", `${"a".repeat(2048)}`])
     await expect(expectedPcrs(boot, line)).rejects.toThrow("printable ASCII");
 });
 

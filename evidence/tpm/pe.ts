@@ -6,7 +6,7 @@
  * what two readers would read differently is refused.
  */
 import { concatBytes, hexOf } from "../bytes.ts";
-import { sha256 } from "../primitives.ts";
+import { sha256, sha384 } from "../primitives.ts";
 import { TpmFault } from "./wire.ts";
 
 export interface PeSection {
@@ -76,18 +76,23 @@ function requireTiling({ headerBytes, sections, signatureBytes }: Layout, fileBy
 
 /** Throws `TpmFault`. */
 export async function authenticodeSha256(file: Uint8Array): Promise<string> {
+  return hexOf(await sha256(hashedOf(file)));
+}
+
+/** Throws `TpmFault`. */
+export async function authenticodeSha384(file: Uint8Array): Promise<string> {
+  return hexOf(await sha384(hashedOf(file)));
+}
+
+function hashedOf(file: Uint8Array): Uint8Array {
   const { checksumAt, certificatesAt, headerBytes, signatureBytes, sections } = layoutOf(file);
   const hashed = headerBytes + sections.reduce((sum, { bytes }) => sum + bytes, 0);
-  return hexOf(
-    await sha256(
-      concatBytes(
-        file.subarray(0, checksumAt),
-        file.subarray(checksumAt + 4, certificatesAt),
-        file.subarray(certificatesAt + 8, headerBytes),
-        ...sections.map(({ from, bytes }) => file.subarray(from, from + bytes)),
-        file.subarray(hashed, file.length - signatureBytes),
-      ),
-    ),
+  return concatBytes(
+    file.subarray(0, checksumAt),
+    file.subarray(checksumAt + 4, certificatesAt),
+    file.subarray(certificatesAt + 8, headerBytes),
+    ...sections.map(({ from, bytes }) => file.subarray(from, from + bytes)),
+    file.subarray(hashed, file.length - signatureBytes),
   );
 }
 

@@ -169,7 +169,8 @@ export function writePe(
 ): Uint8Array {
   const names = Object.keys(sections);
   const up = (value: number) => Math.ceil(value / 512) * 512;
-  const headerBytes = up(0x40 + 24 + 240 + names.length * 40);
+  // With room for what is added to a stub.
+  const headerBytes = up(0x40 + 24 + 240 + (names.length + 2) * 40);
   const head = new Uint8Array(headerBytes);
   const view = new DataView(head.buffer);
   view.setUint16(0, 0x5a4d, true);

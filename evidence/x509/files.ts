@@ -14,6 +14,21 @@ export function certificatesOf(file: Uint8Array): Certificate[] {
   return derOf(file, "CERTIFICATE").map(parseCertificate);
 }
 
+/** Those of a file that can be read: one that cannot is no reason to pass over those beside it. */
+export function readableCertificatesOf(file: Uint8Array): Certificate[] {
+  try {
+    return derOf(file, "CERTIFICATE").flatMap((der) => {
+      try {
+        return [parseCertificate(der)];
+      } catch {
+        return [];
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
 export function derOf(file: Uint8Array, label: "CERTIFICATE" | "X509 CRL"): Uint8Array[] {
   if (file.length > FILE_BYTES_MAX) throw new DerFault("a file is larger than 1 MiB");
   if (file[0] === 0x30) return [file];

@@ -12,11 +12,13 @@ export const CANDIDATES_MAX = 8;
 
 /** Certificates that bear the name of the issuer of `issued`. */
 export function candidatesFor(certificates: readonly Certificate[], issued: Certificate): Certificate[] {
-  const named = certificates.filter(({ subject }) => equalBytes(subject, issued.issuer));
-  const distinct = named.filter(
-    (one, index) => named.findIndex(({ der }) => equalBytes(der, one.der)) === index,
-  );
-  return distinct.slice(0, CANDIDATES_MAX);
+  const distinct: Certificate[] = [];
+  for (const one of certificates) {
+    if (!equalBytes(one.subject, issued.issuer) || distinct.some(({ der }) => equalBytes(der, one.der)))
+      continue;
+    if (distinct.push(one) === CANDIDATES_MAX) break;
+  }
+  return distinct;
 }
 
 /** Why one certificate has not issued another; null when it has. */
