@@ -18,10 +18,13 @@
  *     until somebody ends it. An engine that does not answer is no news of any machine: what became of
  *     them is told when it is back. A start that meets such an engine rejects with `host.not-ready`,
  *     and of A only this is left: what may run is replaced by the next start.
+ *  G. A disk that is written is there whole or not at all: a process that is killed half way leaves nothing
+ *     that a start or a read would take for it.
  */
 import type { ContainerFacts, MachineStats } from "#contract/link/kept.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
+import type { EvidencePurpose, GuestEvidence } from "#guest/protocol.ts";
 
 export type { ContainerFacts, MachineStats };
 
@@ -29,6 +32,8 @@ export interface KeptProbe {
   ready: boolean;
   /** One line saying what is missing and what to do, or null. */
   missing: string | null;
+  /** What vouches for the TPMs of its machines: DER in base64, the root last. */
+  endorsers?: string[];
 }
 
 export type KeptState = "running" | "halted" | "gone";
@@ -56,7 +61,27 @@ export interface KeptStart {
   onProgress(text: string): void;
   /** Of a service, before anything of it runs: the exact image that its reference means now. */
   onImage(image: ResolvedImage): void;
+  /** Of drivers whose machines attest themselves; a start of one without these fails. */
+  inside?: InsideHooks;
   signal: AbortSignal;
+}
+
+/** What a machine that holds keys of its own needs of others. */
+export interface InsideHooks {
+  /**
+   * The box of its secrets, sealed to its key. Whoever gives it asks
+   * `attested` first, while the start waits here. Rejects with a DriverFault when they are refused.
+   */
+  secrets(): Promise<Uint8Array>;
+  /** A chain (PEM) for the key of this request (DER), for the machine's domains and no others. */
+  certify(request: Uint8Array): Promise<string>;
+}
+
+/** A machine that answers about itself. It is not believed: what it says is judged by whoever asked. */
+export interface AttestedMachine {
+  readonly keys: { sealing: string; tls: string };
+  evidence(purpose: EvidencePurpose, nonceHex: string): Promise<GuestEvidence>;
+  activate(credential: string, secret: string): Promise<string>;
 }
 
 export interface ResolvedImage {
@@ -71,6 +96,10 @@ export interface ResolvedImage {
 export interface Endpoint {
   host: string;
   port: number;
+  /** The machine holds the key: TLS is carried to it unopened. */
+  tlsInside?: true;
+  /** It is an SSH server, and shows one of these keys (lines of type and key), as the machine said inside. */
+  ssh?: { hostKeys: readonly string[] };
 }
 
 export interface LogsAsk {
@@ -86,6 +115,12 @@ export interface LogsAsk {
   follow: boolean;
   timestamps: boolean;
   signal: AbortSignal;
+}
+
+/** A stretch of a disk, in the order of the disk; what no part holds is zeros. The last one has no bytes and stands at the disk's end. */
+export interface DiskPart {
+  offset: number;
+  bytes: Uint8Array;
 }
 
 export interface KeptDriver {
@@ -104,6 +139,28 @@ export interface KeptDriver {
   containers(machineId: string): Promise<ContainerFacts[]>;
   logs(machineId: string, ask: LogsAsk): AsyncIterable<string>;
   stats(machineId: string): Promise<MachineStats>;
+  /**
+   * Present when machines of this driver attest themselves. Also while a start of it waits for its secrets: questions of that
+   * start are asked at once, all others in their turn, since whoever may see a machine may ask for its evidence.
+   */
+  attested?(machineId: string, asked?: { ofStart: boolean }): Promise<AttestedMachine>;
+  /**
+   * Of drivers whose machines hold keys: who signs the next certificate of a machine that runs, also of one that an earlier process
+   * started, for its names as they are by then. What a start is given (`InsideHooks.certify`) ends with the start.
+   */
+  certifyBy?(certify: (machineId: string, request: Uint8Array) => Promise<string>): void;
+  /** Its names are others now, or somebody else signs for them: a machine that runs is given another certificate at once. */
+  certifyAnew?(machineId: string): void;
+  /**
+   * Of drivers whose machines' disks are ciphertext, which another host may hold. Rejects when there is no disk or anything of the
+   * machine runs; nothing is started before the last part was read or the signal says that it will not be.
+   */
+  readDisk?(machineId: string, signal: AbortSignal): Promise<AsyncIterable<DiskPart>>;
+  /**
+   * G. Of a machine of which nothing runs. Parts that throw are a disk that does not come. Resolves when the disk is where the
+   * next start looks for it, on disk; whatever was there is replaced.
+   */
+  writeDisk?(machineId: string, parts: AsyncIterable<DiskPart>, signal: AbortSignal): Promise<void>;
   /** F. */
   onChange(listener: (machineId: string, change: KeptChange) => void): void;
   /** Whether what runs machines answers, so that a start could be tried. Cheap, and never rejects. */

@@ -22,6 +22,29 @@ const Acme = closed({
   challenge: Type.Enum(["http-01", "dns-01"]),
 });
 
+const Qemu = closed({
+  /** Its own, short (sockets are below it), and every uid may pass through all folders above it. */
+  folder: Path,
+  isolations: Type.Array(Type.Enum(["vm", "vm-vtpm", "vm-snp", "vm-tdx"]), { uniqueItems: true }),
+  /** For vm-snp: a firmware that measures the kernel's hashes (OVMF built for AMD SEV), and QEMU's name of the processor it shows. */
+  snp: Type.Optional(closed({ firmware: Path, cpuModel: Type.String({ pattern: "^[A-Za-z0-9-]{1,40}$" }) })),
+  /** For vm-tdx: its firmware, and the port of the quoting service at the host's end of vsock. */
+  tdx: Type.Optional(
+    closed({ firmware: Path, quotePort: Type.Integer({ minimum: 1, maximum: 2 ** 32 - 1 }) }),
+  ),
+  /** Host uids for machines, two each and half of them for each isolation; absent or null: our own choice. */
+  uids: Type.Optional(Type.Union([closed({ base: Uid, count: Type.Integer({ minimum: 4 }) }), Type.Null()])),
+  /** A range that nothing else here uses, four addresses a machine. */
+  addresses: Type.Optional(Type.String({ pattern: "^[0-9.]{7,15}/[0-9]{1,2}$" })),
+  /** Absent or null: KVM where a kernel boots with it, emulation otherwise. */
+  accelerator: Type.Optional(Type.Union([Type.Enum(["kvm", "tcg"]), Type.Null()])),
+  /** Absent: where Debian has them. */
+  programs: Type.Optional(closed({ qemu: Path, swtpm: Path, swtpmSetup: Type.Union([Path, Type.Null()]) })),
+  /** For measured boot; absent: Debian's OVMF. */
+  firmware: Type.Optional(closed({ code: Path, variables: Path })),
+});
+export type QemuConfig = Static<typeof Qemu>;
+
 const HostConfig = closed({
   stateFolder: Path,
   /** Control's socket on this machine; null when control is met at a broker. */
@@ -53,6 +76,8 @@ const HostConfig = closed({
     memoryTotalMiB: AtLeastOne,
     isolations: Type.Array(Isolation),
   }),
+  /** Guest images of this machine, as `casemate images` keeps them; null: there are none. */
+  imagesFolder: Type.Union([Path, Type.Null()]),
   /** Kept machines, in containers; null: none are taken. */
   kept: Type.Union([
     closed({
@@ -64,6 +89,21 @@ const HostConfig = closed({
         /** The cgroup (v2) of the engine's process, which is then kept from addresses inside. */
         engineCgroup: Type.Optional(Type.Union([Type.String({ maxLength: 1024 }), Type.Null()])),
       }),
+      /** Virtual machines; null: none are taken. */
+      qemu: Type.Optional(Type.Union([Qemu, Type.Null()])),
+      /** Where people log in to machines that are for that: addresses of this computer, one for each machine; absent or null: nowhere. */
+      ssh: Type.Optional(
+        Type.Union([
+          closed({
+            addresses: Type.String({ pattern: "^[0-9.]{7,15}/[0-9]{1,2}$" }),
+            /** Listened on, at each of them. */
+            port: Type.Integer({ minimum: 1, maximum: 65535 }),
+            /** As root, port 22 of the addresses leads there, by a rule of nftables. */
+            redirect: Type.Boolean(),
+          }),
+          Type.Null(),
+        ]),
+      ),
       ceiling: closed({ cpuMillis: AtLeastOne, memoryMiB: AtLeastOne, diskMiB: AtLeastOne }),
       ingress: closed({
         host: Type.String(),
@@ -98,6 +138,7 @@ const DEFAULTS = {
   spareSandboxes: 2,
   templates: {},
   traces: { folders: [], logs: [] },
+  imagesFolder: null,
   kept: null,
   linkPath: null,
   nats: NO_NATS,

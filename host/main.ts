@@ -13,6 +13,7 @@ import type { NatsAccess } from "#link/nats/access.ts";
 import { natsAccess } from "#link/nats/files.ts";
 import { startHost } from "./assemble.ts";
 import { readHostConfig } from "./config.ts";
+import { openVirtualMachines } from "./kept/virtual-machines.ts";
 import type { HostLog } from "./machine.ts";
 
 closeInherited();
@@ -66,7 +67,13 @@ const host = await startHost({
     kept: {
       ...kept,
       ingressUid: ingressUid ?? INGRESS_UID,
-      drivers: [new DockerDriver({ ...kept.docker, owner })],
+      drivers: [
+        new DockerDriver({ ...kept.docker, owner }),
+        ...openVirtualMachines(kept.qemu ?? null, {
+          ...{ owner, imagesFolder: config.imagesFolder, log },
+          registriesInside: kept.docker.registriesInside ?? [],
+        }),
+      ],
     },
   }),
   drivers: [

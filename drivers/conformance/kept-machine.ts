@@ -5,7 +5,7 @@
  * is needed to see what a machine sees.
  */
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import type { Endpoint, KeptChange, KeptDriver, LogsAsk } from "../kept-driver.ts";
 
 export const KEPT_SPEC: MachineSpec = {
@@ -38,7 +38,7 @@ printf 'Content-Type: text/plain\\r\\n\\r\\n'
 printf %s "$QUERY_STRING" | tr '_-' '/+' | base64 -d | sh 2>&1
 `;
 
-export function payloadOf({ image, services, web, top, env, files }: PayloadParts): Payload {
+export function payloadOf({ image, services, web, top, env, files }: PayloadParts): ComposePayload {
   const { volumes = [], ...more } = (web ?? {}) as { volumes?: unknown[] };
   // Whatever runs as process 1 and has no handler does not hear SIGTERM, and would cost ten seconds.
   const common = { image, stop_signal: "SIGKILL" };
@@ -69,12 +69,16 @@ export function payloadOf({ image, services, web, top, env, files }: PayloadPart
   };
 }
 
-/** What a shell in the public service says to a command. */
-export async function ask({ host, port }: Endpoint, command: string): Promise<string> {
+/** Where the public service runs a command. */
+export function askPath(command: string): string {
   const query = base64(command).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   // busybox takes no base64 without its padding.
-  const padded = query + "=".repeat((4 - (query.length % 4)) % 4);
-  const response = await fetch(`http://${host}:${port}/cgi-bin/ask?${padded}`, {
+  return `/cgi-bin/ask?${query}${"=".repeat((4 - (query.length % 4)) % 4)}`;
+}
+
+/** What a shell in the public service says to a command. */
+export async function ask({ host, port }: Endpoint, command: string): Promise<string> {
+  const response = await fetch(`http://${host}:${port}${askPath(command)}`, {
     signal: AbortSignal.timeout(20_000),
   });
   if (response.status !== 200) throw new Error(`the machine answered ${response.status}`);
@@ -94,7 +98,7 @@ export async function reachable(endpoint: Endpoint, targets: readonly string[]):
 export async function startKept(
   driver: KeptDriver,
   machineId: string,
-  payload: Payload,
+  payload: ComposePayload,
   { spec = KEPT_SPEC, signal = new AbortController().signal, progress = [] as string[] } = {},
 ) {
   return driver.start(machineId, spec, payload, {

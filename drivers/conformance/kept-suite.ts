@@ -7,7 +7,7 @@
 import { createServer, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import type { Endpoint, KeptChange, KeptDriver } from "../kept-driver.ts";
 import { ask, KEPT_SPEC, linesOf, nextChange, payloadOf, reachable, startKept } from "./kept-machine.ts";
 import { newMachineId } from "./machine.ts";
@@ -26,7 +26,7 @@ export interface KeptSubject {
   /** Ends of the paths of files in which values of environment variables stay, against rule D; the driver says so. */
   environmentStaysIn: string[];
   /** Starts a machine in another process, and kills that one with SIGKILL when the first service runs. */
-  killInTheMiddle(machineId: string, spec: MachineSpec, payload: Payload): Promise<void>;
+  killInTheMiddle(machineId: string, spec: MachineSpec, payload: ComposePayload): Promise<void>;
   /** The address that a machine's public service has, and those of the host that it could see. */
   addresses(machineId: string): Promise<{ own: string; host: string[] }>;
   /**

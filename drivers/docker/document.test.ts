@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from "vitest";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import { readDocument } from "./document.ts";
 import { parseImage } from "./image-name.ts";
 
@@ -19,7 +19,7 @@ const CONTEXT = {
   leash: "/d/leash",
 };
 
-const payload = (compose: unknown, more: Partial<Payload> = {}): Payload => ({
+const payload = (compose: unknown, more: Partial<ComposePayload> = {}): ComposePayload => ({
   kind: "compose",
   compose: typeof compose === "string" ? compose : JSON.stringify(compose),
   env: { SET: "a$b", LD_PRELOAD: "/__files__/evil.so" },
@@ -31,7 +31,7 @@ const payload = (compose: unknown, more: Partial<Payload> = {}): Payload => ({
 });
 const withService = (service: object, top: object = {}) =>
   payload({ services: { api: { image: "caddy:2", ...service }, db: { image: "db" } }, ...top });
-const written = (from: Payload, declared: string[] = []) =>
+const written = (from: ComposePayload, declared: string[] = []) =>
   JSON.parse(readDocument(from, CONTEXT).write(() => declared, 20_001));
 const api = (service: object, top: object = {}) => written(withService(service, top)).services.api;
 

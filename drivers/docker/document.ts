@@ -12,7 +12,7 @@
  *     removed when a machine halts, and data that only a container knew would go with it.
  */
 import { createHash } from "node:crypto";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import type { ImageName } from "./image-name.ts";
 import { bridgeOf, LABEL_INSTALLATION, LABEL_LEVEL, LABEL_MACHINE, LABEL_OWNER } from "./marks.ts";
 import { FILES_ROOT, madeName, type Source } from "./mounts.ts";
@@ -63,7 +63,7 @@ export interface MachineDocument {
   write(volumesOf: (image: ImageName) => string[], publicPort: number | null): string;
 }
 
-export function readDocument(payload: Payload, context: DocumentContext): MachineDocument {
+export function readDocument(payload: ComposePayload, context: DocumentContext): MachineDocument {
   const document = parse(payload.compose);
   const given = objectAt(document.services, "services");
   const names = Object.keys(given);

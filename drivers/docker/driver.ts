@@ -124,6 +124,8 @@ export class DockerDriver implements KeptDriver {
     payload: Payload,
     hooks: KeptStart,
   ): Promise<{ record: KeptRecord; endpoint: Endpoint }> {
+    if (payload.kind !== "compose")
+      throw new DriverFault("machine.start-failed", "a container is started with a compose document");
     const own = new AbortController();
     const others = this.#starts.get(machineId) ?? new Set();
     this.#starts.set(machineId, others.add(own));

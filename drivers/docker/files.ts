@@ -12,7 +12,7 @@
  */
 import { chmodSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import { mustRun, runProgram } from "./program.ts";
 
 const TIMEOUT_MS = 20_000;
@@ -42,7 +42,7 @@ export const filePlaces = (folder: string, machineId: string): FilePlaces => {
 /** Mounts the folder anew and writes into it. */
 export async function writeFiles(
   places: FilePlaces,
-  payload: Pick<Payload, "files" | "compose">,
+  payload: Pick<ComposePayload, "files" | "compose">,
   made: ReadonlyMap<string, string>,
 ): Promise<void> {
   await removeFiles(places);

@@ -18,7 +18,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import type Docker from "dockerode";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import { DriverFault } from "../driver.ts";
 import type { ResolvedImage } from "../kept-driver.ts";
 import { statusCodeOf } from "./engine.ts";
@@ -56,7 +56,7 @@ export class Images {
   async provide(
     machineId: string,
     wanted: readonly WantedImage[],
-    registries: Payload["registries"],
+    registries: ComposePayload["registries"],
     onProgress: (text: string) => void,
     signal: AbortSignal,
   ): Promise<ResolvedImage[]> {
@@ -124,7 +124,7 @@ export class Images {
 
   async #pull(
     image: ImageName,
-    login: Payload["registries"][number] | undefined,
+    login: ComposePayload["registries"][number] | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     await this.#mustLeadOutside(image);

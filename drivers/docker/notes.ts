@@ -76,12 +76,17 @@ export class Notes<Note extends object = MachineNote> {
 
   /** The machine's own log: two files in turn, so that the last half is always there. */
   log(machineId: string, text: string): void {
+    this.logAll(machineId, text.split("\n"));
+  }
+
+  /** Written at once: a guest decides how many lines there are. */
+  logAll(machineId: string, lines: readonly string[]): void {
     const path = this.#path(machineId, "log");
-    for (const line of text.split("\n")) {
-      const entry = { time: new Date().toISOString(), text: line.slice(0, LINE_CHARACTERS_MAX) };
-      appendFileSync(path, `${JSON.stringify(entry)}\n`, { mode: 0o600 });
-      this.#written.emit(machineId, entry);
-    }
+    const time = new Date().toISOString();
+    const entries = lines.map((line): LogEntry => ({ time, text: line.slice(0, LINE_CHARACTERS_MAX) }));
+    const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join("");
+    appendFileSync(path, text, { mode: 0o600 });
+    for (const entry of entries) this.#written.emit(machineId, entry);
     if (statSync(path).size > LOG_BYTES_MAX / 2) renameSync(path, this.#path(machineId, "log.old"));
   }
 

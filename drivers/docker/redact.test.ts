@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from "vitest";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import { redactor } from "./redact.ts";
 
-const payload = (more: Partial<Payload>): Payload => ({
+const payload = (more: Partial<ComposePayload>): ComposePayload => ({
   ...{ kind: "compose", compose: "", env: {}, files: {}, registries: [] },
   ...{ publicService: "api", publicPort: 80 },
   ...more,

@@ -13,7 +13,7 @@
  *  C. Of a payload with more secrets than a person would write no words are let out at all, and of very
  *     long words only the last lines.
  */
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 
 /** Shorter values (`1`, `true`) are no secrets, and a text without them could not be read. */
 const CHARACTERS_MIN = 6;
@@ -30,7 +30,7 @@ export interface Redactor {
   readonly asked: number;
 }
 
-export function redactor(payload: Payload): Redactor {
+export function redactor(payload: ComposePayload): Redactor {
   const keys = keysOf(payload);
   let asked = 0;
   const clean = (text: string): string => {
@@ -76,7 +76,7 @@ interface Keys {
 }
 
 /** C: null. */
-function keysOf(payload: Payload): Keys | null {
+function keysOf(payload: ComposePayload): Keys | null {
   const heads = new Set<string>();
   const whole = new Set<string>();
   const begun = new Set<string>();
@@ -99,7 +99,7 @@ function keysOf(payload: Payload): Keys | null {
   return { heads, whole, begun, lengths: [...lengths].sort((a, b) => b - a) };
 }
 
-function* valuesOf({ env, registries, files }: Payload): Generator<string> {
+function* valuesOf({ env, registries, files }: ComposePayload): Generator<string> {
   yield* Object.values(env);
   for (const { password } of registries) yield password;
   for (const each of Object.values(files))

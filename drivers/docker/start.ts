@@ -7,7 +7,7 @@
 
 import type Docker from "dockerode";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import { DriverFault } from "../driver.ts";
 import { findHostPort } from "../host-port.ts";
 import type { Endpoint, KeptStart } from "../kept-driver.ts";
@@ -45,7 +45,7 @@ export interface StartAsk {
   socketPath: string;
   machineId: string;
   spec: MachineSpec;
-  payload: Payload;
+  payload: ComposePayload;
   hooks: KeptStart;
 }
 

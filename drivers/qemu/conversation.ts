@@ -4,6 +4,7 @@
  * port. It ends with the host process and is opened again by the next; QEMU and guest run on meanwhile.
  */
 import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { type Guest, greetGuest } from "#guest/client.ts";
 import { DriverFault } from "../driver.ts";
 import type { Place } from "./place.ts";
@@ -13,6 +14,8 @@ import { connectSoon } from "./sockets.ts";
 const LINE_MAX = 2_000;
 /** A serial line is slower; a QEMU that was taken over need not be one. */
 const CONSOLE_BYTES_PER_SECOND_MAX = 256 * 1024;
+/** What a line costs beside its bytes: each is an entry of a log, and short ones come by the thousand. */
+const LINE_COST_BYTES = 512;
 
 export interface Conversation {
   qmp: Qmp;
@@ -29,7 +32,8 @@ export interface ConversationAsk {
   place: Place;
   accelerator: "kvm" | "tcg";
   answerMs: number;
-  onConsole(line: string): void;
+  /** Never with none. */
+  onConsole(lines: string[]): void;
   signal: AbortSignal;
 }
 
@@ -93,24 +97,37 @@ async function listen(conversation: Conversation): Promise<void> {
     if (name === "SHUTDOWN" && typeof data.reason === "string") conversation.reason = data.reason;
 }
 
-function readConsole(socket: Socket, onLine: (line: string) => void): void {
+/**
+ * Lines beyond the budget wait, at most those of one chunk: nothing more is read meanwhile, and the guest's serial
+ * line stands still. What waits when the conversation ends is lost.
+ */
+export function readConsole(console: Readable, onLines: (lines: string[]) => void): void {
   let rest = "";
+  let waiting: string[] = [];
   let budget = CONSOLE_BYTES_PER_SECOND_MAX;
-  socket.on("data", (chunk: Buffer) => {
+  let fullMs = performance.now();
+  const give = () => {
+    if (performance.now() - fullMs >= 1_000)
+      [budget, fullMs] = [CONSOLE_BYTES_PER_SECOND_MAX, performance.now()];
+    const count = Math.min(waiting.length, Math.max(0, Math.ceil(budget / LINE_COST_BYTES)));
+    const lines = waiting.splice(0, count);
+    budget -= count * LINE_COST_BYTES;
+    if (count > 0) onLines(lines);
+    if (budget > 0) return void console.resume();
+    console.pause();
+    setTimeout(() => !console.destroyed && give(), 1_000).unref();
+  };
+  console.on("data", (chunk: Buffer) => {
     const lines = `${rest}${printable(chunk)}`.split("\n");
     rest = lines.pop()!;
     if (rest.length > LINE_MAX) {
       lines.push(rest);
       rest = "";
     }
-    for (const line of lines) if (line !== "") onLine(line.slice(0, LINE_MAX));
     budget -= chunk.length;
-    if (budget > 0) return;
-    socket.pause();
-    setTimeout(() => {
-      budget = CONSOLE_BYTES_PER_SECOND_MAX;
-      socket.resume();
-    }, 1_000).unref();
+    const said = lines.filter((line) => line !== "");
+    waiting = [...waiting, ...said.map((line) => line.slice(0, LINE_MAX))];
+    give();
   });
 }
 

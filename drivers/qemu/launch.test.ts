@@ -88,14 +88,12 @@ describe("a machine's words", () => {
   });
 
   it("give the root read-only, twice over, and no disk a boot program of its card", () => {
-    const words = commandLine(
-      plainVm({ network: { kind: "tap", interface: "tap0", mac: "52:54:00:00:00:01" } }),
-    );
+    const words = commandLine(plainVm({ network: { kind: "tap", descriptor: 3, mac: "52:54:00:00:00:01" } }));
     const [root, state] = following(words, "-blockdev").map((word) => JSON.parse(word));
     expect([root["read-only"], state["read-only"]]).toEqual([true, false]);
     const devices = following(words, "-device").map((word) => JSON.parse(word));
     expect(devices.find(({ driver }) => driver === "virtio-net-pci")).toMatchObject({ romfile: "" });
-    expect(following(words, "-netdev")).toEqual(["tap,id=net0,ifname=tap0,script=no,downscript=no"]);
+    expect(following(words, "-netdev")).toEqual(["tap,id=net0,fd=3"]);
   });
 
   it("deny QEMU other programs, other users and old calls", () => {
@@ -106,7 +104,8 @@ describe("a machine's words", () => {
   });
 
   it("use KVM only when they are told to, and bound what emulation keeps", () => {
-    expect(following(commandLine(plainVm()), "-accel")).toEqual(["tcg,thread=multi,tb-size=256"]);
+    expect(following(commandLine(plainVm({ cpus: 1 })), "-accel")).toEqual(["tcg,thread=multi,tb-size=256"]);
+    expect(following(commandLine(plainVm({ cpus: 2 })), "-accel")).toEqual(["tcg,thread=single,tb-size=256"]);
     expect(following(commandLine(plainVm({ accelerator: "kvm" })), "-accel")).toEqual(["kvm"]);
     expect(following(commandLine(confidentialVm(SNP)), "-accel")).toEqual(["kvm"]);
   });

@@ -16,6 +16,8 @@ import type { Endpoint, KeptDriver } from "../kept-driver.ts";
 import type { VirtualMachines, VmAsk } from "./machines.ts";
 import { FIRMWARE, firmware, openMachines, qemu, swtpm, type TestMachines } from "./testing.ts";
 
+/** As long as an emulated machine on a busy computer may take. */
+const SLOW_MS = 100_000;
 const SPEC = {
   ...KEPT_SPEC,
   ...{ isolation: "vm" as const, cpuMillis: 1000, memoryMiB: 128 },
@@ -41,7 +43,7 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
       ...{ kernel: guest.kernel, initrd: guest.initrd },
       line: `console=ttyS0 quiet panic=-1 ${misbehaviour}`,
     },
-    ...{ firmware: null, tpm: false, roots: [], scratchMiB: 8, publicPort: 80 },
+    ...{ firmware: null, tpm: false, roots: [], scratchMiB: 8, publicPort: 80, network: null },
     ...more,
   });
   const start = (
@@ -49,8 +51,9 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
     ask = asked(),
     onProgress = (_: string) => {},
     memoryMiB = SPEC.memoryMiB,
+    cpuMillis = SPEC.cpuMillis,
   ) =>
-    machines.start(id, { ...SPEC, memoryMiB }, ask, {
+    machines.start(id, { ...SPEC, memoryMiB, cpuMillis }, ask, {
       ...{ onRecord: async () => {}, onProgress, signal: new AbortController().signal },
     });
   /** The guest is up before its web server is, at times. */
@@ -96,6 +99,21 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
     expect((await (await test.machines.guest(id)).ask("health", {}, { timeoutMs: 20_000 })).uptimeMs).toBe(1);
     await test.machines.remove(id, record);
     expect(test.traces(id)).toEqual([]);
+  });
+
+  it("with two processors stand a kernel that patches itself while both run it, as one does when a container starts", async () => {
+    const { endpoint, record } = await start(test.machines, asked(), undefined, 128, 2000);
+    expect(await inside(endpoint, "nproc")).toBe("2");
+    // A switch in the scheduler, which both go through all the time.
+    const patch = "for each in 1 0; do echo $each > /proc/sys/kernel/sched_schedstats; done";
+    const busy = "while :; do true; done & a=$!; while :; do /bin/true; done & b=$!";
+    tell(
+      endpoint,
+      `${busy}; n=0; while [ $n -lt 80 ]; do ${patch}; n=$((n+1)); done; kill $a $b; touch /patched`,
+    );
+    await expect.poll(() => inside(endpoint, "ls /patched"), { timeout: SLOW_MS }).toBe("/patched");
+    expect(test.changes).toEqual([]);
+    await test.machines.remove(id, record);
   });
 
   it("reach nothing of the host by its own addresses, whatever listens there", async () => {
@@ -330,6 +348,10 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
           0n,
           0n,
         ]);
+        // A network of its own, with nothing in it.
+        const networkOf = (pid: number | string) => readlinkSync(`/proc/${pid}/ns/net`);
+        expect(networkOf(pidOf("swtpm"))).not.toBe(networkOf("self"));
+        expect(readFileSync(`/proc/${pidOf("swtpm")}/net/dev`, "utf8")).not.toMatch(/^ *(?!lo\b)\w+:/m);
         const folder = join(test.options.folder, "vms", id, "tpm");
         expect(statSync(folder)).toMatchObject({ uid: tpm.uids[0], mode: 0o040700 });
       }

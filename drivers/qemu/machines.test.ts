@@ -29,7 +29,7 @@ const hooks = (more: Partial<VmHooks> = {}): VmHooks => ({
 });
 const ASK = {
   boot: { kernel: "/no-kernel", initrd: null, line: "quiet" },
-  ...{ firmware: null, tpm: false, roots: [], scratchMiB: 1, publicPort: 80 },
+  ...{ firmware: null, tpm: false, roots: [], scratchMiB: 1, publicPort: 80, network: null },
 };
 const logOf = (id: string, container: string | null = null) =>
   linesOf(test.machines as unknown as KeptDriver, id, container);

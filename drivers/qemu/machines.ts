@@ -15,6 +15,7 @@
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Guest } from "#guest/client.ts";
 import { PORT_NAME } from "#guest/protocol.ts";
+import { readDiskFile, writeDiskFile } from "../disk-file.ts";
 import { machineLines } from "../docker/logs.ts";
 import { MACHINE_ID, OWNER } from "../docker/marks.ts";
 import { Notes } from "../docker/notes.ts";
@@ -22,6 +23,7 @@ import { runProgram } from "../docker/program.ts";
 import { DriverFault } from "../driver.ts";
 import { findHostPort } from "../host-port.ts";
 import type {
+  DiskPart,
   Endpoint,
   KeptChange,
   KeptDriver,
@@ -37,12 +39,18 @@ import { UidPool } from "../sandbox/uids.ts";
 import { Turns } from "../turns.ts";
 import { type Conversation, openConversation } from "./conversation.ts";
 import { commandLine } from "./launch.ts";
-import type { VmNote } from "./note.ts";
+import type { AddressPool } from "./network/addresses.ts";
+import { type OpenDoors, openDoors } from "./network/doors.ts";
+import { type KeptRules, keepRules } from "./network/keep-rules.ts";
+import type { Carried } from "./network/rules.ts";
+import { inNamespace, TAP_DESCRIPTOR, type TapAsk, type Taps } from "./network/taps.ts";
+import type { VmNetwork, VmNote } from "./note.ts";
 import {
   emptyPlace,
   findClosedFolder,
   listPlaces,
   makePlace,
+  makePlaceFolder,
   type Place,
   placeOf,
   preparePlaces,
@@ -60,7 +68,9 @@ import {
 } from "./processes.ts";
 import { machineStats } from "./stats.ts";
 import { startTpm } from "./tpm.ts";
-import type { Boot, Disk, Firmware } from "./vm.ts";
+import { TpmAuthority } from "./tpm-authority.ts";
+import { watchTpm } from "./tpm-watch.ts";
+import type { Boot, Confidential, Disk, Firmware, Network } from "./vm.ts";
 
 export interface VmOptions {
   /** The driver's own; every uid of a machine passes through it. Short, since sockets are below it. */
@@ -72,8 +82,12 @@ export interface VmOptions {
   seccomp: boolean;
   /** The program that plays TPMs, for machines that have one. */
   tpmProgram: string;
+  /** The program that makes a TPM with a certificate (swtpm_setup); null: nobody vouches for the machines' TPMs. */
+  tpmSetupProgram: string | null;
   /** Two uids for each machine; null: all run as this process does. */
   uids: { base: number; count: number } | null;
+  /** Networks of machines' own; null: QEMU's network stack, which lets nothing out. */
+  networks: { taps: Taps; addresses: AddressPool } | null;
   /** How long a QEMU may take to answer, which it does at once on a computer that is not overloaded; then it is ended. */
   answerMs: number;
   /** How long a guest may take to come up, and to go down by itself. */
@@ -85,6 +99,8 @@ export interface VmAsk {
   boot: Boot;
   /** Needed for a unified kernel image; null: the kernel is started without. */
   firmware: Firmware | null;
+  /** Null: memory that the host can read. */
+  confidential?: Confidential | null;
   /** The measured boot of firmware and kernel lands in it; without firmware there is nothing measured in it. */
   tpm: boolean;
   /** Read-only and shared with other machines. */
@@ -93,6 +109,8 @@ export interface VmAsk {
   scratchMiB: number;
   /** The port of the guest that the host's ingress reaches. */
   publicPort: number | null;
+  /** What it may reach of the host, and whom it asks for names, where it has a network of its own; null: it has none. */
+  network: Pick<VmNetwork, "doors" | "nameServers"> | null;
 }
 
 export interface VmHooks {
@@ -105,6 +123,8 @@ export interface VmHooks {
 export interface StartedVm {
   record: KeptRecord;
   endpoint: Endpoint | null;
+  /** As it was given one of its own. */
+  network: VmNetwork | null;
   guest: Guest;
 }
 
@@ -113,8 +133,12 @@ const PORTS = { base: 12_000, count: 8_000 };
 const ASK_MS = 5_000;
 /** OVMF stands still in 128 MiB, without a word. */
 const FIRMWARE_MIB_MIN = 256;
+/** Beside what QEMU says itself. */
+const TPM_ENDED = "tpm-ended";
+const TPM_WORDS = "the program that plays its TPM has ended";
 const LOOK_EVERY_MS = 20;
 const WORDS_MS = 500;
+const RULES_LOOK_MS = 5_000;
 
 type HalfOfPort = Pick<
   KeptDriver,
@@ -127,11 +151,14 @@ export class VirtualMachines implements HalfOfPort {
   readonly #consoles: Notes;
   readonly #cgroups: Cgroups;
   readonly #uids: UidPool | null;
+  readonly #tpmAuthority: TpmAuthority | null;
   readonly #turns = new Turns();
   readonly #starts = new Map<string, Set<AbortController>>();
   readonly #live = new Map<string, Conversation>();
+  readonly #doors = new Map<string, OpenDoors>();
   readonly #listeners: ((machineId: string, change: KeptChange) => void)[] = [];
   readonly #end = new AbortController();
+  readonly #rules: KeptRules;
 
   constructor(options: VmOptions) {
     if (!OWNER.test(options.owner))
@@ -141,7 +168,18 @@ export class VirtualMachines implements HalfOfPort {
     this.#notes = new Notes(options.folder);
     this.#consoles = new Notes(`${options.folder}/consoles`);
     this.#cgroups = findCgroups(options.owner);
+    const { tpmSetupProgram, folder } = options;
+    this.#tpmAuthority =
+      tpmSetupProgram === null
+        ? null
+        : new TpmAuthority({ folder: `${folder}/tpm-authority`, program: tpmSetupProgram });
     this.#uids = options.uids === null ? null : new UidPool(options.uids);
+    this.#rules = keepRules({
+      taps: { ruled: async () => (await options.networks?.taps.ruled()) ?? new Set() },
+      everyMs: RULES_LOOK_MS,
+      machines: () => [...this.#live.keys()].filter((id) => this.#notes.read(id)?.network != null),
+      restore: (id) => this.#restoreRules(id),
+    });
   }
 
   async probe(): Promise<KeptProbe> {
@@ -153,6 +191,11 @@ export class VirtualMachines implements HalfOfPort {
     if (closed !== null)
       return missing(`machines have uids of their own, which cannot pass ${closed}: chmod o+x ${closed}`);
     return { ready: true, missing: null };
+  }
+
+  /** What vouches for the machines' TPMs: DER in base64, the signer first and its root last. Empty when nobody does. */
+  async endorsers(): Promise<string[]> {
+    return (await this.#tpmAuthority?.chain()) ?? [];
   }
 
   async start(machineId: string, spec: MachineSpec, ask: VmAsk, hooks: VmHooks): Promise<StartedVm> {
@@ -170,18 +213,20 @@ export class VirtualMachines implements HalfOfPort {
         // Port A: whatever ran before is replaced.
         await this.#endAll(machineId, place, 0);
         const { accelerator } = this.#options;
+        const network = this.#takeNetwork(machineId, ask);
         const note: VmNote = {
-          ...{ v: 1, phase: "starting", qemu: null, accelerator },
+          ...{ v: 1, phase: "starting", qemu: null, tpm: null, accelerator },
           uids: this.#takeUids(machineId),
           cpus: Math.max(1, Math.ceil(spec.cpuMillis / 1000)),
           memoryMiB: spec.memoryMiB,
           stateMiB: spec.kept?.diskMiB ?? 0,
-          hostPort: ask.publicPort === null ? null : await this.#findPort(machineId),
+          network,
+          hostPort: ask.publicPort === null || network !== null ? null : await this.#findPort(machineId),
         };
         this.#notes.write(machineId, note);
         try {
           const guest = await this.#run({ machineId, place, note, spec, ask, hooks, signal });
-          return { record, endpoint: endpointOf(note), guest };
+          return { record, endpoint: endpointOf(note), network, guest };
         } catch (error) {
           await this.#endAll(machineId, place, 0);
           throw error instanceof DriverFault && !signal.aborted ? error : startFailed(error, signal);
@@ -206,42 +251,47 @@ export class VirtualMachines implements HalfOfPort {
     const { program, owner, seccomp, bootMs } = this.#options;
     const sizes = { stateMiB: note.stateMiB, scratchMiB: ask.scratchMiB };
     makePlace(place, note.uids, sizes, ask.firmware?.variables ?? null);
+    if (note.network !== null) {
+      hooks.onProgress("making the machine's network");
+      await this.#connect(machineId, note.network);
+    }
     const cgroups = limitMachine(this.#cgroups, machineId, { ...note, cpuMillis: spec.cpuMillis });
     hooks.onProgress("starting the virtual machine");
     this.#notes.log(machineId, "starting");
     const own = (path: string, serial: string): Disk => ({ path, serial, readOnly: false });
-    const words = commandLine({
-      ...{
-        kind: "plain",
-        machineId,
-        accelerator: note.accelerator,
-        cpus: note.cpus,
-        memoryMiB: note.memoryMiB,
-      },
-      ...{ boot: ask.boot, tpmSocket: ask.tpm ? place.tpm.socket : null, seccomp },
-      firmware: ask.firmware && { code: ask.firmware.code, variables: place.variables },
+    const parts = {
+      ...{ machineId, cpus: note.cpus, memoryMiB: note.memoryMiB, boot: ask.boot, seccomp },
       disks: [
         ...ask.roots,
         ...(note.stateMiB > 0 ? [own(place.state, "state")] : []),
         ...(ask.scratchMiB > 0 ? [own(place.scratch, "scratch")] : []),
       ],
       ports: [{ name: PORT_NAME, socketPath: place.sockets.guest }],
-      network:
-        note.hostPort === null
-          ? { kind: "none" }
-          : { kind: "user", forwards: [{ hostPort: note.hostPort, guestPort: ask.publicPort! }] },
+      network: this.#networkOf(machineId, note, ask),
       consoleSocket: place.sockets.console,
       qmpSocket: place.sockets.qmp,
-    });
+    };
+    const words = commandLine(
+      ask.confidential != null
+        ? { kind: "confidential", ...ask.confidential, ...parts }
+        : {
+            ...{ kind: "plain", accelerator: note.accelerator, ...parts },
+            tpmSocket: ask.tpm ? place.tpm.socket : null,
+            firmware: ask.firmware && { code: ask.firmware.code, variables: place.variables },
+          },
+    );
     const cgroupFiles = this.#cgroups.firstOf(cgroups);
     const { uids } = note;
-    if (ask.tpm) {
-      const tpm = { program: this.#options.tpmProgram, owner, machineId, cgroupFiles };
-      await startTpm({ ...tpm, place, uids, signal });
-    }
+    const tpm = ask.tpm
+      ? await startTpm({
+          ...{ program: this.#options.tpmProgram, owner, machineId, cgroupFiles },
+          ...{ place, uids, authority: this.#tpmAuthority, signal },
+        })
+      : null;
     const child = startProgram({
       ...{ program, words, owner, machineId, uid: uids?.qemu ?? null, cgroupFiles },
       groups: kvmGroups(note.accelerator === "kvm"),
+      ...(note.network && { through: inNamespace(this.#options.networks!.taps.namespaceOf(machineId)) }),
     });
     const gone = new AbortController();
     let lastWords = "";
@@ -252,11 +302,12 @@ export class VirtualMachines implements HalfOfPort {
     child.once("error", (error) => gone.abort(error));
     child.once("close", (code, by) => {
       const words = lastWords.trim().split("\n").at(-1)!;
-      gone.abort(new DriverFault("machine.start-failed", `QEMU ended (${by ?? code}) ${words}`.trimEnd()));
+      const why = this.#live.get(machineId)?.reason === TPM_ENDED ? TPM_WORDS : `QEMU ended (${by ?? code})`;
+      gone.abort(new DriverFault("machine.start-failed", `${why} ${words}`.trimEnd()));
     });
     child.unref();
     if (child.pid === undefined) throw new DriverFault("machine.start-failed", "QEMU could not be started");
-    const started = { ...note, qemu: knownOf(child.pid) };
+    const started = { ...note, qemu: knownOf(child.pid), tpm };
     this.#notes.write(machineId, started);
     const wanted = AbortSignal.any([signal, gone.signal]);
     try {
@@ -280,14 +331,20 @@ export class VirtualMachines implements HalfOfPort {
   async #converse(
     machineId: string,
     place: Place,
-    { accelerator }: Pick<VmNote, "accelerator">,
+    { accelerator, qemu, tpm }: Pick<VmNote, "accelerator" | "qemu" | "tpm">,
     signal: AbortSignal,
   ): Promise<Conversation> {
     const conversation = await openConversation({
       ...{ machineId, place, accelerator, signal, answerMs: this.#options.answerMs },
-      onConsole: (line) => this.#consoles.log(machineId, line),
+      onConsole: (lines) => this.#consoles.logAll(machineId, lines),
     });
     this.#live.set(machineId, conversation);
+    if (qemu !== null && tpm != null) {
+      const onEnd = () => {
+        conversation.reason = TPM_ENDED;
+      };
+      void conversation.qmp.ended.then(watchTpm({ tpm, qemu, onEnd }));
+    }
     return conversation;
   }
 
@@ -316,6 +373,17 @@ export class VirtualMachines implements HalfOfPort {
     });
   }
 
+  /** At once: whoever asks has nothing more to say to its guest. */
+  async end(machineId: string): Promise<void> {
+    await this.#inTurn(machineId, (place) => this.#endAll(machineId, place, 0));
+  }
+
+  /** Into the machine's own log; its owner reads it. */
+  say(machineId: string, text: string): void {
+    checkId(machineId);
+    this.#notes.log(machineId, text);
+  }
+
   async remove(machineId: string, _record: KeptRecord | null): Promise<void> {
     this.#callOff(machineId);
     await this.#inTurn(machineId, async (place) => {
@@ -335,7 +403,9 @@ export class VirtualMachines implements HalfOfPort {
       const note = this.#notes.read(machineId);
       if (note?.phase === "running" && isRunning(note.qemu)) {
         if (this.#live.has(machineId) || (await this.#adopt(machineId, place, note)))
-          return { state: "running", endpoint: endpointOf(note) };
+          // Rules may have been lost, and doors ended with the process that held them.
+          await this.#reconnect(machineId, note);
+        if (this.#live.has(machineId)) return { state: "running", endpoint: endpointOf(note) };
       }
       if (note?.phase !== "halted") await this.#endAll(machineId, place, 0);
       return { state: note === null ? "gone" : "halted", endpoint: null };
@@ -361,6 +431,29 @@ export class VirtualMachines implements HalfOfPort {
       this.#notes.log(machineId, "what runs does not answer as this machine, and is ended");
       return false;
     }
+  }
+
+  /** Port G. Its state disk alone: the rest is made anew with each start, its TPM's state too, which is this host's. */
+  readDisk(machineId: string, signal: AbortSignal): Promise<AsyncIterable<DiskPart>> {
+    return this.#inTurn(machineId, async (place) => {
+      this.#requireHalted(machineId);
+      return readDiskFile(place.state, signal);
+    });
+  }
+
+  async writeDisk(machineId: string, parts: AsyncIterable<DiskPart>, signal: AbortSignal): Promise<void> {
+    const own = AbortSignal.any([signal, this.#end.signal]);
+    await this.#inTurn(machineId, (place) => {
+      this.#requireHalted(machineId);
+      makePlaceFolder(place);
+      return writeDiskFile(place.state, parts, own);
+    });
+  }
+
+  #requireHalted(machineId: string): void {
+    const note = this.#notes.read(machineId);
+    if (this.#live.has(machineId) || (note !== null && (note.phase !== "halted" || isRunning(note.qemu))))
+      throw new DriverFault("host.not-ready", "the machine is not halted");
   }
 
   /** The guest of a machine that runs; rejects when it does not answer. */
@@ -395,6 +488,7 @@ export class VirtualMachines implements HalfOfPort {
     const marked = [...listMarked(this.#options.owner), ...this.#cgroups.machines()];
     return new Set([
       ...marked.filter((id) => MACHINE_ID.test(id)),
+      ...((await this.#options.networks?.taps.list()) ?? []),
       ...[...listPlaces(this.#options.folder), ...this.#notes.list(), ...this.#consoles.list()],
     ]);
   }
@@ -408,7 +502,9 @@ export class VirtualMachines implements HalfOfPort {
   /** Machines run on; only this process's part in them ends. */
   async close(): Promise<void> {
     this.#end.abort(new Error("the host is stopping"));
+    this.#rules.close();
     for (const conversation of this.#live.values()) conversation.close();
+    for (const doors of this.#doors.values()) doors.close();
     this.#live.clear();
     await this.#turns.settled();
   }
@@ -430,9 +526,18 @@ export class VirtualMachines implements HalfOfPort {
     for (const path of cgroups.paths)
       for (let tries = 0; !removeTree(path) && tries < 200; tries++)
         await new Promise((resolve) => setTimeout(resolve, 10));
+    await this.#disconnect(machineId, note);
     emptyPlace(place);
     for (const uid of Object.values(note?.uids ?? {})) this.#uids?.give(uid);
-    if (note !== null) this.#notes.write(machineId, { ...note, phase: "halted", qemu: null, uids: null });
+    if (note !== null)
+      this.#notes.write(machineId, {
+        ...note,
+        phase: "halted",
+        qemu: null,
+        tpm: null,
+        uids: null,
+        network: null,
+      });
   }
 
   /** The agent is asked, and where none answers the power button is pressed. */
@@ -471,6 +576,62 @@ export class VirtualMachines implements HalfOfPort {
     return { qemu: take(), tpm: take() };
   }
 
+  #takeNetwork(machineId: string, { network, publicPort }: VmAsk): VmNetwork | null {
+    const { networks } = this.#options;
+    if (networks === null || network === null) return null;
+    const used = this.#otherNotes(machineId).flatMap((note) => note.network?.addresses.guest ?? []);
+    return { addresses: networks.addresses.take(new Set(used)), ...network, publicPort };
+  }
+
+  async #connect(machineId: string, network: VmNetwork): Promise<void> {
+    const { addresses, doors, nameServers } = network;
+    await this.#options.networks!.taps.make(machineId, tapAsk(network));
+    this.#doors.set(machineId, await openDoors(addresses, doors, nameServers.door));
+  }
+
+  async #reconnect(machineId: string, { network }: VmNote): Promise<void> {
+    if (network === null || this.#options.networks === null) return;
+    await this.#options.networks.taps.protect(machineId, tapAsk(network));
+    if (this.#doors.has(machineId)) return;
+    const { addresses, doors, nameServers } = network;
+    this.#doors.set(machineId, await openDoors(addresses, doors, nameServers.door));
+  }
+
+  /** Somebody emptied the host's firewall. */
+  async #restoreRules(machineId: string): Promise<void> {
+    await this.#inTurn(machineId, async () => {
+      const note = this.#notes.read(machineId);
+      if (note === null || !this.#live.has(machineId) || this.#end.signal.aborted) return;
+      await this.#reconnect(machineId, note);
+      this.#notes.log(machineId, "the rules of its network were gone from the host, and are there again");
+    });
+  }
+
+  /** What runs has ended. Also after a kill, when nothing is known but the machine's name. */
+  async #disconnect(machineId: string, note: VmNote | null): Promise<void> {
+    const { networks } = this.#options;
+    this.#doors.get(machineId)?.close();
+    this.#doors.delete(machineId);
+    if (networks === null) return;
+    await networks.taps.remove(machineId);
+    if (note?.network) networks.addresses.give(note.network.addresses);
+  }
+
+  #networkOf(machineId: string, { network, hostPort }: VmNote, { publicPort }: VmAsk): Network {
+    if (network !== null) {
+      const mac = this.#options.networks!.taps.macOf(machineId);
+      return { kind: "tap", descriptor: TAP_DESCRIPTOR, mac };
+    }
+    if (hostPort === null) return { kind: "none" };
+    return { kind: "user", forwards: [{ hostPort, guestPort: publicPort! }] };
+  }
+
+  /** Bytes over its wire since its start; null where it has no network of its own. */
+  async carried(machineId: string): Promise<Carried | null> {
+    checkId(machineId);
+    return (await this.#options.networks?.taps.carried(machineId)) ?? null;
+  }
+
   #findPort(machineId: string): Promise<number> {
     const others = this.#otherNotes(machineId).map(({ hostPort }) => hostPort);
     return findHostPort(machineId, PORTS, new Set(others));
@@ -488,8 +649,18 @@ export class VirtualMachines implements HalfOfPort {
   }
 }
 
-const endpointOf = ({ hostPort }: VmNote): Endpoint | null =>
-  hostPort === null ? null : { host: "127.0.0.1", port: hostPort };
+function endpointOf({ hostPort, network }: VmNote): Endpoint | null {
+  if (network !== null)
+    return network.publicPort === null ? null : { host: network.addresses.guest, port: network.publicPort };
+  return hostPort === null ? null : { host: "127.0.0.1", port: hostPort };
+}
+
+const tapAsk = ({ addresses, doors, nameServers }: VmNetwork): TapAsk => ({
+  addresses,
+  doors: doors.map(({ port }) => port),
+  dnsDoor: nameServers.door !== null,
+  nameServers: nameServers.direct,
+});
 
 function startFailed(error: unknown, signal: AbortSignal): DriverFault {
   const cause = signal.aborted ? signal.reason : error;
@@ -501,6 +672,7 @@ function startFailed(error: unknown, signal: AbortSignal): DriverFault {
 function changeOf(reason: string | null, memory: boolean): KeptChange {
   if (reason === "guest-shutdown") return { state: "halted", detail: "shut down from inside" };
   if (reason === "guest-panic") return { state: "halted", detail: "its kernel panicked" };
+  if (reason === TPM_ENDED) return { state: "interrupted", detail: TPM_WORDS };
   if (reason === "guest-reset") return { state: "interrupted", detail: "restarted from inside" };
   if (memory) return { state: "halted", detail: "the host ended it for memory" };
   return { state: "interrupted", detail: "its QEMU was ended from outside" };

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the driver keeps of a machine on disk, without a secret. A machine is there from its note to the removal of its note. */
+import type { Addresses } from "./network/addresses.ts";
+import type { Door } from "./network/doors.ts";
+import type { NameServers } from "./network/name-servers.ts";
 import type { Uids } from "./place.ts";
 import type { Known } from "./processes.ts";
 
@@ -11,10 +14,23 @@ export interface VmNote {
   uids: Uids | null;
   /** Null before QEMU was started. */
   qemu: Known | null;
+  /** What plays its TPM; null: it has none. */
+  tpm: Known | null;
   accelerator: "kvm" | "tcg";
   cpus: number;
   memoryMiB: number;
   stateMiB: number;
-  /** Where the guest's public port is reached; null: it has none. */
+  /** Where the guest's public port is reached by QEMU's own network stack; null: it has none, or a network of its own. */
   hostPort: number | null;
+  /** Null: it has no network of its own. */
+  network: VmNetwork | null;
+}
+
+/** What is needed to make its rules and doors anew. */
+export interface VmNetwork {
+  addresses: Addresses;
+  doors: Door[];
+  nameServers: NameServers;
+  /** The guest's own, that the ingress reaches. */
+  publicPort: number | null;
 }

@@ -14,6 +14,7 @@ import {
   chownSync,
   closeSync,
   copyFileSync,
+  existsSync,
   ftruncateSync,
   lchownSync,
   mkdirSync,
@@ -23,6 +24,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { halfOf } from "../disk-file.ts";
 import { MACHINE_ID } from "../docker/marks.ts";
 
 const MIB = 1024 * 1024;
@@ -102,7 +104,7 @@ export function makePlace(
   variables: string | null,
 ): void {
   const uid = uids?.qemu ?? null;
-  mkdirSync(place.folder, { recursive: true, mode: 0o711 });
+  makePlaceFolder(place);
   rmSync(place.sockets.folder, { recursive: true, force: true });
   mkdirSync(place.sockets.folder, { mode: 0o700 });
   rmSync(place.scratch, { force: true });
@@ -120,21 +122,28 @@ export function makePlace(
   if (uids === null) return;
   chownSync(place.sockets.folder, uids.qemu, uids.qemu);
   chownSync(place.tpm.folder, uids.tpm, uids.qemu);
-  chownTree(place.tpm.state, uids.tpm);
+  handState(place.tpm.state, uids.tpm);
   if (variables !== null) chownSync(place.variables, uids.qemu, uids.qemu);
 }
 
+export const makePlaceFolder = (place: Place): void => {
+  mkdirSync(place.folder, { recursive: true, mode: 0o711 });
+};
+
 /** The folder was an earlier uid's, which has ended. Links in it are changed themselves, and not what they lead to. */
-function chownTree(folder: string, uid: number): void {
+export function handState(folder: string, uid: number): void {
   lchownSync(folder, uid, uid);
   for (const name of readdirSync(folder)) lchownSync(join(folder, name), uid, uid);
 }
 
-/** What runs of the machine has ended. Its state stays. */
+/** What runs of the machine has ended. Its state stays, and is nobody's but ours: its uids are given to other machines. */
 export function emptyPlace(place: Place): void {
+  const uid = process.getuid?.() ?? 0;
+  if (existsSync(place.tpm.state)) handState(place.tpm.state, uid);
+  if (existsSync(place.state)) lchownSync(place.state, uid, uid);
   for (const folder of [place.sockets.folder, place.tpm.folder])
     rmSync(folder, { recursive: true, force: true });
-  for (const file of [place.scratch, place.variables]) rmSync(file, { force: true });
+  for (const file of [place.scratch, place.variables, halfOf(place.state)]) rmSync(file, { force: true });
 }
 
 export const removePlace = (place: Place): void => rmSync(place.folder, { recursive: true, force: true });

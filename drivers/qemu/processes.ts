@@ -62,6 +62,8 @@ export interface ProgramStart {
   /** Beside the one that has the number of its uid. */
   groups: readonly number[];
   cgroupFiles: string[];
+  /** A program and its words that becomes the one to start, while it is still root. */
+  through?: readonly string[];
 }
 
 /** Joins its cgroups before it has a second thread, leaves no memory in a core file, and becomes the program. */
@@ -72,7 +74,7 @@ const JOIN = `n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 1; sh
  * come by a pipe, since a file could be filled; when nobody holds the other end they are lost.
  */
 export function startProgram(start: ProgramStart): ChildProcess {
-  const { program, words, owner, machineId, uid, groups, cgroupFiles } = start;
+  const { program, words, owner, machineId, uid, groups, cgroupFiles, through = [] } = start;
   const dropped =
     uid === null
       ? []
@@ -83,7 +85,7 @@ export function startProgram(start: ProgramStart): ChildProcess {
         ];
   const [mark, value] = processMark(owner, machineId).split("=") as [string, string];
   const joined = ["-c", JOIN, "join", String(cgroupFiles.length), ...cgroupFiles];
-  return spawn("/bin/sh", [...joined, ...dropped, program, ...words], {
+  return spawn("/bin/sh", [...joined, ...through, ...dropped, program, ...words], {
     cwd: "/",
     detached: true,
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C", [mark]: value },

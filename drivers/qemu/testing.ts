@@ -25,6 +25,12 @@ export const swtpm: Requirement = {
   reason: "needs swtpm (apt-get install swtpm)",
 };
 
+/** Makes TPMs with certificates. */
+export const swtpmSetup: Requirement = {
+  met: existsSync("/usr/bin/swtpm_setup"),
+  reason: "needs swtpm_setup (apt-get install swtpm-tools)",
+};
+
 export const FIRMWARE = {
   code: "/usr/share/OVMF/OVMF_CODE_4M.fd",
   variables: "/usr/share/OVMF/OVMF_VARS_4M.fd",
@@ -93,6 +99,8 @@ export function openMachines(): TestMachines {
   const options: VmOptions = {
     ...{ folder, owner: `test-vm-${process.pid}-${folder.slice(-6).toLowerCase()}`, program: PROGRAM },
     tpmProgram: "/usr/bin/swtpm",
+    tpmSetupProgram: null,
+    networks: null,
     ...{ accelerator: "tcg", seccomp: true, uids: root.met ? UIDS : null },
     ...{ answerMs: 60_000, bootMs: 100_000, shutdownMs: 60_000 },
   };

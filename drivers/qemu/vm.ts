@@ -18,12 +18,12 @@ export interface Port {
 /**
  * `user`: QEMU's own network stack. It would hand the guest every service on the host's loopback, so it is
  * always restricted: nothing goes out, and only the named ports come in.
- * `tap`: an interface that exists already, in the namespace that QEMU is started in.
+ * `tap`: an interface that exists already and is open as this descriptor; QEMU can open none itself.
  */
 export type Network =
   | { kind: "none" }
   | { kind: "user"; forwards: readonly { hostPort: number; guestPort: number }[] }
-  | { kind: "tap"; interface: string; mac: string };
+  | { kind: "tap"; descriptor: number; mac: string };
 
 export interface Boot {
   /** A kernel, or with firmware a unified kernel image. */
@@ -71,5 +71,8 @@ export interface ConfidentialVm extends Parts {
   /** A named model: its identity is part of what is measured. `host` for TDX. */
   cpuModel: string;
 }
+
+/** What a machine has beyond others when its memory is to be kept from the host. */
+export type Confidential = Pick<ConfidentialVm, "guest" | "firmware" | "cpuModel">;
 
 export type Vm = PlainVm | ConfidentialVm;

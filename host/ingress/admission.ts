@@ -7,6 +7,7 @@
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import { type Client, countOf, type Framing, framingOf } from "./fields.ts";
+import type { Ports } from "./life.ts";
 import { ownerOf } from "./paths.ts";
 import type { Refusal } from "./refusal.ts";
 import { domainOf, type IngressRoute, type RouteTable, type Target } from "./routes.ts";
@@ -30,15 +31,22 @@ export interface ForVerifier {
   token: string;
 }
 
+/** Its machine holds the key: nothing of it is said in clear. */
+export interface ElsewhereTo {
+  to: "https";
+  location: string;
+}
+
 export type Admission =
   | ForMachine
+  | ElsewhereTo
   | { to: "attester"; route: IngressRoute; url: string }
   | ForVerifier
   | { to: "nobody"; refusal: Refusal };
 
 const ABSOLUTE = /^https?:\/\/([^/?#]*)([^#]*)/i;
 
-export function admit(table: RouteTable, request: IncomingMessage): Admission {
+export function admit(table: RouteTable, request: IncomingMessage, ports: Ports): Admission {
   const serverName = (request.socket as Partial<TLSSocket>).servername;
   const host = request.headers.host;
   // Two Host fields: we would route by the first, and the machine might believe the second.
@@ -55,6 +63,17 @@ export function admit(table: RouteTable, request: IncomingMessage): Admission {
   const route = domain === null ? undefined : table.find(domain);
   if (route === undefined) return nobody("unknown-host");
 
+  if (route.tlsInside) {
+    // Its TLS never ends here; that a request came out of it means that somebody read a hello otherwise.
+    if (serverName !== undefined) return nobody("misdirected");
+    // A directory asks in clear, and for proofs of orders that the host made for the machine's key.
+    const { owner, token } = { token: null, ...ownerOf(url) };
+    if (owner === "verifier" && token !== null) return { to: "verifier", route, token };
+    return {
+      to: "https",
+      location: `https://${route.domain}${portFor(host, ports)}${url === "*" ? "/" : url}`,
+    };
+  }
   const path = ownerOf(url);
   if (path.owner === "attester") return { to: "attester", route, url: path.url };
   if (path.owner === "verifier")
@@ -75,6 +94,12 @@ export function admit(table: RouteTable, request: IncomingMessage): Admission {
     },
     upgrade: framing === "none" ? upgradeOf(request) : null,
   };
+}
+
+/** Who came to the usual port by somebody who forwards it is sent to the usual port. */
+function portFor(host: string, { httpPort, httpsPort }: Ports): string {
+  const forwarded = !/:[0-9]+$/.test(host) && httpPort !== 80;
+  return forwarded || httpsPort === 443 ? "" : `:${httpsPort}`;
 }
 
 const nobody = (refusal: Refusal): Admission => ({ to: "nobody", refusal });

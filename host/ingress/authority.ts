@@ -7,7 +7,7 @@
  *     and an anchor that changes by itself is one they learn to click away.
  *  B. The key file is for its owner alone, and a key that others could read is refused and not mended:
  *     whoever has it can pretend to be any site to everybody who installed the certificate.
- *  C. It signs no other authority (path length 0), only servers, and each for one exact name.
+ *  C. It signs no other authority (path length 0), only servers, and each for exact names.
  *
  * There are no name constraints: customers bring domains of their own, so the names are not known when
  * the certificate is made, and only what a constraint names is kept from a thief.
@@ -43,6 +43,8 @@ export interface SignedLeaf {
 export interface Authority {
   readonly caPem: string;
   sign(domain: string, key: LeafKey, at: Date): Promise<SignedLeaf>;
+  /** For a key that somebody else holds. */
+  signKey(domains: readonly string[], key: webcrypto.CryptoKey, at: Date): Promise<SignedLeaf>;
 }
 
 /** Opens the authority in `folder`, or makes it there; `made` says which. */
@@ -87,7 +89,11 @@ class LocalAuthority implements Authority {
     this.#signingKey = signingKey;
   }
 
-  async sign(domain: string, key: LeafKey, at: Date): Promise<SignedLeaf> {
+  sign(domain: string, { publicKey }: LeafKey, at: Date): Promise<SignedLeaf> {
+    return this.signKey([domain], publicKey, at);
+  }
+
+  async signKey(domains: readonly string[], key: webcrypto.CryptoKey, at: Date): Promise<SignedLeaf> {
     // A leaf that outlives its authority is a promise nobody can check.
     const notAfter = new Date(
       Math.min(at.getTime() + LEAF_DAYS * DAY_MS, this.#certificate.notAfter.getTime()),
@@ -99,15 +105,15 @@ class LocalAuthority implements Authority {
         issuer: this.#certificate.subjectName,
         notBefore: new Date(at.getTime() - CLOCKS_APART_MS),
         notAfter,
-        publicKey: key.publicKey,
+        publicKey: key,
         signingKey: this.#signingKey,
         signingAlgorithm: SIGNATURE,
         extensions: [
           new x509.BasicConstraintsExtension(false, undefined, true),
           new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
           new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-          new x509.SubjectAlternativeNameExtension([{ type: "dns", value: domain }]),
-          await x509.SubjectKeyIdentifierExtension.create(key.publicKey, false, webcrypto),
+          new x509.SubjectAlternativeNameExtension(domains.map((value) => ({ type: "dns", value }))),
+          await x509.SubjectKeyIdentifierExtension.create(key, false, webcrypto),
           await x509.AuthorityKeyIdentifierExtension.create(
             await this.#certificate.publicKey.export(webcrypto),
             false,

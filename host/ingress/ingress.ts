@@ -3,7 +3,8 @@
  * Where strangers come in: HTTP and HTTPS to the public port of the machines of this host. This runs in
  * a process of its own (main.ts), which the host starts and answers (process.ts).
  *
- *   listen -> (TLS by server name: contexts.ts) -> admission.ts -> the attester
+ *   listen -> (the name: hello.ts) -> a machine with a key of its own, unopened (passthrough.ts)
+ *          -> (TLS by server name: contexts.ts) -> admission.ts -> the attester
  *                                                               -> a refusal (refusal.ts)
  *                                                               -> exchange.ts | tunnel.ts -> machine
  *
@@ -23,8 +24,9 @@ import { Contexts, TLS } from "./contexts.ts";
 import { carry, type ExchangeDeps } from "./exchange.ts";
 import type { Limits } from "./limits.ts";
 import type { AttesterAnswer, AttesterAsk, IngressEvent, ServedLeaf } from "./messages.ts";
+import { readNamesBefore } from "./passthrough.ts";
 import { Pools } from "./pools.ts";
-import { letContinue, refuse } from "./refusal.ts";
+import { letContinue, refuse, sendAway } from "./refusal.ts";
 import { domainOf, type IngressRoute, RouteTable } from "./routes.ts";
 import { lastAnswer, tunnel } from "./tunnel.ts";
 
@@ -64,7 +66,11 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   const { limits, findLeaf, now = () => new Date() } = options;
   const table = new RouteTable();
   const pools = new Pools(limits);
-  const isServed = (domain: string) => table.find(domain) !== undefined;
+  // Not where the machine holds the key: then no certificate of ours is asked for, found or shown.
+  const isServed = (domain: string) => {
+    const route = table.find(domain);
+    return route !== undefined && !route.tlsInside;
+  };
   const contexts = new Contexts({ findLeaf, isServed, now });
   const setRoutes = (routes: readonly IngressRoute[]) => {
     table.replace(routes);
@@ -72,12 +78,13 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     pools.keepOnly(table.all());
   };
   setRoutes(options.routes);
-  const door = new Door(options, table, {
+  const deps: ExchangeDeps = {
     limits,
     pools,
     targetNow: (domain) => table.find(domain)?.target ?? null,
     onUnreachable: quietly(options.log),
-  });
+  };
+  const door = new Door(options, table, deps);
 
   const http = {
     keepAliveTimeout: limits.keepAliveMs,
@@ -111,6 +118,15 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   secure.prependListener("secureConnection", (socket: TLSSocket) => {
     if (!isServed(domainOf(socket.servername || "") ?? "")) socket.destroy();
   });
+  readNamesBefore(secure, {
+    ...deps,
+    routeInside: (domain) => {
+      const route = table.find(domain);
+      return route?.tlsInside ? route : undefined;
+    },
+    enter: (domain) => door.enter(domain),
+    leave: (domain) => door.leave(domain),
+  });
   const servers = [plain, secure];
   const connections = servers.map((server) => {
     server.maxConnections = limits.connectionsMax;
@@ -136,9 +152,12 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     for (const server of servers) server.close();
     throw error;
   }
-  return {
+  door.ports = {
     httpPort: (plain.address() as AddressInfo).port,
     httpsPort: (secure.address() as AddressInfo).port,
+  };
+  return {
+    ...door.ports,
     setRoutes,
     renewed: (domain) => contexts.renewed(domain),
     close,
@@ -153,6 +172,7 @@ class Door {
   /** Requests and tunnels under way, by domain. */
   readonly #underWay = new Map<string, number>();
   #onQuiet: (() => void) | null = null;
+  ports = { httpPort: 0, httpsPort: 0 };
 
   constructor(options: IngressOptions, table: RouteTable, deps: ExchangeDeps) {
     this.#options = options;
@@ -171,7 +191,7 @@ class Door {
   }
 
   wantsTunnel(request: IncomingMessage): boolean {
-    const admission = admit(this.#table, request);
+    const admission = admit(this.#table, request, this.ports);
     return admission.to === "machine" && admission.upgrade !== null;
   }
 
@@ -190,10 +210,11 @@ class Door {
   #request(request: IncomingMessage, response: ServerResponse) {
     const { limits } = this.#deps;
     response.on("finish", () => linger(request, limits.lingerMs));
-    const admission = admit(this.#table, request);
+    const admission = admit(this.#table, request, this.ports);
     if (admission.to === "nobody") return refuse(request, response, admission.refusal);
-    if (!this.#enter(admission.route.domain)) return refuse(request, response, "busy");
-    response.on("close", () => this.#leave(admission.route.domain));
+    if (admission.to === "https") return sendAway(request, response, admission.location);
+    if (!this.enter(admission.route.domain)) return refuse(request, response, "busy");
+    response.on("close", () => this.leave(admission.route.domain));
     if (admission.to === "machine") return carry(this.#deps, request, response, admission);
     if (admission.to === "verifier") return this.#prove(admission, request, response);
     letContinue(request, response);
@@ -235,22 +256,22 @@ class Door {
   #upgrade(request: IncomingMessage, duplex: Duplex, head: Buffer) {
     const socket = duplex as Socket;
     socket.on("error", () => socket.destroy());
-    const admission = admit(this.#table, request);
+    const admission = admit(this.#table, request, this.ports);
     const refused = (refusal: "busy" | "malformed") => refuse(request, lastAnswer(request, socket), refusal);
     if (admission.to !== "machine" || admission.upgrade === null) return refused("malformed");
-    if (!this.#enter(admission.route.domain)) return refused("busy");
-    socket.on("close", () => this.#leave(admission.route.domain));
+    if (!this.enter(admission.route.domain)) return refused("busy");
+    socket.on("close", () => this.leave(admission.route.domain));
     tunnel(this.#deps, request, socket, head, admission);
   }
 
-  #enter(domain: string): boolean {
+  enter(domain: string): boolean {
     const count = this.#underWay.get(domain) ?? 0;
     if (count >= this.#deps.limits.exchangesPerRouteMax) return false;
     this.#underWay.set(domain, count + 1);
     return true;
   }
 
-  #leave(domain: string): void {
+  leave(domain: string): void {
     const left = this.#underWay.get(domain)! - 1;
     if (left > 0) this.#underWay.set(domain, left);
     else this.#underWay.delete(domain);

@@ -29,6 +29,8 @@ export interface Limits {
   machineSilenceMs: number;
   /** A tunnel in which neither side says anything. */
   tunnelSilenceMs: number;
+  /** The same where TLS ends inside the machine: it costs a stranger no more than a hello to have one. */
+  unopenedSilenceMs: number;
   /** Idle connections kept per machine, and how long. */
   poolMax: number;
   poolIdleMs: number;
@@ -50,6 +52,7 @@ export const LIMITS: Limits = {
   connectMs: 5_000,
   machineSilenceMs: 600_000,
   tunnelSilenceMs: 3_600_000,
+  unopenedSilenceMs: 600_000,
   poolMax: 32,
   poolIdleMs: 4_000,
   closeMs: 2_000,

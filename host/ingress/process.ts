@@ -5,7 +5,7 @@
  *
  *  A. The host decides and the process serves: routes are checked and kept here, the authority's key is
  *     here, and so is all talk with a directory of certificates (names.ts). A leaf is given out only for a
- *     domain that has a route at that moment.
+ *     domain that has a route at that moment, and for none whose key is in its machine.
  *  B. The process may have been taken over (life.ts, A). It gets keys of served names, and answers that
  *     any client gets; what it has to say for the log is bounded.
  *  C. `setRoutes` resolves when the process routes by the new table, so that who is told afterwards that a
@@ -36,6 +36,8 @@ export interface IngressProcessOptions {
   /** Absent: every name is served with our own authority's certificate. */
   acme?: AcmeOptions;
   limits?: Partial<Limits>;
+  /** A directory signed for a key that this machine keeps: `certify` has another chain for it. */
+  onIssuedInside?(machineId: string): void;
 }
 
 export interface IngressProcess {
@@ -47,6 +49,8 @@ export interface IngressProcess {
   readonly pid: number | undefined;
   /** SHA-256 of the SPKI of the certificate served for a domain, hex; null for a domain without a route. */
   spkiSha256(domain: string): Promise<string | null>;
+  /** A chain (PEM) for the key of a machine's request (DER), for exactly these names; rejects with RequestRefused. */
+  certify(domains: readonly string[], request: Uint8Array): Promise<string>;
   /** Throws, and changes nothing, when a domain is malformed or comes twice. C. */
   setRoutes(routes: readonly IngressRoute[]): Promise<void>;
   close(): Promise<void>;
@@ -63,9 +67,10 @@ export async function startIngressProcess(options: IngressProcessOptions): Promi
   const table = new RouteTable();
   const names: Names = await openNames({
     ...{ folder, log, ...(acme && { acme }) },
-    isServed: (domain) => table.find(domain) !== undefined,
+    isServed: (domain) => servedHere(table.find(domain)) !== undefined,
     now: () => new Date(),
     onRenewed: (domain) => keeper.renewed(domain),
+    onIssuedInside: (machineId) => options.onIssuedInside?.(machineId),
   });
   const keeper: Keeper = new Keeper(options, table, names);
   const ports = await keeper.start().catch(async (error: unknown) => {
@@ -79,6 +84,7 @@ export async function startIngressProcess(options: IngressProcessOptions): Promi
       return keeper.pid;
     },
     spkiSha256: (domain) => names.spkiSha256(domain),
+    certify: (domains, request) => names.certify(domains, request),
     setRoutes(routes) {
       table.replace(routes);
       names.follow(routes);
@@ -162,7 +168,7 @@ class Keeper {
       leafOf: (domain) => this.#names.leafOf(domain).catch(() => null),
       proofOf: (domain, token) => this.#names.proofOf(domain, token),
       attest: async (ask) => {
-        const route = this.#table.find(ask.domain);
+        const route = servedHere(this.#table.find(ask.domain));
         return route === undefined ? null : this.#options.attester(route, ask);
       },
     });
@@ -172,6 +178,11 @@ class Keeper {
     this.#current = now;
     return now;
   }
+}
+
+/** Undefined where the machine holds the key: it answers for itself, and is asked by nobody through us. */
+function servedHere(route: IngressRoute | undefined): IngressRoute | undefined {
+  return route?.tlsInside ? undefined : route;
 }
 
 /** B. A log that somebody fills is one that nobody reads. */

@@ -42,6 +42,16 @@ export function refuse(request: IncomingMessage, response: ServerResponse, refus
   response.end(body);
 }
 
+/** To the same under HTTPS, with the same method and body. */
+export function sendAway(request: IncomingMessage, response: ServerResponse, location: string) {
+  try {
+    response.writeHead(308, { Location: location, "Content-Length": 0, "Cache-Control": "no-store" });
+  } catch {
+    return refuse(request, response, "malformed");
+  }
+  response.end();
+}
+
 const continued = new WeakSet<ServerResponse>();
 
 /**

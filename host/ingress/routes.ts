@@ -14,6 +14,8 @@ export interface IngressRoute {
   machineId: string;
   /** Null: the machine is stopped or starting, and its name answers 503. */
   target: Target | null;
+  /** The machine holds the key of this name, also while it is not up: TLS is carried to it and never ended here. */
+  tlsInside?: true;
   /** Nothing is served in clear: what is asked under this name holds keys. */
   secureOnly?: true;
   /** Of control's own name: by this it knows that we say whose request it is. Never of a machine. */

@@ -13,7 +13,8 @@ import {
 } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect as connectTls } from "node:tls";
+import { Duplex } from "node:stream";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { afterEach } from "vitest";
 import type { AcmeOptions } from "./acme/certificates.ts";
@@ -59,10 +60,12 @@ export async function ingress(changes: Changes = {}) {
   const log = (event: string, facts: Record<string, unknown>) => void logged.push({ event, facts });
   const { folder = join(scratch(), "ca"), now = () => new Date(), acme } = changes;
   let domains = new Set<string>();
+  const issuedInside: string[] = [];
   const names = await openNames({
     ...{ folder, now, log, ...(acme && { acme }) },
     isServed: (domain) => domains.has(domain),
     onRenewed: (domain) => started.renewed(domain),
+    onIssuedInside: (machineId) => void issuedInside.push(machineId),
   });
   const started: Ingress = await startIngress({
     host: "127.0.0.1",
@@ -88,10 +91,13 @@ export async function ingress(changes: Changes = {}) {
   return {
     ...started,
     ...{ logged, folder, close, caPem: names.caPem },
+    issuedInside,
+    certify: (domains: readonly string[], request: Uint8Array) => names.certify(domains, request),
     spkiSha256: (domain: string) => names.spkiSha256(domain),
     setRoutes(routes: readonly IngressRoute[]) {
       started.setRoutes(routes);
-      domains = new Set(routes.map(({ domain }) => domain));
+      const here = routes.filter(({ tlsInside }) => !tlsInside);
+      domains = new Set(here.map(({ domain }) => domain));
       names.follow(routes);
     },
   };
@@ -238,4 +244,20 @@ export async function textOf(socket: Socket): Promise<string> {
     socket.once("close", resolve);
   });
   return text;
+}
+
+/** The hello of a real TLS client. */
+export async function firstWords(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
+  const said = Promise.withResolvers<Buffer>();
+  const wire = new Duplex({
+    read() {},
+    write(bytes: Buffer, _encoding, done) {
+      said.resolve(bytes);
+      done();
+    },
+  });
+  const client = connectTls({ socket: wire, servername, ...options }).on("error", () => {});
+  const bytes = await said.promise;
+  client.destroy();
+  return bytes;
 }

@@ -17,7 +17,7 @@ import { requestFields, responseFields, trailerFields } from "./fields.ts";
 import { refuse } from "./refusal.ts";
 import type { Target } from "./routes.ts";
 
-const KEEP_ALIVE_PROBE_MS = 60_000;
+export const KEEP_ALIVE_PROBE_MS = 60_000;
 
 export function tunnel(
   deps: ExchangeDeps,
@@ -72,7 +72,7 @@ export function tunnel(
     }
     client.write(headOf(answer), "latin1");
     join(client, machine as Socket, head, machineHead);
-    guard(deps, client, machine as Socket);
+    guard(client, machine as Socket, deps.limits.tunnelSilenceMs, deps.limits.clientStallMs);
   });
   outgoing.end();
 }
@@ -105,7 +105,8 @@ function relay(incoming: IncomingMessage, request: IncomingMessage, response: Se
   return true;
 }
 
-function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer): void {
+/** `head` goes to the machine before anything else, `machineHead` to the client. */
+export function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer): void {
   if (head.length > 0) machine.write(head);
   if (machineHead.length > 0) client.write(machineHead);
   for (const [from, to] of [
@@ -119,12 +120,12 @@ function join(client: Socket, machine: Socket, head: Buffer, machineHead: Buffer
   }
 }
 
-function guard({ limits }: ExchangeDeps, client: Socket, machine: Socket): void {
+export function guard(client: Socket, machine: Socket, silenceMs: number, stallMs: number): void {
   const end = () => {
     client.destroy();
     machine.destroy();
   };
-  watch(client, client, limits.tunnelSilenceMs, limits.clientStallMs, {
+  watch(client, client, silenceMs, stallMs, {
     clientOwes: () => client.writableLength > 0,
     onClientStalled: end,
     onSilence: end,

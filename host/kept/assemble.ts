@@ -2,22 +2,27 @@
 /** Puts the kept half of a host together: drivers, their reconciler, and the ingress in front. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Desired, HostFacts } from "#contract/link/machine.ts";
+import type { HostFacts } from "#contract/link/machine.ts";
+import { DriverFault } from "#drivers/driver.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
+import { redirectSsh } from "#drivers/qemu/network/ssh-redirect.ts";
 import type { AcmeOptions } from "../ingress/acme/certificates.ts";
+import { RequestRefused } from "../ingress/certify.ts";
 import type { AttesterAnswer } from "../ingress/messages.ts";
 import { startIngressProcess } from "../ingress/process.ts";
 import type { IngressRoute } from "../ingress/routes.ts";
 import type { HostLog } from "../machine.ts";
 import type { Reports } from "../report.ts";
+import { type KeptCeiling, refusalOf } from "./ceiling.ts";
 import { Orphans } from "./orphans.ts";
 import { KeptReconciler } from "./reconcile.ts";
+import { SshEntries } from "./ssh-entries.ts";
 import { KeptStore } from "./store.ts";
 
 export interface KeptHostOptions {
   drivers: KeptDriver[];
   /** What they may have together. */
-  ceiling: { cpuMillis: number; memoryMiB: number; diskMiB: number };
+  ceiling: KeptCeiling;
   /** Where strangers come in; ports 0 for any that is free. */
   ingress: {
     host: string;
@@ -32,6 +37,8 @@ export interface KeptHostOptions {
     /** Control's API, when it is on this machine: TLS for it is ended here, as for workloads. */
     api?: { domain: string; port: number; proofFile?: string } | null;
   };
+  /** Where people log in to machines that are for that; null or absent: nowhere. */
+  ssh?: { addresses: string; port: number; redirect: boolean } | null;
   /** The ingress process's own, when this one is root. */
   ingressUid: number;
   /** Halts them when the host stops; they come up again with the next start. Otherwise they run on. */
@@ -69,6 +76,7 @@ export async function startKept(
         },
       ]
     : [];
+  const isNotOwn = (domain: string) => domain !== own[0]?.domain;
   const ingress = await startIngressProcess({
     ...where,
     ...(acme && {
@@ -81,16 +89,23 @@ export async function startKept(
     folder: join(stateFolder, "ingress"),
     log,
     attester: unattested,
+    onIssuedInside: (machineId) => reconciler.certifyAnew(machineId),
   });
-  const reconciler = new KeptReconciler({
+  const ssh = options.ssh ? openSsh(options.ssh, stateFolder, log) : null;
+  const reconciler: KeptReconciler = new KeptReconciler({
     store: new KeptStore(join(stateFolder, "kept")),
     drivers,
     report: (observation) => reports.add(observation),
     // A machine that claimed the API's name would be handed everybody's keys.
-    onRoutes: (routes) =>
-      ingress.setRoutes([...own, ...routes.filter(({ domain }) => domain !== own[0]?.domain)]),
+    onRoutes: (routes) => ingress.setRoutes([...own, ...routes.filter(({ domain }) => isNotOwn(domain))]),
+    certify: (domains, request) =>
+      ingress.certify(domains.filter(isNotOwn), request).catch((error: unknown) => {
+        if (!(error instanceof RequestRefused)) throw error;
+        throw new DriverFault("machine.start-failed", error.message, { cause: error });
+      }),
+    ...(ssh && { ssh }),
     onNamed: (machineIds, complete) => orphans.named(machineIds, complete),
-    refusal: (desired, others) => refusal(ceiling, desired, others),
+    refusal: (desired, others) => refusalOf(ceiling, desired, others),
     log,
   });
   await ingress.setRoutes(own);
@@ -116,7 +131,7 @@ export async function startKept(
         drivers.map(async (driver) => ({
           isolation: driver.isolation,
           ...(await driver.probe()),
-          limits: "docker",
+          limits: driver.isolation === "container" ? "docker" : "qemu",
           privileged: true,
         })),
       ),
@@ -125,25 +140,21 @@ export async function startKept(
       await ingress.close();
       await orphans.close();
       await reconciler.close();
+      await ssh?.close();
       await Promise.all(drivers.map((driver) => driver.close()));
     },
   };
 }
 
-/** Halted machines keep their disk and give back the rest. */
-function refusal(
-  ceiling: KeptHostOptions["ceiling"],
-  desired: Desired,
-  others: readonly Desired[],
-): string | undefined {
-  const all = [...others, desired];
-  const up = all.filter(({ want }) => want === "up");
-  const sum = (list: readonly Desired[], of: (one: Desired) => number) =>
-    list.reduce((total, one) => total + of(one), 0);
-  if (sum(up, ({ spec }) => spec.cpuMillis) > ceiling.cpuMillis) return "no cpu left on this host";
-  if (sum(up, ({ spec }) => spec.memoryMiB) > ceiling.memoryMiB) return "no memory left on this host";
-  if (sum(all, ({ spec }) => spec.kept?.diskMiB ?? 0) > ceiling.diskMiB) return "no disk left on this host";
-  return undefined;
+function openSsh(
+  { addresses, port, redirect }: NonNullable<KeptHostOptions["ssh"]>,
+  stateFolder: string,
+  log: HostLog,
+): SshEntries {
+  return new SshEntries({
+    ...{ addresses, port, log, file: join(stateFolder, "ssh-addresses.json") },
+    redirect: async () => redirect && process.getuid?.() === 0 && redirectSsh(addresses, port),
+  });
 }
 
 /** A container has no evidence of its own: the operator of this host sees into it, and the answer says so. */

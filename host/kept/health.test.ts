@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a host says of a machine that changes by itself: its public service, its parts, its engine. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Observation } from "#contract/link/machine.ts";
 import { DriverFault } from "#drivers/driver.ts";
@@ -171,6 +173,18 @@ test("a host that starts while the engine is away finds its machines when it is 
   await expect.poll(() => bench.said.at(-1)?.state, { timeout: 5_000 }).toBe("running");
   expect(bench.driver.running.get(id)?.starts).toBe(starts);
   expect(bench.routes).toMatchObject([{ target: { host: "127.0.0.1" } }]);
+});
+
+test("of images more than a workload can have services none are kept, whoever names them", async () => {
+  const id = await bench.up();
+  bench.host.accept([wish(id, { generation: 2, incarnation: 2 })], true);
+  const services = Object.fromEntries(
+    Array.from({ length: 300 }, (_, at) => [`s${at}`, { image: "caddy:2" }]),
+  );
+  bench.host.give(id, 2, { ...payload(), compose: JSON.stringify({ services }) });
+  await bench.sees(id, "running", 2);
+  const entry = JSON.parse(readFileSync(join(bench.folder, "kept", `${id}.kept`), "utf8"));
+  expect(Object.keys(entry.images)).toHaveLength(256);
 });
 
 test("an image is told of once for each thing that its name comes to mean", async () => {

@@ -18,6 +18,9 @@
  *  F. It is running only while its public service is: what answers nobody is not said to run. One that
  *     falls again and again is believed later each time (falls.ts).
  *  G. An engine that does not answer is no fault of a machine's: what is wished waits for it.
+ *  H. While its disk is read or written nothing else is done to it: a wish that ends that is acted on when the last byte of it is
+ *     over. It is lent only while it is halted, and taken only for a wish that says that it comes; under such a wish
+ *     nothing is started, so that two hosts never run two copies of one disk.
  */
 import type { Desired, Observation } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
@@ -33,6 +36,7 @@ const ASK_AGAIN_MS = 2_000;
 /** A first fall of the public service that is over so soon is a warning, and no change of state. */
 const BLINK_MS = 1_000;
 const CHANGES_MAX = 64;
+const IMAGES_MAX = 256;
 
 export interface KeptDeps {
   store: KeptStore;
@@ -41,6 +45,10 @@ export interface KeptDeps {
   /** The endpoint or the domains of a machine changed. Resolves when strangers are led by it. */
   onRoute(): void | Promise<void>;
   onGone(machineId: string): void;
+  /** Where people log in to it, when it is one for that and they are led there. */
+  ssh(machineId: string): Promise<Observation["ssh"] | null>;
+  /** Signs a machine's own key for these names. */
+  certify(domains: readonly string[], request: Uint8Array): Promise<string>;
   log: HostLog;
   /** Monotonic, in milliseconds. */
   clock(): number;
@@ -61,6 +69,7 @@ export class KeptMachine {
   #entry: KeptEntry;
   #endpoint: Endpoint | null = null;
   #payload: { incarnation: number; payload: Payload } | null = null;
+  #secrets: PromiseWithResolvers<Uint8Array> | null = null;
   #fault: { incarnation: number; code: string; detail: string } | null = null;
   #loop: Promise<void> | null = null;
   #dirty = false;
@@ -76,9 +85,14 @@ export class KeptMachine {
   #interrupted: { detail: string; atMs: number } | null = null;
   /** Something of it may run that is not known: it is ended before it is said that nothing does. */
   #stale = false;
-  /** It ran when the host's last process ended, and has not been looked for yet. */
+  /** Something of it may have run when the host's last process ended, and it has not been looked for yet. */
   #unfound = false;
   #engineMissed = false;
+  /** H. */
+  #carrying: { call: AbortController; isFor(desired: Desired): boolean; over: Promise<unknown> } | null =
+    null;
+  /** Nothing of it runs, by the driver's word, and nothing has been begun since. */
+  #atRest = false;
 
   constructor(id: string, deps: KeptDeps, entry: KeptEntry) {
     this.id = id;
@@ -99,10 +113,9 @@ export class KeptMachine {
     return this.running && this.#health?.up === true ? this.#endpoint : null;
   }
 
-  /** Takes up what an earlier process left. */
+  /** Takes up what an earlier process left: also half a start, which is ended before it is said that nothing runs. */
   async adopt(): Promise<void> {
-    const { applied, record } = this.#entry;
-    if (applied?.state !== "running" || record === null) return;
+    if (this.#entry.record === null) return;
     this.#unfound = true;
     await this.#find().catch(async (error) => {
       // G: looked for again when something is wished of it.
@@ -112,11 +125,15 @@ export class KeptMachine {
   }
 
   async #find(): Promise<void> {
-    const { record } = this.#entry;
+    const { applied, record } = this.#entry;
     const found = await this.#deps.driver.find(this.id, record ?? {});
     this.#unfound = false;
     this.#endpoint = found.endpoint;
-    if (found.state === "running" && found.endpoint !== null) this.#isUp();
+    if (found.state === "running" && found.endpoint !== null && applied !== null) {
+      // Its start was through, and the kill came before that was on disk (B).
+      this.#entry = { ...this.#entry, applied: { ...applied, state: "running" } };
+      this.#isUp();
+    }
     // Halted by whatever halted the host: it is brought up again as the incarnation it was.
     else this.#entry = { ...this.#entry, applied: null };
     await this.#deps.onRoute();
@@ -133,7 +150,9 @@ export class KeptMachine {
     if (refused !== undefined)
       this.#fault = { incarnation: desired.incarnation ?? 1, code: "host.above-ceiling", detail: refused };
     if (stale) this.#attempt?.abort(new Error("the wish changed"));
+    if (this.#carrying?.isFor(desired) === false) this.#carrying.call.abort(new Error("the wish changed"));
     const renamed = JSON.stringify(desired.spec.kept?.domains) !== JSON.stringify(known.spec.kept?.domains);
+    if (renamed) this.#deps.driver.certifyAnew?.(this.id);
     // What is to go holds its names no longer.
     if (renamed || (desired.want === "down" && known.want !== "down")) this.#deps.onRoute();
     this.#run();
@@ -152,6 +171,50 @@ export class KeptMachine {
       detail: "the host cannot take what is to run",
     };
     this.#run();
+  }
+
+  /** Sealed to the key of the guest that waits; a box for an earlier boot cannot be opened by it, and is asked for again. */
+  giveSecrets(incarnation: number, box: Uint8Array): void {
+    if (incarnation === (this.desired.incarnation ?? 1)) this.#secrets?.resolve(box);
+  }
+
+  refuseSecrets(incarnation: number, words: string): void {
+    if (incarnation === (this.desired.incarnation ?? 1))
+      this.#secrets?.reject(new DriverFault("machine.attestation-refused", words));
+  }
+
+  /** H. Rejects unless it is halted. */
+  async lendDisk<T>(lost: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    await this.settled();
+    const { want, disk } = this.desired;
+    if (want !== "halted" || disk !== undefined || !this.#atRest)
+      throw new DriverFault("host.not-ready", "the machine is not halted with its disk");
+    return this.#carry(({ want }) => want === "halted", lost, work);
+  }
+
+  /** H. Rejects unless a disk of this number is to come. */
+  async takeDisk<T>(carry: number, lost: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const isFor = ({ want, disk }: Desired) => want !== "down" && disk?.carry === carry;
+    if (!isFor(this.desired)) throw new DriverFault("host.not-ready", "no disk of this number is to come");
+    return this.#carry(isFor, lost, work);
+  }
+
+  async #carry<T>(
+    isFor: (desired: Desired) => boolean,
+    lost: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    if (this.#closed || this.#carrying !== null)
+      throw new DriverFault("host.not-ready", "the machine's disk is on its way already");
+    const call = new AbortController();
+    const done = work(AbortSignal.any([call.signal, lost]));
+    const over = done.catch(() => {});
+    this.#carrying = { call, isFor, over };
+    try {
+      return await done;
+    } finally {
+      this.#carrying = null;
+    }
   }
 
   /** The driver saw it change by itself. */
@@ -174,6 +237,8 @@ export class KeptMachine {
     this.#closed = true;
     clearTimeout(this.#askAgain);
     this.#attempt?.abort(new Error("the host is stopping"));
+    this.#carrying?.call.abort(new Error("the host is stopping"));
+    await this.#carrying?.over;
     await this.settled();
   }
 
@@ -204,6 +269,7 @@ export class KeptMachine {
     while (this.#dirty && !this.#closed) {
       this.#dirty = false;
       clearTimeout(this.#askAgain);
+      if (this.#carrying?.call.signal.aborted) await this.#carrying.over; // H
       const goal = this.desired;
       if (goal.want === "down") return this.#remove(goal);
       for (const change of this.#changes.splice(0)) await this.#takeUp(change);
@@ -262,6 +328,13 @@ export class KeptMachine {
       return this.#say(goal, "halted", fault);
     }
     if (this.running && this.#entry.applied!.incarnation === incarnation) return this.#sayHealth(goal);
+    if (goal.disk !== undefined) {
+      // H
+      if (this.running) await this.#end(goal);
+      if (!this.#deps.store.entries.has(this.id)) await this.#store({}); // B
+      this.#say(goal, "starting", { wantsDisk: true, idle: true });
+      return this.#askLater();
+    }
     if (!(await this.#isReadyToStart(goal))) return;
     if (this.#payload?.incarnation !== incarnation) {
       // An older start may still run until this one can replace it.
@@ -271,6 +344,7 @@ export class KeptMachine {
     }
     const { payload } = this.#payload;
     this.#say(goal, "starting");
+    this.#atRest = false;
     this.#attempt = new AbortController();
     try {
       await this.#store({ applied: { incarnation, state: "halted" } }); // B
@@ -278,6 +352,11 @@ export class KeptMachine {
         onRecord: (early) => this.#store({ record: early }),
         onProgress: (detail) => this.#say(goal, "starting", { detail }),
         onImage: (image) => this.#tellImage(image),
+        inside: {
+          secrets: () => this.#waitForSecrets(goal, this.#attempt!.signal),
+          // As they are by then: a start takes minutes.
+          certify: (request) => this.#deps.certify(this.desired.spec.kept?.domains ?? [], request),
+        },
         signal: this.#attempt.signal,
       });
       // Whatever was said of it before is about what this start replaced.
@@ -289,7 +368,7 @@ export class KeptMachine {
       await this.#store({ record, applied: { incarnation, state: "running" } });
       this.#payload = null; // E
       await this.#deps.onRoute();
-      this.#say(goal, "running");
+      await this.#sayRunning(goal);
     } catch (error) {
       this.#endpoint = null;
       this.#health = null;
@@ -314,12 +393,31 @@ export class KeptMachine {
     }
   }
 
+  /** Asked for again and again, as a payload is: what was sent may have been lost with a connection. */
+  async #waitForSecrets(goal: Desired, signal: AbortSignal): Promise<Uint8Array> {
+    const waiting = Promise.withResolvers<Uint8Array>();
+    this.#secrets = waiting;
+    const ask = () => this.#say(goal, "starting", { wantsSecrets: true });
+    const again = setInterval(ask, ASK_AGAIN_MS);
+    const abort = () => waiting.reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      if (signal.aborted) throw signal.reason;
+      ask();
+      return await waiting.promise;
+    } finally {
+      clearInterval(again);
+      signal.removeEventListener("abort", abort);
+      this.#secrets = null;
+    }
+  }
+
   #isUp(): void {
     this.#health = { up: true, sinceMs: this.#deps.clock(), said: "running", detail: "" };
   }
 
   /** F. Says what is so, or waits until it is worth saying. */
-  #sayHealth(goal: Desired): void {
+  async #sayHealth(goal: Desired): Promise<void> {
     const health = this.#health;
     if (health === null) return;
     const nowMs = this.#deps.clock();
@@ -334,8 +432,13 @@ export class KeptMachine {
         : 0;
     if (pastMs < patienceMs) this.#askLater(patienceMs - pastMs);
     else this.#health = { ...health, said: health.up ? "running" : "starting" };
-    if (this.#health!.said === "running") this.#say(goal, "running");
+    if (this.#health!.said === "running") await this.#sayRunning(goal);
     else this.#say(goal, "starting", { restarted: true, detail: health.detail });
+  }
+
+  async #sayRunning(goal: Desired): Promise<void> {
+    const ssh = this.#endpoint?.ssh === undefined ? null : await this.#deps.ssh(this.id);
+    this.#say(goal, "running", ssh ? { ssh } : {});
   }
 
   /** What was interrupted is ended whole and waits for its calm; nothing is tried without an engine. */
@@ -377,13 +480,18 @@ export class KeptMachine {
     const images = this.#entry.images ?? {};
     const meaning = `${reference} is ${digest}`;
     if (images[service] === meaning) return;
+    // Its guest's words, kept on disk: a workload has not so many services.
+    if (!Object.hasOwn(images, service) && Object.keys(images).length >= IMAGES_MAX) return;
     this.#entry = { ...this.#entry, images: { ...images, [service]: meaning } };
     this.#notices.image(`service ${service}: ${meaning}`);
   }
 
   async #halt(goal: Desired): Promise<void> {
-    await this.#end(goal);
-    this.#say(goal, "halted");
+    // Nothing runs beside a disk that is on its way, and who halts a machine may look at its files.
+    if (this.#carrying === null) await this.#end(goal);
+    if (goal.disk === undefined) return this.#say(goal, "halted");
+    this.#say(goal, "halted", { wantsDisk: true });
+    this.#askLater();
   }
 
   async #end(goal: Desired): Promise<void> {
@@ -398,6 +506,7 @@ export class KeptMachine {
     await this.#deps.onRoute();
     await this.#deps.driver.halt(this.id, this.#entry.record);
     this.#stale = false;
+    this.#atRest = true;
   }
 
   async #remove(goal: Desired): Promise<void> {
@@ -422,7 +531,7 @@ export class KeptMachine {
     state: Observation["state"],
     more: Partial<Observation> = {},
   ): void {
-    const { code, detail, wantsPayload, idle } = more;
+    const { code, detail, wantsPayload, wantsSecrets, wantsDisk, idle, ssh } = more;
     const restarted = state === "starting" && (more.restarted ?? this.#interrupted !== null);
     const words = detail ?? (restarted ? this.#interrupted?.detail : undefined);
     const notices = this.#notices.waiting;
@@ -431,7 +540,10 @@ export class KeptMachine {
       ...(code === undefined ? {} : { code }),
       ...(words === undefined ? {} : { detail: words.slice(0, 1000) }),
       ...(wantsPayload === undefined ? {} : { wantsPayload }),
+      ...(wantsSecrets === undefined ? {} : { wantsSecrets }),
+      ...(wantsDisk === undefined ? {} : { wantsDisk }),
       ...(idle === undefined ? {} : { idle }),
+      ...(ssh === undefined ? {} : { ssh }),
       ...(restarted ? { restarted } : {}),
       ...(notices.length === 0 ? {} : { notices: [...notices] }),
     });

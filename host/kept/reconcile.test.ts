@@ -39,6 +39,47 @@ test("a machine is routed while it runs, and named without a target while it doe
   expect(driver.disks.has(id)).toBe(true);
 });
 
+test("the names of machines with keys of their own are marked so while they are not up, and renewed as they are now", async () => {
+  let renew: (machineId: string, request: Uint8Array) => Promise<string> = async () => "";
+  const asked: unknown[] = [];
+  await bench.close();
+  bench = new KeptBench({
+    certify: async (domains, request) => {
+      asked.push([...domains], request);
+      return "chain";
+    },
+  });
+  const anew: string[] = [];
+  Object.assign(bench.driver, {
+    attested: () => Promise.reject(new Error("nobody asks")),
+    certifyAnew: (machineId: string) => anew.push(machineId),
+    certifyBy: (certify: typeof renew) => {
+      renew = certify;
+    },
+  });
+  await bench.restart();
+  const id = newId();
+  bench.ids.add(id);
+  bench.host.accept([wish(id)], false);
+  // Before it was started.
+  expect(bench.routes).toMatchObject([{ machineId: id, target: null, tlsInside: true }]);
+  await bench.up(id);
+  expect(bench.routes).toMatchObject([{ machineId: id, tlsInside: true }]);
+  const other = wish(id, { generation: 2 });
+  const names = ["x.example", "y.example"];
+  const spec = { ...other.spec, kept: { ...other.spec.kept!, domains: names } };
+  bench.host.accept([{ ...other, spec: { ...spec, kept: wish(id).spec.kept! } }], false);
+  expect(anew).toEqual([]);
+  bench.host.accept([{ ...other, spec }], false);
+  // At once, and not with the next renewal.
+  expect(anew).toEqual([id]);
+  expect(await renew(id, Buffer.from("request"))).toBe("chain");
+  expect(asked).toEqual([names, Buffer.from("request")]);
+  bench.host.accept([{ ...other, spec, generation: 3, want: "halted" }], false);
+  await bench.sees(id, "halted");
+  expect(bench.routes).toMatchObject(names.map((domain) => ({ domain, target: null, tlsInside: true })));
+});
+
 test("a wish that is repeated or older changes nothing, and down sticks", async () => {
   const id = await bench.up();
   const { starts } = driver.running.get(id)!;
@@ -126,24 +167,48 @@ test("a host that stops halts its machines, says that they will start, and the n
   await bench.sees(id, "running");
 });
 
-test("a host that was killed in the middle of a start ends what it finds of it and starts once", async () => {
-  const id = newId();
-  const real = driver.start.bind(driver);
-  driver.start = async (...args: [string, Desired["spec"], Payload, KeptStart]) => {
-    await real(...args);
-    return new Promise(() => {}); // it stands still here when it is killed
-  };
-  bench.host.accept([wish(id)], false);
-  bench.host.give(id, 1, payload());
-  await expect.poll(() => driver.running.size).toBe(1);
-  driver.start = real;
-  await bench.restart({ killed: true });
-  bench.host.accept([wish(id)], true);
-  await bench.sees(id, "starting");
-  bench.host.give(id, 1, payload());
-  await bench.sees(id, "running");
-  expect(driver.running.size).toBe(1);
-});
+test.each(["half", "whole"])(
+  "of a host that was killed in the middle of a start the next one ends what is %s, and starts it, or finds it",
+  async (what) => {
+    const id = newId();
+    const { start, find } = driver;
+    driver.start = async (...args: [string, Desired["spec"], Payload, KeptStart]) => {
+      await start.apply(driver, args);
+      return new Promise(() => {}); // it stands still here when it is killed
+    };
+    bench.host.accept([wish(id)], false);
+    bench.host.give(id, 1, payload());
+    await expect.poll(() => driver.running.size).toBe(1);
+    driver.start = start;
+    let ended = 0;
+    // As the port has it: half a start is ended by whoever looks for it.
+    if (what === "half")
+      driver.find = async (machineId) => {
+        ended += 1;
+        await driver.halt(machineId);
+        return find.call(driver, machineId);
+      };
+    try {
+      await bench.restart({ killed: true });
+    } finally {
+      driver.find = find;
+    }
+    // Before anything is said of it.
+    expect(driver.running.size).toBe(what === "half" ? 0 : 1);
+    expect(ended).toBe(what === "half" ? 1 : 0);
+    const before = bench.said.length;
+    bench.host.accept([wish(id)], true);
+    if (what === "half") {
+      await expect
+        .poll(() => bench.said.at(-1))
+        .toMatchObject({ state: "starting", wantsPayload: true, idle: true });
+      bench.host.give(id, 1, payload());
+    }
+    await bench.sees(id, "running");
+    if (what === "whole") expect(bench.said.slice(before).map(({ state }) => state)).toEqual(["running"]);
+    expect(driver.running.size).toBe(1);
+  },
+);
 
 test("a machine that control does not name is halted and keeps its disk", async () => {
   const id = await bench.up();

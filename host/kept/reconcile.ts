@@ -10,23 +10,30 @@
  */
 import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
-import type { KeptDriver } from "#drivers/kept-driver.ts";
+import type { Endpoint, KeptDriver } from "#drivers/kept-driver.ts";
 import type { HostLog } from "../machine.ts";
 import { type KeptDeps, KeptMachine } from "./machine.ts";
+import type { SshEntries } from "./ssh-entries.ts";
 import type { KeptStore } from "./store.ts";
 
 export interface KeptRoute {
   domain: string;
   machineId: string;
-  target: { host: string; port: number } | null;
+  target: Endpoint | null;
+  /** Of a machine that holds the key of its names, also while it is not up. */
+  tlsInside?: true;
 }
 
 export interface KeptOptions {
   store: KeptStore;
   drivers: KeptDriver[];
   report(observation: Observation): void;
+  /** Signs a machine's own key for these names. */
+  certify(domains: readonly string[], request: Uint8Array): Promise<string>;
   /** Resolves when the ingress goes by them. */
   onRoutes(routes: KeptRoute[]): void | Promise<void>;
+  /** Leads people to machines that one logs in to; absent: there are none. */
+  ssh?: Pick<SshEntries, "set" | "of" | "release">;
   log: HostLog;
   /** What control named: everything it wants of this host, or some of it. */
   onNamed?(machineIds: ReadonlySet<string>, complete: boolean): void;
@@ -45,8 +52,19 @@ export class KeptReconciler {
   constructor(options: KeptOptions) {
     this.#options = options;
     this.#drivers = new Map(options.drivers.map((driver) => [driver.isolation, driver]));
-    for (const driver of options.drivers)
+    for (const driver of options.drivers) {
       driver.onChange((id, change) => this.#machines.get(id)?.changed(change));
+      driver.certifyBy?.((id, request) => {
+        const domains = this.#machines.get(id)?.desired.spec.kept?.domains;
+        return options.certify(domains ?? [], request);
+      });
+    }
+  }
+
+  /** Somebody else signs for its key now. */
+  certifyAnew(machineId: string): void {
+    const machine = this.#machines.get(machineId);
+    if (machine !== undefined) this.#drivers.get(machine.desired.spec.isolation)?.certifyAnew?.(machineId);
   }
 
   /**
@@ -154,22 +172,39 @@ export class KeptReconciler {
     // A machine that was refused an older generation is not known, and is tried anew.
     const machine = new KeptMachine(machineId, deps, { desired, applied: null, record: null });
     this.#machines.set(machineId, machine);
+    // Before it is up: its names are proved to a directory while it starts.
+    if (deps.driver.attested !== undefined) void deps.onRoute();
     machine.wish(desired);
   }
 
   #depsOf(isolation: Isolation): KeptDeps | null {
     const driver = this.#drivers.get(isolation);
     if (driver === undefined) return null;
-    const { store, report, log } = this.#options;
+    const { store, report, log, certify } = this.#options;
     return {
-      ...{ store, driver, report, log },
+      ...{ store, driver, report, log, certify },
       clock: this.#options.clock ?? (() => performance.now()),
-      onRoute: () => this.#options.onRoutes(this.#routes()),
+      onRoute: async () => {
+        await Promise.all([this.#options.onRoutes(this.#routes()), this.#options.ssh?.set(this.#logins())]);
+      },
       onGone: (machineId) => {
         this.#machines.delete(machineId);
         this.#options.onRoutes(this.#routes());
+        this.#options.ssh?.release(machineId).catch((error: unknown) => {
+          log("host.ssh-entries", { machineId, error: String(error) });
+        });
+      },
+      ssh: async (machineId) => {
+        const entry = await this.#options.ssh?.of(machineId);
+        return entry ? { ...entry, hostKeys: [...entry.hostKeys] } : null;
       },
     };
+  }
+
+  /** Machines that one logs in to, and that are up. */
+  #logins(): Map<string, Endpoint> {
+    const all = [...this.#machines.values()].filter(({ desired }) => desired.want !== "down");
+    return new Map(all.flatMap(({ id, endpoint }) => (endpoint?.ssh ? [[id, endpoint] as const] : [])));
   }
 
   /**
@@ -180,8 +215,10 @@ export class KeptReconciler {
     const routes = new Map<string, KeptRoute>();
     for (const machine of this.#machines.values()) {
       if (machine.desired.want === "down") continue;
+      const attests = this.#drivers.get(machine.desired.spec.isolation)?.attested !== undefined;
+      const inside = attests || machine.endpoint?.tlsInside ? { tlsInside: true as const } : {};
       for (const domain of machine.desired.spec.kept?.domains ?? [])
-        routes.set(domain, { domain, machineId: machine.id, target: machine.endpoint });
+        routes.set(domain, { domain, machineId: machine.id, target: machine.endpoint, ...inside });
     }
     return [...routes.values()];
   }

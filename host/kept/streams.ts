@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Streams about kept machines: their payload comes in, logs, containers and figures go out. */
+/** Streams about kept machines: their payload and their disk come in, the disk, logs, containers and figures go out. */
 
 import { Compile } from "typebox/compile";
 import type { StreamRequest } from "#contract/link/machine.ts";
@@ -8,14 +8,18 @@ import { DriverFault } from "#drivers/driver.ts";
 import type { LinkStream } from "#link/port.ts";
 import type { HostLog } from "../machine.ts";
 import { concludeStream } from "../streams.ts";
+import { serveAttest } from "./attest.ts";
+import { lendDisk, takeDisk } from "./disk.ts";
 import type { KeptReconciler } from "./reconcile.ts";
 
 type Ask<K extends StreamRequest["kind"]> = Extract<StreamRequest, { kind: K }>;
-export type KeptRequest = Ask<"payload" | "containers" | "stats" | "logs">;
+export type KeptRequest = Ask<
+  "payload" | "attest" | "disk-get" | "disk-put" | "containers" | "stats" | "logs"
+>;
 
 /** What a payload may be at most: a request's body and what we add to it. */
 const PAYLOAD_MAX = 32 * 1024 * 1024;
-const KINDS = ["payload", "containers", "stats", "logs"];
+const KINDS = ["payload", "attest", "disk-get", "disk-put", "containers", "stats", "logs"];
 const check = Compile(Payload);
 
 export const isKeptRequest = (request: StreamRequest): request is KeptRequest => KINDS.includes(request.kind);
@@ -43,6 +47,12 @@ async function serve(reconciler: KeptReconciler, request: KeptRequest, stream: L
         throw error;
       }
       return {};
+    case "attest":
+      return serveAttest(found, request, stream);
+    case "disk-get":
+      return lendDisk(found, stream);
+    case "disk-put":
+      return takeDisk(found, request, stream);
     case "containers":
       return driver.containers(request.machineId);
     case "stats":

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import type { Desired, Observation } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import type { KeptDriver } from "#drivers/kept-driver.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type KeptOptions, KeptReconciler, type KeptRoute } from "./reconcile.ts";
@@ -25,7 +25,7 @@ export const wish = (machineId: string, change: Partial<Desired> = {}): Desired 
   ...change,
 });
 
-export const payload = (image = "caddy:2"): Payload => ({
+export const payload = (image = "caddy:2"): ComposePayload => ({
   ...{ kind: "compose", env: {}, files: {}, registries: [], publicService: "api", publicPort: 80 },
   compose: JSON.stringify({ services: { api: { image } } }),
 });
@@ -101,6 +101,7 @@ export class KeptBench {
       store: new KeptStore(join(this.folder, "kept")),
       drivers: [this.#real ?? this.driver],
       report: (observation) => void this.said.push(observation),
+      certify: async () => "",
       onRoutes: (now) => {
         this.routes = now;
       },

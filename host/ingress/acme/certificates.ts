@@ -16,13 +16,13 @@
  */
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext } from "node:tls";
 import type { ChallengeWish } from "#contract/link/challenge.ts";
 import { waitMs } from "#link/backoff.ts";
 import { type LeafKey, leafKeyOf } from "../authority.ts";
 import { Account } from "./account.ts";
-import { type Answer, type ChallengeKind, orderCertificate } from "./order.ts";
+import { answerByHttp, answerByName } from "./answers.ts";
+import { type ChallengeKind, orderCertificate, requestFor } from "./order.ts";
 import { type CertificateRecord, CertificateStore } from "./store.ts";
 import { DirectoryFault, plain, useTransport } from "./transport.ts";
 
@@ -50,7 +50,7 @@ export interface AcmeTiming {
   lookMs: number;
 }
 
-const TIMING: AcmeTiming = {
+export const TIMING: AcmeTiming = {
   requestMs: 20_000,
   orderMs: 300_000,
   pollMs: 2_000,
@@ -62,12 +62,12 @@ const TIMING: AcmeTiming = {
 };
 
 const ORDERS_MAX = 3;
-const RETRY_AFTER_MOST_MS = 7 * 24 * 3_600_000;
-const LIFE_USED = 2 / 3;
+export const RETRY_AFTER_MOST_MS = 7 * 24 * 3_600_000;
+export const LIFE_USED = 2 / 3;
 /** Share of a certificate's life by which renewals are spread, so that what was made together is not renewed so. */
 const LIFE_SPREAD = 0.05;
 /** No directory signs for these (RFC 6761, 6.3). */
-const LOCAL = /(^|\.)localhost$/;
+export const LOCAL = /(^|\.)localhost$/;
 
 export interface Served {
   key: LeafKey;
@@ -127,6 +127,11 @@ export class Certificates {
       requestMs: this.#timing.requestMs,
       signal: this.#closing.signal,
     });
+  }
+
+  /** Registered with the same directory for whoever else orders there. */
+  get account(): Account {
+    return this.#account;
   }
 
   /** Undefined: our own authority's is served. */
@@ -274,38 +279,22 @@ export class Certificates {
   }
 
   async #orderOnce(entry: Entry, key: LeafKey, signal: AbortSignal) {
-    const { challenge, now } = this.#needs;
+    const { challenge, now, publish } = this.#needs;
+    const { domain, machineId, proofs } = entry;
     return orderCertificate({
-      ...{ client: await this.#account.client(), domain: entry.domain, keyPem: key.keyPem, now, signal },
+      ...{ client: await this.#account.client(), names: [domain], now, signal },
+      ...{ requestPem: await requestFor(domain, key.keyPem), spkiSha256: key.spkiSha256 },
       // A name outside control's zone (a customer's own) can only be proved over HTTP.
       kinds: challenge === "dns-01" ? ["dns-01", "http-01"] : ["http-01"],
-      answer: (kind, token, proof) =>
+      answer: async (kind, name, token, value) =>
         kind === "http-01"
-          ? Promise.resolve(answerByHttp(entry, token, proof))
-          : this.#answerByName(entry, proof, signal),
+          ? answerByHttp(proofs, token, value)
+          : answerByName({
+              ...{ publish, wish: { machineId, domain: name, value }, signal },
+              ...{ settleMs: this.#timing.dnsSettleMs, track: (work) => this.#track(work) },
+            }),
       pollMs: this.#timing.pollMs,
     });
-  }
-
-  async #answerByName(
-    { domain, machineId }: Entry,
-    value: string,
-    signal: AbortSignal,
-  ): Promise<Answer | null> {
-    const wish = { machineId, domain, value };
-    try {
-      await this.#needs.publish({ ...wish, want: "published" });
-    } catch (error) {
-      if ((error as { code?: unknown }).code === "names.outside-zone") return null;
-      throw error;
-    }
-    // Lost, it ends by control's clock.
-    const withdraw = () => this.#track(this.#needs.publish({ ...wish, want: "withdrawn" }).catch(() => {}));
-    await sleep(this.#timing.dnsSettleMs, undefined, { signal }).catch((error: unknown) => {
-      withdraw();
-      throw error;
-    });
-    return { withdraw };
   }
 
   async #failed(entry: Entry, error: unknown): Promise<void> {
@@ -333,11 +322,6 @@ export class Certificates {
     // D: the route went while we wrote.
     await this.#erase(entry.domain);
   }
-}
-
-function answerByHttp(entry: Entry, token: string, proof: string): Answer {
-  entry.proofs.set(token, proof);
-  return { withdraw: () => entry.proofs.delete(token) };
 }
 
 const dueAtMs = ({ issued, retryAtMs }: CertificateRecord): number =>

@@ -4,7 +4,7 @@
  * ask for the signature, fetch. The directory may know the proof from before, or be slow with every
  * step; the signal ends it all.
  */
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import "../reflect-metadata.ts";
 import acme from "acme-client";
@@ -19,12 +19,16 @@ export interface Answer {
 
 export interface OrderOptions {
   client: acme.Client;
-  domain: string;
-  keyPem: string;
+  /** All of one certificate. */
+  names: readonly string[];
+  /** PEM, for exactly these names. */
+  requestPem: string;
+  /** SHA-256 of the key's SPKI, hex. */
+  spkiSha256: string;
   /** In the order in which they are tried; the first that is answered counts. */
   kinds: readonly ChallengeKind[];
   /** Null: this kind cannot be answered for this name, and the next is tried. */
-  answer(kind: ChallengeKind, token: string, proof: string): Promise<Answer | null>;
+  answer(kind: ChallengeKind, name: string, token: string, proof: string): Promise<Answer | null>;
   pollMs: number;
   signal: AbortSignal;
   now(): Date;
@@ -39,18 +43,25 @@ export interface Issued {
 const POLL_SLOWEST = 10;
 
 export async function orderCertificate(options: OrderOptions): Promise<Issued> {
-  const { client, domain, keyPem, signal } = options;
-  const order = await client.createOrder({ identifiers: [{ type: "dns", value: domain }] });
+  const { client, names, requestPem, signal } = options;
+  const order = await client.createOrder({
+    identifiers: names.map((value) => ({ type: "dns", value })),
+  });
   for (const authorization of await client.getAuthorizations(order)) {
     signal.throwIfAborted();
     if (authorization.status !== "valid") await prove(options, order, authorization);
   }
   const ready = await polled(options, order, ["ready", "processing", "valid"]);
-  const [, request] = await acme.crypto.createCsr({ altNames: [domain] }, keyPem);
-  if (ready.status === "ready") await client.finalizeOrder(ready, request);
+  if (ready.status === "ready") await client.finalizeOrder(ready, requestPem);
   const valid = await polled(options, order, ["valid"]);
   signal.throwIfAborted();
   return checked(options, String(await client.getCertificate(valid)));
+}
+
+/** Of a key that is kept here. */
+export async function requestFor(domain: string, keyPem: string): Promise<string> {
+  const [, request] = await acme.crypto.createCsr({ altNames: [domain] }, keyPem);
+  return request.toString();
 }
 
 type Order = Awaited<ReturnType<acme.Client["createOrder"]>>;
@@ -62,7 +73,7 @@ async function prove(options: OrderOptions, order: Order, authorization: Authori
     const challenge = authorization.challenges.find(({ type }) => type === kind);
     if (challenge === undefined) continue;
     const proof = await client.getChallengeKeyAuthorization(challenge);
-    const given = await answer(kind, challenge.token, proof);
+    const given = await answer(kind, authorization.identifier.value, challenge.token, proof);
     if (given === null) continue;
     try {
       options.signal.throwIfAborted();
@@ -104,12 +115,13 @@ async function polled(options: OrderOptions, order: Order, wanted: readonly stri
 const pause = ({ pollMs, signal }: OrderOptions, times: number) =>
   sleep(Math.min(times, POLL_SLOWEST) * pollMs, undefined, { signal });
 
-/** What is not for this name and this key is served to nobody, whoever signed it. */
-function checked({ domain, keyPem, now }: OrderOptions, chainPem: string): Issued {
+/** What is not for these names and this key is served to nobody, whoever signed it. */
+function checked({ names, spkiSha256, now }: OrderOptions, chainPem: string): Issued {
   const leaf = new X509Certificate(chainPem);
-  if (leaf.checkHost(domain, { subject: "never" }) === undefined)
+  if (names.some((name) => leaf.checkHost(name, { subject: "never" }) === undefined))
     throw new Error("the certificate that came is for another name");
-  if (!leaf.checkPrivateKey(createPrivateKey(keyPem)))
+  const spki = leaf.publicKey.export({ type: "spki", format: "der" });
+  if (createHash("sha256").update(spki).digest("hex") !== spkiSha256)
     throw new Error("the certificate that came is for another key");
   if (leaf.validToDate <= now()) throw new Error("the certificate that came has expired");
   return { chainPem, notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
