@@ -3,6 +3,9 @@
 import { DEVICES } from "./devices/index.ts";
 import { IDENTITY, LEGACY, OAUTH } from "./identity/index.ts";
 import { ErrorBody as TokenErrorBody } from "./identity/vocabulary.ts";
+import { INFERENCE, ErrorBody as InferenceErrorBody } from "./inference/index.ts";
+import { INSTANCES } from "./instances/index.ts";
+import { ErrorBody as InstancesErrorBody } from "./instances/vocabulary.ts";
 import { MODELS } from "./models/index.ts";
 import type { Operation } from "./operation.ts";
 import { PLATFORM } from "./platform/index.ts";
@@ -43,6 +46,23 @@ export const DOCUMENTS: readonly ApiDocument[] = [
       "Docker-compose files on hosts, behind TLS, paid by the minute. Keys go into `x-api-key` or `Authorization: Bearer`.",
     operations: WORKLOADS,
     error: WorkloadsErrorBody,
+  },
+  {
+    path: "/v1/instances/openapi.json",
+    file: "instances.json",
+    title: "Casemate instances",
+    description: "Virtual machines of your own, reached over SSH, with a packaged agent in them.",
+    operations: INSTANCES,
+    error: InstancesErrorBody,
+  },
+  {
+    path: "/inference/openapi.json",
+    file: "inference.json",
+    title: "Casemate inference gateway",
+    description:
+      "Models for instances, as OpenAI's API has them. The key is the token that an instance finds in `/run/casemate/inference.env`.",
+    operations: INFERENCE,
+    error: InferenceErrorBody,
   },
   {
     path: "/registry/openapi.json",

@@ -9,6 +9,8 @@ import type { ErrorCode } from "./errors.ts";
 export type Surface =
   | "sessions"
   | "workloads"
+  | "instances"
+  | "inference"
   | "platform"
   | "registry"
   | "oauth"

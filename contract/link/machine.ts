@@ -45,6 +45,8 @@ export const MachineSpec = Type.Object(
       Type.Object(
         {
           diskMiB: Type.Integer({ minimum: 0 }),
+          /** Of the host's disk beside that, for what need not outlive a start. Its room is kept as the disk's is: a start never waits for it. */
+          scratchMiB: Type.Optional(Type.Integer({ minimum: 0 })),
           /** Marks for whoever looks at the host: account, workload. */
           labels: Type.Record(Type.String(), Type.String()),
           /** Names under which the host's ingress carries requests to the payload's public port. */
@@ -56,6 +58,10 @@ export const MachineSpec = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/** What a kept machine takes of its host's disk as long as it is there. */
+export const diskMiBOf = ({ kept }: Pick<Static<typeof MachineSpec>, "kept">): number =>
+  (kept?.diskMiB ?? 0) + (kept?.scratchMiB ?? 0);
 
 /** What control wants of one machine. `generation` grows with every change of mind. */
 export const Desired = Type.Object(
@@ -69,6 +75,13 @@ export const Desired = Type.Object(
     spec: MachineSpec,
     /** Milliseconds the machine may still live, counted by the host's monotonic clock from receipt; null for ever. */
     remainingMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    /**
+     * Kept machines only: their disk is on another host and comes by a `disk-put` stream of this number. Nothing is started, and
+     * no disk made, before a wish comes without this.
+     */
+    disk: Type.Optional(
+      Type.Object({ carry: Type.Integer({ minimum: 1 }) }, { additionalProperties: false }),
+    ),
     /** Why it must go down; read only when `want` is `down`. */
     trigger: Type.Enum(["api", "ttl", "oom", "shutdown", "recovery"]),
   },
@@ -106,6 +119,23 @@ export const Observation = Type.Object(
     notices: Type.Optional(Type.Array(Notice, { maxItems: NOTICES_MAX })),
     /** The host cannot go on without the payload: control opens a `payload` stream. */
     wantsPayload: Type.Optional(Type.Boolean()),
+    /** Of `starting`: the machine waits for its secrets; control opens an `attest` stream. */
+    wantsSecrets: Type.Optional(Type.Boolean()),
+    /** Of `running`, where people log in to it: in which place, and by which keys they know it. */
+    ssh: Type.Optional(
+      Type.Object(
+        {
+          address: Type.String({ pattern: "^[0-9a-f.:]{2,45}$" }),
+          port: Type.Integer({ minimum: 1, maximum: 65535 }),
+          hostKeys: Type.Array(Type.String({ pattern: "^[a-z0-9-]{1,40} [A-Za-z0-9+/]{1,2000}={0,2}$" }), {
+            maxItems: 4,
+          }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+    /** Of `starting` and `halted`: the machine waits for its disk; control opens a `disk-put` stream. */
+    wantsDisk: Type.Optional(Type.Boolean()),
     /** Dotted code for `refused`, `failed` and a failed start, from contract/errors.ts. */
     code: Type.Optional(Type.String()),
     /** Public words beside the code. */
@@ -175,6 +205,27 @@ export const StreamRequest = Type.Union([
     },
     { additionalProperties: false },
   ),
+  /** A conversation with the machine about its evidence (contract/link/attest.ts). */
+  Type.Object(
+    {
+      kind: Type.Literal("attest"),
+      machineId: Type.String(),
+      /** Of the start that waits for its secrets; null: only evidence is asked for. */
+      incarnation: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+    },
+    { additionalProperties: false },
+  ),
+  /** The disk of a machine that is halted, as bytes to the opener (contract/link/disk.ts). Trailer: DiskWhole. */
+  Type.Object({ kind: Type.Literal("disk-get"), machineId: Type.String() }, { additionalProperties: false }),
+  /** The same bytes from the opener, and DiskWhole behind them. `carry`: of the wish that it is for. Trailer: DiskWhole. */
+  Type.Object(
+    {
+      kind: Type.Literal("disk-put"),
+      machineId: Type.String(),
+      carry: Type.Integer({ minimum: 1 }),
+    },
+    { additionalProperties: false },
+  ),
   /** Trailer: the list of ContainerFacts. */
   Type.Object(
     { kind: Type.Literal("containers"), machineId: Type.String() },
@@ -230,6 +281,8 @@ export const HostFacts = Type.Object(
           /** v2, v1, rlimits. */
           limits: Type.String(),
           privileged: Type.Boolean(),
+          /** Of machines with a TPM: what vouches for it, DER in base64, its root last. */
+          endorsers: Type.Optional(Type.Array(Type.String({ maxLength: 8192 }), { maxItems: 8 })),
         },
         { additionalProperties: false },
       ),

@@ -27,5 +27,25 @@ const ComposePayload = Type.Object(
   { additionalProperties: false },
 );
 
-export const Payload = ComposePayload;
+export type ComposePayload = Static<typeof ComposePayload>;
+
+/**
+ * Of a machine that attests itself: what it is started with, of which nothing is secret. Its secrets reach
+ * it sealed, when control has judged its evidence (an `attest` stream).
+ */
+const LaunchPayload = Type.Object(
+  {
+    kind: Type.Literal("launch"),
+    /** Bytes of the launch manifest (evidence/launch/manifest.ts) in base64; their SHA-256 is on the measured command line. */
+    manifest: Type.String({ maxLength: 200_000 }),
+    /** SHA-256 of the metadata of the guest image that is to be started. */
+    image: Type.String({ pattern: "^[0-9a-f]{64}$" }),
+    /** Registries of ours that the guest reaches through a door of the host: as clients name them, `host:port`. */
+    registries: Type.Array(Type.String({ pattern: "^[a-z0-9.-]+:[0-9]{1,5}$" }), { maxItems: 8 }),
+  },
+  { additionalProperties: false },
+);
+export type LaunchPayload = Static<typeof LaunchPayload>;
+
+export const Payload = Type.Union([ComposePayload, LaunchPayload]);
 export type Payload = Static<typeof Payload>;

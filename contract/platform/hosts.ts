@@ -14,7 +14,9 @@ const Host = Type.Object({
   state: Type.Enum(["connected", "away", "draining", "put_out"]),
   version: Type.String(),
   isolations: Type.Array(Type.String()),
-  machines: Type.Integer({ description: "What it has of us now, sessions included" }),
+  machines: Type.Integer({
+    description: "What it has of us now, sessions included, and disks that another host is still to fetch",
+  }),
   last_seen_at: Instant,
   created_at: Instant,
 });
@@ -118,7 +120,7 @@ export const drainHost = operation({
   path: "/platform/v1/hosts/:id/drain",
   summary: "Give a host nothing new",
   description:
-    "Sessions on it go on to their end. With `move`, its workloads are started anew on other hosts as there is room; what they kept in volumes stays behind.",
+    "Sessions on it go on to their end. With `move`, its workloads are started anew on other hosts as there is room. The disk of a virtual machine goes with it, as ciphertext, and the machine starts when it has come; what containers kept in volumes stays behind.",
   body: Type.Object(
     { move: Type.Optional(Type.Boolean({ default: false })) },
     { additionalProperties: false },

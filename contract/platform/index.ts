@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What Casemate adds beside the four surfaces. */
 import type { Operation } from "../operation.ts";
+import * as attestations from "./attestations.ts";
 import { createPartner } from "./channel-partners.ts";
 import * as clients from "./clients.ts";
+import * as collateral from "./collateral.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
+import { listGuestImages } from "./guest-images.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
 import { listIssuers } from "./issuers.ts";
 import { rotateKeys } from "./rotate-keys.ts";
@@ -28,6 +31,18 @@ export const PLATFORM: readonly Operation[] = [
   listEvents,
   streamEvents,
   getEvent,
+  attestations.createAttestation,
+  attestations.listAttestations,
+  attestations.getAttestation,
+  attestations.deleteAttestation,
+  attestations.revokeReference,
+  attestations.listRevocations,
+  listGuestImages,
+  collateral.kdsShared,
+  collateral.pcsTcb,
+  collateral.pcsIdentity,
+  collateral.pcsCrl,
+  collateral.pcsRootCrl,
   webhooks.createWebhook,
   webhooks.listWebhooks,
   webhooks.getWebhook,

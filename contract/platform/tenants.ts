@@ -14,7 +14,18 @@ export const createTenant = operation({
   summary: "An organization, and a client that acts for it",
   description:
     "For headless use: with `client_credentials` at `token_url` the client gets access tokens for models and devices. Both secrets are shown this once.",
-  body: Type.Object({ name: Name }, { additionalProperties: false }),
+  body: Type.Object(
+    {
+      name: Name,
+      slug: Type.Optional(
+        Type.String({
+          pattern: "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
+          description: "Part of its instances' names; made of `name` without it",
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
   responses: {
     201: {
       description: "The tenant",
@@ -24,10 +35,12 @@ export const createTenant = operation({
         account_id: Type.String(),
         oauth_client: Type.Object({ client_id: Type.String(), client_secret: Type.String() }),
         token_url: Type.String(),
-        api_keys: Type.Object({ workloads: Type.String() }),
+        api_keys: Type.Object({ workloads: Type.String(), instances: Type.String() }),
+        slug: Type.String(),
+        api_key: Type.String({ description: "The same as api_keys.instances" }),
       }),
     },
   },
-  errors: ["identity.unauthorized", "identity.forbidden", "request.invalid"],
+  errors: ["identity.unauthorized", "identity.forbidden", "request.invalid", "tenant.slug-taken"],
   example: { body: { name: "acme" } },
 });

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Type } from "typebox";
 import { operation } from "../operation.ts";
-import { Count, Instant, Money } from "./vocabulary.ts";
+import { Count, Instant, Isolations, Money } from "./vocabulary.ts";
 
+const Rules = {
+  isolation: Type.Union([Isolations, Type.Null()], {
+    description: "The least that the account's workloads run in; null: the installation's standard",
+  }),
+  launchApproval: Type.Enum(["change", "explicit"], {
+    description:
+      "change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself",
+  }),
+};
 const Account = Type.Object({
   accountId: Type.String(),
   name: Type.String(),
@@ -12,6 +21,7 @@ const Account = Type.Object({
   creditRate: Money,
   burnRatePerMin: Money,
   walletAddress: Type.Optional(Type.String()),
+  ...Rules,
 });
 const Room = { workloads: Count, cpus: Count, memoryMb: Count, diskGb: Count, gpus: Count };
 const Me = Type.Object({
@@ -84,10 +94,12 @@ export const updateAccount = operation({
   method: "PUT",
   path: "/api/v1/accounts/update",
   access: "either",
-  summary: "Rename an account",
+  summary: "Rename an account, and say what its workloads are to run in",
   body: Type.Object({
     accountId: Type.String({ maxLength: 64 }),
     name: Named,
+    isolation: Type.Optional(Rules.isolation),
+    launchApproval: Type.Optional(Rules.launchApproval),
     walletAddress: Type.Optional(Type.String({ maxLength: 128 })),
   }),
   responses: { 200: { description: "The account", schema: Account } },
@@ -132,7 +144,10 @@ const Key = Type.Object({
   createdAt: Instant,
   expiresAt: Type.Union([Instant, Type.Null()]),
 });
-const Scopes = Type.Array(Type.Enum(["workloads:*", "workloads:read"]), { minItems: 1, maxItems: 8 });
+const Scopes = Type.Array(
+  Type.Enum(["workloads:*", "workloads:read", "workloads:write", "workloads:approve"]),
+  { minItems: 1, maxItems: 8 },
+);
 const keys = { ...base, tag: "API keys", errors: ["identity.unauthorized", "keys.not-found"] } as const;
 
 export const createKey = operation({

@@ -71,7 +71,19 @@ export const deleteTier = operation({
 });
 
 const artifacts = { ...base, tag: "Artifacts" } as const;
-const Artifact = Type.Object({ version: Type.String(), builtAt: Instant });
+const GuestImage = Type.Object(
+  {
+    name: Type.String(),
+    sha256: Type.String({ description: "Of its metadata, hex: what approvals of machines name" }),
+    sizeBytes: Type.Integer({ description: "Of its files together" }),
+  },
+  { description: "What workloads of this version run on in a virtual machine; null: it is not built here" },
+);
+const Artifact = Type.Object({
+  version: Type.String(),
+  builtAt: Instant,
+  image: Type.Union([GuestImage, Type.Null()]),
+});
 const Version = Type.Object({ version: Type.String({ minLength: 1, maxLength: 64 }) });
 
 export const listArtifacts = operation({
@@ -90,10 +102,11 @@ export const enableArtifact = operation({
   method: "POST",
   path: "/api/v1/artifacts/enable",
   access: "admin",
-  summary: "Offer a version that a host has",
+  summary:
+    "Offer a version that a host has; its guest image, if it is built, is read and every file held against its hash",
   body: Version,
   responses: { 200: { description: "The artifact", schema: Artifact } },
-  errors: ["identity.unauthorized", "artifact.not-semver", "artifact.not-found"],
+  errors: ["identity.unauthorized", "artifact.not-semver", "artifact.not-found", "artifact.image-altered"],
   example: { body: { version: "9.9.9" } },
 });
 

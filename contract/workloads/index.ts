@@ -24,6 +24,7 @@ import {
   listTiers,
   updateTier,
 } from "./catalogue.ts";
+import { approveLaunch, giveSealedEnv, listLaunches } from "./launches.ts";
 import { deleteMetal, getMetal, heartbeatMetal, listMetal, registerMetal, submitEvent } from "./metal.ts";
 import {
   caCertificate,
@@ -31,6 +32,7 @@ import {
   createWorkload,
   deleteWorkload,
   getWorkload,
+  guestImage,
   health,
   listContainers,
   listEvents,
@@ -39,6 +41,7 @@ import {
   restartWorkload,
   startWorkload,
   stopWorkload,
+  tpmRoots,
   updateWorkload,
   workloadLogs,
   workloadStats,
@@ -60,6 +63,9 @@ export const WORKLOADS: readonly Operation[] = [
   containerLogs,
   listEvents,
   submitEvent,
+  listLaunches,
+  approveLaunch,
+  giveSealedEnv,
   listTiers,
   createTier,
   updateTier,
@@ -85,5 +91,7 @@ export const WORKLOADS: readonly Operation[] = [
   getMetal,
   deleteMetal,
   caCertificate,
+  tpmRoots,
+  guestImage,
   health,
 ];

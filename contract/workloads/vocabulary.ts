@@ -28,6 +28,25 @@ export const DockerCredentials = Type.Array(
   { maxItems: 32 },
 );
 
+export const Isolations = Type.Enum(["container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"], {
+  description:
+    "container: processes of the host. vm: a kernel of its own. vm-vtpm: the same, its start measured; the operator is trusted. vm-snp, vm-tdx: memory that the operator cannot read. Without it: your account's rule, then the installation's.",
+});
+
+export const Hash = Type.String({ pattern: "^[0-9a-f]{64}$" });
+
+export const Measurement = Type.Object({
+  isolation: Type.String(),
+  imageSha256: Hash,
+  launchSha256: Hash,
+  manifest: Type.String({ description: "The launch manifest; its SHA-256 is launchSha256" }),
+  commandLine: Type.String(),
+  policy: Type.Object(
+    {},
+    { description: "A policy file for `casemate attest verify`", additionalProperties: true },
+  ),
+});
+
 export const Workload = Type.Object({
   workloadId: Uuid,
   accountId: Type.String(),
@@ -49,6 +68,15 @@ export const Workload = Type.Object({
   domain: Type.String({ description: "Of your own, if you brought one" }),
   metalInstanceDomain: Type.String({ description: "What a domain of your own is to be an alias (CNAME) of" }),
   isolation: Type.String({ description: "What keeps others out; `container` keeps out no operator" }),
+  imageSha256: Type.Optional({
+    ...Hash,
+    description: "Of the guest image's metadata; absent for a container",
+  }),
+  sealedEnv: Type.Optional(Type.Array(Type.String(), { description: "Names; the values were never here" })),
+  secrets: Type.Enum(["clear", "sealed"], {
+    description:
+      "clear: values of variables came here in clear, and whoever runs this installation could have read them. sealed: those named in sealedEnv come sealed to the machine's key",
+  }),
   creditRate: Money,
   usdCostPerMin: Money,
   url: Type.String({ description: "Where the public container answers" }),

@@ -7,7 +7,9 @@ import {
   EnvVars,
   Files,
   Instant,
+  Isolations,
   Issue,
+  Measurement,
   Money,
   Uuid,
   Workload,
@@ -50,6 +52,14 @@ export const createWorkload = operation({
     cpus: Type.Integer({ minimum: 1, maximum: 1024 }),
     disk: Type.Integer({ minimum: 0, maximum: 1_048_576, description: "GB" }),
     gpus: Type.Integer({ minimum: 0, maximum: 64 }),
+    isolation: Type.Optional(Isolations),
+    sealedEnv: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 256 }), {
+        maxItems: 1000,
+        description:
+          "Names of variables whose values you will seal to the machine's key with each of its starts (`casemate workloads seal`)",
+      }),
+    ),
   }),
   bodyLimit: BODY_MAX,
   responses: {
@@ -61,8 +71,10 @@ export const createWorkload = operation({
         warnings: Type.Array(Issue),
         creditRate: Type.Union([Money, Type.Null()]),
         usdCostPerMin: Type.Union([Money, Type.Null()]),
-        /** A container is not measured; a measured machine's value goes here. */
-        expectedMeasurement: Type.Null(),
+        expectedMeasurement: Type.Union([Type.Null(), Measurement], {
+          description:
+            "What the machine's evidence will have to show; null for a container, which has none. The name in it is one of the dry run's own unless you brought a domain.",
+        }),
       }),
     },
     201: { description: "The workload", schema: Workload },
@@ -81,6 +93,7 @@ export const createWorkload = operation({
     "ledger.not-enough",
     "fleet.no-capacity",
     "host.not-ready",
+    "workload.isolation",
   ],
   idempotent: true,
   example: {
@@ -185,6 +198,7 @@ export const updateWorkload = operation({
     dockerCompose: Type.Optional(Type.String({ minLength: 1, maxLength: MEBIBYTE })),
     envVars: Type.Optional(EnvVars),
     files: Type.Optional(Files),
+    artifactsVersion: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
   }),
   bodyLimit: BODY_MAX,
   responses: { 200: { description: "The workload", schema: Workload } },
@@ -194,6 +208,9 @@ export const updateWorkload = operation({
     "workload.reserved-variable",
     "workload.compose",
     "workload.file",
+    "artifact.not-semver",
+    "artifact.not-found",
+    "host.not-ready",
   ],
   idempotent: true,
   example: { body: { ...EXAMPLE_ID, envVars: { FOO: "43" } } },
@@ -349,6 +366,33 @@ export const caCertificate = operation({
   perAddressRpm: 600,
   summary: "Certificates of the authorities that sign for workloads here, to be given to a client",
   responses: { 200: { description: "PEM, one for each host", mediaType: "application/x-pem-file" } },
+});
+
+export const tpmRoots = operation({
+  ...base,
+  id: "workloads.tpm-roots",
+  method: "GET",
+  path: "/tpm-roots.pem",
+  access: "public",
+  perAddressRpm: 600,
+  summary:
+    "Roots that vouch for the TPMs of machines here: the hosts' own, for `casemate attest verify --roots`",
+  responses: { 200: { description: "PEM, one for each host", mediaType: "application/x-pem-file" } },
+});
+
+export const guestImage = operation({
+  ...base,
+  id: "workloads.guest-image",
+  method: "GET",
+  path: "/guest-images/:sha256",
+  access: "public",
+  perAddressRpm: 600,
+  summary: "What is known of a guest image, by its hash: every package and file it was made from",
+  description:
+    "For `casemate attest verify --image`. Its SHA-256 is the name you asked by. Whether such an image does what you want is for you to see: `casemate images build` makes the same of the same lock file.",
+  params: Type.Object({ sha256: Type.String({ maxLength: 64 }) }),
+  responses: { 200: { description: "image.json", mediaType: "application/json" } },
+  errors: ["guest-image.not-found"],
 });
 
 export const health = operation({

@@ -15,7 +15,7 @@ export interface Operations {
           state: "connected" | "away" | "draining" | "put_out";
           version: string;
           isolations: string[];
-          /** What it has of us now, sessions included */
+          /** What it has of us now, sessions included, and disks that another host is still to fetch */
           machines: number;
           /** UTC, ISO 8601 */
           last_seen_at: string;
@@ -90,7 +90,7 @@ export interface Operations {
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
         isolations: string[];
-        /** What it has of us now, sessions included */
+        /** What it has of us now, sessions included, and disks that another host is still to fetch */
         machines: number;
         /** UTC, ISO 8601 */
         last_seen_at: string;
@@ -115,7 +115,7 @@ export interface Operations {
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
         isolations: string[];
-        /** What it has of us now, sessions included */
+        /** What it has of us now, sessions included, and disks that another host is still to fetch */
         machines: number;
         /** UTC, ISO 8601 */
         last_seen_at: string;
@@ -140,7 +140,7 @@ export interface Operations {
         state: "connected" | "away" | "draining" | "put_out";
         version: string;
         isolations: string[];
-        /** What it has of us now, sessions included */
+        /** What it has of us now, sessions included, and disks that another host is still to fetch */
         machines: number;
         /** UTC, ISO 8601 */
         last_seen_at: string;
@@ -182,6 +182,8 @@ export interface Operations {
     path: "/platform/v1/tenants";
     body: {
       name: string;
+      /** Part of its instances' names; made of `name` without it */
+      slug?: string;
     };
     answers: {
       201: {
@@ -197,10 +199,14 @@ export interface Operations {
         token_url: string;
         api_keys: {
           workloads: string;
+          instances: string;
         };
+        slug: string;
+        /** The same as api_keys.instances */
+        api_key: string;
       };
     };
-    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid";
+    errors: "identity.unauthorized" | "identity.forbidden" | "request.invalid" | "tenant.slug-taken";
   };
   /** A channel partner, and an invitation for its first administrator */
   "platform.channel-partners.create": {
@@ -317,6 +323,177 @@ export interface Operations {
       200: Event;
     };
     errors: "identity.unauthorized" | "event.not-found" | "limits.rate";
+  };
+  /** Challenge a machine, or have evidence judged that you bring */
+  "platform.attestations.create": {
+    method: "POST";
+    path: "/platform/v1/attestations";
+    body?: {
+      workload_id?: string;
+      nonce?: string;
+      /** seal: before you seal something to its key */
+      purpose?: "report" | "seal";
+      evidence?: string;
+      beside?: string[];
+      policy?: Record<string, unknown>;
+      bound?: string;
+      key_name?: string;
+    };
+    answers: {
+      201: Attestation;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "workload.not-found" | "machine.not-running" | "machine.not-attested" | "host.away" | "attestation.limit" | "limits.rate";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Verdicts, newest first */
+  "platform.attestations.list": {
+    method: "GET";
+    path: "/platform/v1/attestations";
+    query: {
+      limit?: number;
+      cursor?: string;
+      workload_id?: string;
+      accepted?: "true" | "false";
+    };
+    answers: {
+      200: {
+        attestations: Attestation[];
+        next_cursor: string | null;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "limits.rate";
+  };
+  /** One verdict with the evidence, to be judged by somebody else */
+  "platform.attestations.get": {
+    method: "GET";
+    path: "/platform/v1/attestations/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      200: Attestation;
+    };
+    errors: "identity.unauthorized" | "attestation.not-found" | "limits.rate";
+  };
+  /** Delete a verdict on evidence that you brought */
+  "platform.attestations.delete": {
+    method: "DELETE";
+    path: "/platform/v1/attestations/:id";
+    params: {
+      id: string;
+    };
+    answers: {
+      204: undefined;
+    };
+    errors: "identity.unauthorized" | "attestation.not-found" | "attestation.kept" | "limits.rate";
+  };
+  /** Let no evidence rest on this any more */
+  "platform.revocations.create": {
+    method: "POST";
+    path: "/platform/v1/revocations";
+    body: {
+      value: string;
+      reason: string;
+    };
+    answers: {
+      201: {
+        value: string;
+        reason: string;
+        /** UTC, ISO 8601 */
+        revoked_at: string;
+        verdicts_lost: number;
+      };
+    };
+    errors: "identity.unauthorized" | "request.invalid";
+  };
+  /** What was revoked, newest first */
+  "platform.revocations.list": {
+    method: "GET";
+    path: "/platform/v1/revocations";
+    answers: {
+      200: Revocation[];
+    };
+    errors: "identity.unauthorized";
+  };
+  /** Guest images that workloads are started from, or that their owners approved */
+  "platform.guest-images.list": {
+    method: "GET";
+    path: "/platform/v1/guest-images";
+    answers: {
+      200: {
+        images: ({
+          sha256: string;
+          workloads: number;
+        })[];
+      };
+    };
+    errors: "identity.unauthorized";
+  };
+  /** AMD: certificates above a key, the revocation list, or (by the chip's identity) a key's certificate */
+  "platform.collateral.kds-shared": {
+    method: "GET";
+    path: "/platform/v1/collateral/:kind/v1/:line/:what";
+    params: {
+      kind: string;
+      line: string;
+      /** cert_chain, crl, or the chip's identity in hex */
+      what: string;
+    };
+    query: {
+      fmcSPL?: number;
+      blSPL?: number;
+      teeSPL?: number;
+      snpSPL?: number;
+      ucodeSPL?: number;
+    };
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "collateral.not-found" | "limits.rate";
+  };
+  /** Intel: levels of a kind of platform */
+  "platform.collateral.pcs-tcb": {
+    method: "GET";
+    path: "/platform/v1/collateral/tdx/certification/v4/tcb";
+    query: {
+      fmspc: string;
+    };
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "collateral.not-found" | "limits.rate";
+  };
+  /** Intel: the quoting enclave */
+  "platform.collateral.pcs-identity": {
+    method: "GET";
+    path: "/platform/v1/collateral/tdx/certification/v4/qe/identity";
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "collateral.not-found" | "limits.rate";
+  };
+  /** Intel: revocation list of an authority of platforms */
+  "platform.collateral.pcs-crl": {
+    method: "GET";
+    path: "/platform/v1/collateral/sgx/certification/v4/pckcrl";
+    query: {
+      ca: "platform" | "processor";
+      encoding?: "der";
+    };
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "collateral.not-found" | "limits.rate";
+  };
+  /** Intel: revocation list of the root */
+  "platform.collateral.pcs-root-crl": {
+    method: "GET";
+    path: "/platform/v1/collateral/sgx/certification/v4/rootcacrl";
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "request.invalid" | "collateral.not-found" | "limits.rate";
   };
   /** Have events sent to an address */
   "platform.webhooks.create": {
@@ -496,7 +673,7 @@ export interface Operations {
           /** whd_ and 32 hex digits */
           id: string;
           event_id: string;
-          event_type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+          event_type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
           state: "pending" | "delivered" | "failed";
           replay_of: string | null;
           /** UTC, ISO 8601 */
@@ -540,14 +717,64 @@ export type Failure = {
   status: number;
 };
 
+export interface Attestation {
+  /** att_ and 32 hex digits */
+  id: string;
+  object: "attestation";
+  workload_id: string | null;
+  instance_id: string | null;
+  /** report: asked for by you. seal: asked for by us before the machine was given its secrets. login: before an instance was ready, of the keys that its SSH server shows. brought: by you */
+  purpose: "report" | "seal" | "login" | "brought";
+  platform: "sev-snp" | "tdx" | "tpm" | null;
+  accepted: boolean;
+  /** Every step passed, and no policy says what was expected */
+  uncheckable: boolean;
+  /** Accepted evidence of a processor; never of a TPM */
+  hardware: boolean;
+  steps: ({
+    name: string;
+    ok: boolean;
+    detail: string;
+  })[];
+  unasked: ({
+    name: string;
+    detail: string;
+  })[];
+  policy: Record<string, unknown> | null;
+  nonce: string | null;
+  bound: string | null;
+  key_name: string | null;
+  /** Base64 of the bytes that were judged; not in lists */
+  evidence?: string;
+  beside?: string[];
+  /** Base64, of the machine that was asked: its X25519 key and the SubjectPublicKeyInfo of its TLS key. Evidence for `seal` binds both, for `report` the second */
+  keys?: {
+    sealing: string;
+    tls: string;
+  };
+  /** Base64 of the launch manifest of the machine that was asked */
+  manifest?: string;
+  /** UTC, ISO 8601 */
+  created_at: string;
+  /** UTC, ISO 8601 */
+  judged_at: string;
+}
+
 export interface Event {
   /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
   id: string;
   object: "event";
-  type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+  type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
   /** UTC, ISO 8601 */
   created_at: string;
   data: Record<string, unknown>;
 }
 
-export type EventPattern = "*" | "session.*" | "workload.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+export type EventPattern = "*" | "session.*" | "workload.*" | "instance.*" | "attestation.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+
+export interface Revocation {
+  value: string;
+  reason: string;
+  /** UTC, ISO 8601 */
+  revoked_at: string;
+}

@@ -33,6 +33,10 @@ export interface Operations {
       /** GB */
       disk: number;
       gpus: number;
+      /** container: processes of the host. vm: a kernel of its own. vm-vtpm: the same, its start measured; the operator is trusted. vm-snp, vm-tdx: memory that the operator cannot read. Without it: your account's rule, then the installation's. */
+      isolation?: Isolations;
+      /** Names of variables whose values you will seal to the machine's key with each of its starts (`casemate workloads seal`) */
+      sealedEnv?: string[];
     };
     answers: {
       200: {
@@ -41,11 +45,12 @@ export interface Operations {
         warnings: Issue[];
         creditRate: number | null;
         usdCostPerMin: number | null;
-        expectedMeasurement: null;
+        /** What the machine's evidence will have to show; null for a container, which has none. The name in it is one of the dry run's own unless you brought a domain. */
+        expectedMeasurement: null | Measurement;
       };
       201: Workload;
     };
-    errors: "identity.unauthorized" | "limits.rate" | "workload.compose" | "workload.reserved-variable" | "workload.tier" | "workload.file" | "workload.domain" | "workload.domain-exists" | "artifact.not-semver" | "artifact.not-found" | "ledger.not-enough" | "fleet.no-capacity" | "host.not-ready";
+    errors: "identity.unauthorized" | "limits.rate" | "workload.compose" | "workload.reserved-variable" | "workload.tier" | "workload.file" | "workload.domain" | "workload.domain-exists" | "artifact.not-semver" | "artifact.not-found" | "ledger.not-enough" | "fleet.no-capacity" | "host.not-ready" | "workload.isolation";
     /** Takes Idempotency-Key. */
     idempotent: true;
   };
@@ -138,11 +143,12 @@ export interface Operations {
       envVars?: Record<string, string>;
       /** Name → base64; a service mounts one as $FILES/<name> */
       files?: Record<string, string>;
+      artifactsVersion?: string;
     };
     answers: {
       200: Workload;
     };
-    errors: "identity.unauthorized" | "workload.not-found" | "workload.reserved-variable" | "workload.compose" | "workload.file";
+    errors: "identity.unauthorized" | "workload.not-found" | "workload.reserved-variable" | "workload.compose" | "workload.file" | "artifact.not-semver" | "artifact.not-found" | "host.not-ready";
     /** Takes Idempotency-Key. */
     idempotent: true;
   };
@@ -294,6 +300,70 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "workload.not-found" | "request.invalid";
   };
+  /** What a workload's machine was started as, newest first */
+  "workloads.launches.list": {
+    method: "POST";
+    path: "/api/v1/workloads/launches/list";
+    body: WorkloadId;
+    answers: {
+      200: ({
+        /** Of the guest image's metadata */
+        imageSha256: string;
+        /** Of the launch manifest, as it is on the measured command line */
+        launchSha256: string;
+        /** null: secrets were refused to it */
+        approvedAt: string | null;
+        /** The key that did */
+        approvedBy: string | null;
+        /** ISO 8601, UTC */
+        seenAt: string;
+      })[];
+    };
+    errors: "identity.unauthorized" | "workload.not-found";
+  };
+  /** Let a launch have the workload's secrets and disk */
+  "workloads.launches.approve": {
+    method: "POST";
+    path: "/api/v1/workloads/launches/approve";
+    body: {
+      workloadId: string;
+      imageSha256: string;
+      launchSha256: string;
+    };
+    answers: {
+      200: {
+        /** Of the guest image's metadata */
+        imageSha256: string;
+        /** Of the launch manifest, as it is on the measured command line */
+        launchSha256: string;
+        /** null: secrets were refused to it */
+        approvedAt: string | null;
+        /** The key that did */
+        approvedBy: string | null;
+        /** ISO 8601, UTC */
+        seenAt: string;
+      };
+    };
+    errors: "identity.unauthorized" | "workload.not-found" | "machine.not-attested";
+    /** Takes Idempotency-Key. */
+    idempotent: true;
+  };
+  /** Give a waiting machine variables that only it can read */
+  "workloads.sealed-env.give": {
+    method: "POST";
+    path: "/api/v1/workloads/sealed-env";
+    body: {
+      workloadId: string;
+      /** Base64 of the key that the box is sealed to */
+      sealingKey: string;
+      /** Base64 */
+      box: string;
+    };
+    answers: {
+      200: Record<string, unknown>;
+    };
+    errors: "identity.unauthorized" | "workload.not-found" | "machine.not-attested";
+  };
   /** Sizes a workload can have, cheapest first */
   "workloads.tiers.list": {
     method: "GET";
@@ -361,11 +431,18 @@ export interface Operations {
         version: string;
         /** ISO 8601, UTC */
         builtAt: string;
+        image: {
+          name: string;
+          /** Of its metadata, hex: what approvals of machines name */
+          sha256: string;
+          /** Of its files together */
+          sizeBytes: number;
+        } | null;
       })[];
     };
     errors: "identity.unauthorized";
   };
-  /** Offer a version that a host has */
+  /** Offer a version that a host has; its guest image, if it is built, is read and every file held against its hash */
   "workloads.artifacts.enable": {
     method: "POST";
     path: "/api/v1/artifacts/enable";
@@ -377,9 +454,16 @@ export interface Operations {
         version: string;
         /** ISO 8601, UTC */
         builtAt: string;
+        image: {
+          name: string;
+          /** Of its metadata, hex: what approvals of machines name */
+          sha256: string;
+          /** Of its files together */
+          sizeBytes: number;
+        } | null;
       };
     };
-    errors: "identity.unauthorized" | "artifact.not-semver" | "artifact.not-found";
+    errors: "identity.unauthorized" | "artifact.not-semver" | "artifact.not-found" | "artifact.image-altered";
   };
   /** Offer a version no more; workloads that exist keep it */
   "workloads.artifacts.disable": {
@@ -414,6 +498,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
         apiToken: string;
       };
     };
@@ -434,6 +522,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
       })[];
     };
     errors: "identity.unauthorized";
@@ -453,6 +545,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
         usage: {
           workloads: number;
           cpus: number;
@@ -490,17 +586,25 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
       };
     };
     errors: "identity.unauthorized" | "account.not-found";
   };
-  /** Rename an account */
+  /** Rename an account, and say what its workloads are to run in */
   "workloads.accounts.update": {
     method: "PUT";
     path: "/api/v1/accounts/update";
     body: {
       accountId: string;
       name: string;
+      /** The least that the account's workloads run in; null: the installation's standard */
+      isolation?: Isolations | null;
+      /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+      launchApproval?: "change" | "explicit";
       walletAddress?: string;
     };
     answers: {
@@ -514,6 +618,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
       };
     };
     errors: "identity.unauthorized" | "account.not-found";
@@ -537,6 +645,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
       };
     };
     errors: "identity.unauthorized" | "account.not-found";
@@ -562,6 +674,10 @@ export interface Operations {
         creditRate: number;
         burnRatePerMin: number;
         walletAddress?: string;
+        /** The least that the account's workloads run in; null: the installation's standard */
+        isolation: Isolations | null;
+        /** change: creating and updating a workload approves the launch that it makes. explicit: each other launch than the first is approved by itself */
+        launchApproval: "change" | "explicit";
       };
     };
     errors: "identity.unauthorized" | "account.not-found";
@@ -575,7 +691,7 @@ export interface Operations {
     body: {
       accountId?: string;
       name: string;
-      scopes?: ("workloads:*" | "workloads:read")[];
+      scopes?: ("workloads:*" | "workloads:read" | "workloads:write" | "workloads:approve")[];
       expiresAt?: string;
     };
     answers: {
@@ -835,6 +951,27 @@ export interface Operations {
     };
     errors: never;
   };
+  /** Roots that vouch for the TPMs of machines here: the hosts' own, for `casemate attest verify --roots` */
+  "workloads.tpm-roots": {
+    method: "GET";
+    path: "/tpm-roots.pem";
+    answers: {
+      200: Uint8Array;
+    };
+    errors: never;
+  };
+  /** What is known of a guest image, by its hash: every package and file it was made from */
+  "workloads.guest-image": {
+    method: "GET";
+    path: "/guest-images/:sha256";
+    params: {
+      sha256: string;
+    };
+    answers: {
+      200: unknown;
+    };
+    errors: "guest-image.not-found";
+  };
   /** Whether workloads can be run here */
   "workloads.health": {
     method: "GET";
@@ -867,10 +1004,23 @@ export interface ErrorBody {
 
 export type EventKind = "starting" | "vmRestarted" | "awaitingCert" | "running" | "stopped" | "failedToStart" | "warning";
 
+export type Isolations = "container" | "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx";
+
 export interface Issue {
   path: string;
   message: string;
   line?: number;
+}
+
+export interface Measurement {
+  isolation: string;
+  imageSha256: string;
+  launchSha256: string;
+  /** The launch manifest; its SHA-256 is launchSha256 */
+  manifest: string;
+  commandLine: string;
+  /** A policy file for `casemate attest verify` */
+  policy: Record<string, unknown>;
 }
 
 export interface Tier {
@@ -916,6 +1066,12 @@ export interface Workload {
   metalInstanceDomain: string;
   /** What keeps others out; `container` keeps out no operator */
   isolation: string;
+  /** Of the guest image's metadata; absent for a container */
+  imageSha256?: string;
+  /** Names; the values were never here */
+  sealedEnv?: string[];
+  /** clear: values of variables came here in clear, and whoever runs this installation could have read them. sealed: those named in sealedEnv come sealed to the machine's key */
+  secrets: "clear" | "sealed";
   creditRate: number;
   usdCostPerMin: number;
   /** Where the public container answers */

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Words of the instances surface that more than one operation uses. Sources: the instances seed, its contract. */
+import { type TSchema, Type } from "typebox";
+
+/** UTC to the second, as the seed writes it. */
+export const Instant = Type.String({
+  description: "ISO 8601, UTC, to the second",
+  pattern: "^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}Z$",
+});
+export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+
+export const STATUSES = ["provisioning", "ready", "failed", "terminating", "terminated"] as const;
+export const InstanceStatus = Type.Enum([...STATUSES]);
+
+/** Why one was not provisioned: all that there is. */
+export const FAILURE_CODES = [
+  "no_capacity",
+  "image_unavailable",
+  "boot_timeout",
+  "agent_setup_failed",
+  "attestation_failed",
+  "host_lost",
+  "internal",
+] as const;
+export const TERMINATED_REASONS = [
+  "deleted_via_api",
+  "egress_limit",
+  "unpaid",
+  "host_lost",
+  "expired",
+] as const;
+
+/** Packages that are known; whether one can run here is said when it is asked for. */
+export const AGENTS = ["openclaw", "none"] as const;
+export const INFERENCE_MODES = ["default_gateway"] as const;
+
+/** How the machine is reached, as soon as it is: not in the seed. */
+export const SshAddress = Type.Object({
+  address: Type.String(),
+  port: Type.Integer(),
+  user: Type.String(),
+  known_hosts: Type.Array(Type.String(), {
+    description: "Lines for ssh's known_hosts: the keys that the machine made inside",
+  }),
+});
+
+/** The members of the seed's answer to a create, in its order. */
+const CREATED = {
+  name: Type.String(),
+  status: InstanceStatus,
+  agent: Type.String(),
+  hostname: Type.String(),
+  public_key: Type.String(),
+  inference_mode: Type.String(),
+  inference_model: Type.Optional(Type.String()),
+  egress_limit_bytes: Type.Integer(),
+};
+
+export const CreatedInstance = Type.Object(
+  { ...CREATED, created_at: Instant },
+  { additionalProperties: false },
+);
+
+export const Instance = Type.Object(
+  {
+    ...CREATED,
+    public_key: Type.Optional(
+      Type.String({ description: "Left out of lists where the installation is set so" }),
+    ),
+    inference_model: Nullable(Type.String()),
+    failure_code: Nullable(Type.Enum([...FAILURE_CODES])),
+    failure_message: Nullable(Type.String()),
+    terminated_reason: Nullable(Type.Enum([...TERMINATED_REASONS])),
+    created_at: Instant,
+    ready_at: Nullable(Instant),
+    terminated_at: Nullable(Instant),
+    isolation: Type.String({ description: "What keeps it from others; not in the seed" }),
+    ssh: Nullable(SshAddress),
+  },
+  { additionalProperties: false },
+);
+
+export const InstanceParams = Type.Object({ name: Type.String({ description: "As `4k9p2xq7`" }) });
+
+/** Every answer with a body of this surface. */
+export const enveloped = <T extends TSchema>(data: T) =>
+  Type.Object({
+    request_id: Type.String({ pattern: "^[0-9a-f]{32}$" }),
+    correlation_id: Nullable(Type.String({ description: "X-Correlation-ID as it was sent" })),
+    data,
+  });
+
+export const ErrorBody = Type.Object({
+  request_id: Type.String({ pattern: "^[0-9a-f]{32}$" }),
+  correlation_id: Nullable(Type.String()),
+  error: Type.Object({
+    code: Type.Enum([
+      ...["invalid_request", "unauthenticated", "forbidden", "not_found", "conflict", "internal_error"],
+      ...["method_not_allowed", "payload_too_large", "unsupported_media_type", "rate_limited", "unavailable"],
+    ]),
+    message: Type.String(),
+    param: Type.Optional(Type.String()),
+  }),
+});
