@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Wires control: the only place that constructs. The same for one laptop and for a cluster. */
+
 import { readFileSync } from "node:fs";
 import type { Server as TlsServer } from "node:https";
+import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import { DOCUMENTS } from "#contract/documents.ts";
@@ -15,6 +17,7 @@ import { collectStrays } from "./blobs/collect.ts";
 import { openBlobStore } from "./blobs/open.ts";
 import { brokerForHosts, meetAtBroker } from "./broker.ts";
 import type { ControlConfig } from "./config.ts";
+import { openCollateral, openExpectations, openGuestImages } from "./core/attestation/index.ts";
 import {
   HOSTS_CHANNEL,
   listClosed,
@@ -44,6 +47,17 @@ import { rolloutsTurn } from "./surfaces/devices/rollout-turn.ts";
 import { devicesRoutes } from "./surfaces/devices/routes.ts";
 import { standingsTurn } from "./surfaces/devices/standing.ts";
 import { dressOAuthError } from "./surfaces/identity/errors.ts";
+import { reapCalls } from "./surfaces/inference/calls.ts";
+import { dressError as dressInferenceError } from "./surfaces/inference/errors.ts";
+import { inferenceRoutes } from "./surfaces/inference/routes.ts";
+import { openUpstreams } from "./surfaces/inference/upstreams.ts";
+import { claimInstance, sendLaunch } from "./surfaces/instances/claim.ts";
+import { confirmTurn } from "./surfaces/instances/confirm.ts";
+import { instancesTurn } from "./surfaces/instances/end.ts";
+import { dressError as dressInstancesError, envelope } from "./surfaces/instances/envelope.ts";
+import { insideOf } from "./surfaces/instances/inside.ts";
+import { instanceReactions } from "./surfaces/instances/reactions.ts";
+import { instanceRoutes } from "./surfaces/instances/routes.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -57,7 +71,9 @@ import { findResidues } from "./surfaces/sessions/residues.ts";
 import { sessionRoutes } from "./surfaces/sessions/routes.ts";
 import { tierOf } from "./surfaces/sessions/tiers.ts";
 import { offerArtifact } from "./surfaces/workloads/artifacts.ts";
+import { challengeWorkload } from "./surfaces/workloads/challenge.ts";
 import { openJudge } from "./surfaces/workloads/compose/judge.ts";
+import { DiskCarrier } from "./surfaces/workloads/disk-carrier.ts";
 import { checkDomains } from "./surfaces/workloads/domain-checks.ts";
 import { dressError as dressWorkloadsError } from "./surfaces/workloads/errors.ts";
 import { meterTurn } from "./surfaces/workloads/money.ts";
@@ -65,6 +81,7 @@ import { movesTurn, triedElsewhere } from "./surfaces/workloads/moves.ts";
 import { keepNotices } from "./surfaces/workloads/notices.ts";
 import { sendPayload } from "./surfaces/workloads/payload-sender.ts";
 import { workloadReactions } from "./surfaces/workloads/reactions.ts";
+import { releaseSecrets } from "./surfaces/workloads/release.ts";
 import { workloadRoutes } from "./surfaces/workloads/routes.ts";
 
 const TOKEN_SURFACES: ReadonlySet<Surface> = new Set<Surface>(["identity", "models", "devices"]);
@@ -75,6 +92,12 @@ const METER_MS = 1_000;
 const COLLECT_MS = 60_000;
 /** Between two looks for hosts that are to be emptied and workloads that wait for a place. */
 const MOVES_MS = 1_000;
+/** Between two looks for instances whose machines are to show by which keys they are known. */
+const CONFIRM_MS = 250;
+/** Between two looks for instances that failed and whose machines are to end. */
+const INSTANCES_MS = 1_000;
+/** Between two looks for calls of models that nobody is left to end. */
+const REAP_MS = 60_000;
 /** A host that was not heard of for two minutes gets no machine. */
 const SEEN_MS = 20_000;
 const STANDINGS_MS = 10_000;
@@ -124,14 +147,32 @@ export async function startControl({
     const store = await openBlobStore(config.blobs);
     const watch = await openWatch(db, onError);
     const feed = await openFeed(db);
-    const reactions = { proven: sessionReactions(vault), kept: workloadReactions };
+    const guestImages = openGuestImages(config.imagesFolder);
+    const { kdsUrl, pcsUrl, pcsRootUrl, collateralFolder, policyFile, snp } = config.attestation;
+    const expectedOf = openExpectations({ policyFile, snp });
+    const collateral = openCollateral({
+      folder: collateralFolder ?? join(config.folder, "collateral"),
+      upstreams: { kds: kdsUrl, pcs: pcsUrl, pcsRoot: pcsRootUrl },
+      now: Date.now,
+      log: (what, facts) => log.info(facts, what),
+    });
+    const reactions = {
+      proven: sessionReactions(vault),
+      kept: { workloads: workloadReactions, instances: instanceReactions },
+    };
 
     let link: ControlLink | null = null;
     const fleet = openFleet(() => link!);
     const converger = await startConverger({ db, fleet, watch, onError });
     undo.push(() => converger.stop());
+    const clock = () => performance.now();
+    const carrier = new DiskCarrier({ db, fleet, converger, onError, clock });
+    undo.push(() => carrier.close());
     const names = await startNames(db, config, log, onError);
     undo.push(() => names.close());
+    let url = "";
+    const registryHost = () => config.registry.host ?? new URL(url).host;
+    const inside = () => insideOf(config.instances.inference, () => ({ url, host: registryHost() }));
     const observed = async (hostId: string, observation: Observation) => {
       const change = await observe(db, reactions, hostId, observation);
       if (change !== null) {
@@ -159,8 +200,24 @@ export async function startControl({
             if (await triedElsewhere({ db, fleet }, hostId, observation)) return;
             await observed(hostId, observation);
             // Not waited for: the report is committed, and a host that gets nothing asks again.
+            if (observation.wantsDisk) carrier.wanted(hostId, observation);
             if (observation.wantsPayload)
-              sendPayload({ db, fleet, vault, judge }, hostId, observation).catch(onError);
+              Promise.all([
+                sendPayload({ db, fleet, vault, judge }, hostId, observation),
+                sendLaunch({ db, fleet, inside }, hostId, observation),
+              ]).catch(onError);
+            if (observation.wantsSecrets)
+              claimInstance(
+                { db, fleet, guestImages, collateral, expectedOf, inside },
+                hostId,
+                observation,
+              ).catch(onError);
+            if (observation.wantsSecrets)
+              releaseSecrets(
+                { db, fleet, vault, judge, guestImages, collateral, expectedOf },
+                hostId,
+                observation,
+              ).catch(onError);
           }),
         );
       },
@@ -196,10 +253,21 @@ export async function startControl({
       startedAt: new Date(),
     });
     const { workloads } = config;
-    let url = "";
-    const registryHost = () => config.registry.host ?? new URL(url).host;
     const { looks } = names;
-    const kept = workloadRoutes({ db, fleet, converger, vault, judge, log, looks, workloads, registryHost });
+    const kept = workloadRoutes({
+      expectedOf,
+      collateral,
+      guestImages,
+      db,
+      fleet,
+      converger,
+      vault,
+      judge,
+      log,
+      looks,
+      workloads,
+      registryHost,
+    });
     const domainTimes = { checkMs: config.names.domainCheckMs, graceMs: config.names.domainGraceMs };
     const domainsTurn = () => checkDomains({ db, converger, looks, workloads }, domainTimes);
     const stopDomains = every(DOMAINS_MS, domainsTurn, onError);
@@ -239,8 +307,39 @@ export async function startControl({
       ...identity.operator,
       ...{ db, vault, ring, feed, webhooks, webhooksConfig: config.webhooks },
       broker: brokerForHosts(config.link),
+      collateral,
+      attestation: config.attestation,
+      challenge: (account, workload, ask) =>
+        challengeWorkload(
+          { db, fleet, vault, judge, guestImages, collateral, expectedOf },
+          account,
+          workload,
+          ask,
+        ),
     });
-    const routes = [...sessions, ...kept, ...platform, ...images, ...identity.routes, ...edge, ...models];
+    const { instances } = config;
+    const { inference, inferenceModel } = instances;
+    const upstreams = openUpstreams(inference, inferenceModel);
+    const gateway = inferenceRoutes({ db, upstreams, bounds: inference });
+    // Those of a process that died; twice the time, so that none is taken for one that goes on.
+    undo.push(every(REAP_MS, () => reapCalls(db, 2 * inference.timeoutMs), onError));
+    const own = instanceRoutes({
+      ...{ db, fleet, converger, feed, guestImages, collateral, expectedOf, instances, log },
+    });
+    undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
+    const confirming = { db, fleet, guestImages, collateral, expectedOf };
+    undo.push(every(CONFIRM_MS, () => confirmTurn(confirming, onError), onError));
+    const routes = [
+      ...sessions,
+      ...kept,
+      ...own,
+      ...gateway,
+      ...platform,
+      ...images,
+      ...identity.routes,
+      ...edge,
+      ...models,
+    ];
     let room = true;
     const life = openLife();
     const { tls } = config.http;
@@ -250,12 +349,20 @@ export async function startControl({
       ...{ db, vault, routes, log, metrics, checkAnswers },
       dress: {
         ...{ sessions: dressError, platform: dressError, workloads: dressWorkloadsError },
-        ...{ registry: dressRegistryError, oauth: dressOAuthError },
+        ...{
+          inference: dressInferenceError,
+          instances: dressInstancesError,
+          registry: dressRegistryError,
+          oauth: dressOAuthError,
+        },
         ...{ identity: dressNxError, models: dressNxError, devices: dressNxError },
       },
+      envelopes: { instances: envelope },
       readToken: (given) => identity.readToken(given),
       rpmOf: (surface, tier) => {
         if (surface === "workloads" || surface === "registry") return workloads.requestsPerMinute;
+        if (surface === "inference") return inference.requestsPerMinute;
+        if (surface === "instances") return instances.requestsPerMinute;
         if (TOKEN_SURFACES.has(surface)) return config.identity.requestsPerMinute;
         return tierOf(tiers, tier).rpm;
       },

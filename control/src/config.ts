@@ -86,6 +86,25 @@ export const ControlConfig = closed({
     /** Root template of new sessions, which every host that takes them has; null: the host's own /usr. */
     template: nullable(Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" })),
   }),
+  attestation: closed({
+    /** Where certificates and lists of the makers of processors are kept; null: below `folder`. */
+    collateralFolder: nullable(Type.String()),
+    /** AMD's key distribution service, or a mirror of it; null: files alone. */
+    kdsUrl: nullable(Type.String({ pattern: "^https?://" })),
+    /** Intel's provisioning certification service, or a cache of it; null: files alone. */
+    pcsUrl: nullable(Type.String({ pattern: "^https?://" })),
+    /** Where the revocation list of Intel's root is. */
+    pcsRootUrl: nullable(Type.String({ pattern: "^https?://" })),
+    /** Policy of this installation for machines of vm-snp, as `casemate attest verify` takes it; null: none is accepted. */
+    policyFile: nullable(Type.String()),
+    /** What an account may keep of evidence that it brings: verdicts, and their bytes. */
+    broughtMax: Type.Integer({ minimum: 0 }),
+    broughtMiB: Type.Integer({ minimum: 1 }),
+    /** With what hosts start machines of vm-snp (`host.kept.qemu.snp`): what they measure is computed from it. */
+    snp: nullable(closed({ firmwareFile: Type.String(), cpuModel: Type.String() })),
+  }),
+  /** Guest images of this machine, with their metadata; null: there are none. */
+  imagesFolder: nullable(Type.String()),
   workloads: closed({
     /** Domain below which every workload has a name. */
     zone: Type.String({ pattern: "^[a-z0-9-]+(\\.[a-z0-9-]+)*$" }),
@@ -95,9 +114,67 @@ export const ControlConfig = closed({
     /** What the workloads of an account may have of disks together, stopped ones included. */
     diskGbPerAccount: limit,
     jurisdiction: Type.String(),
+    /** What machines of accounts that ask for nothing are; see `Isolations`. */
+    isolation: Type.Enum(["container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"]),
     meterEveryMs: Type.Integer({ minimum: 100 }),
     lowMs: Type.Integer({ minimum: 0 }),
     graceMs: Type.Integer({ minimum: 0 }),
+  }),
+  instances: closed({
+    /** Domain below which every tenant has a slug, and every instance of it a name. */
+    zone: Type.String({ pattern: "^[a-z0-9-]+(\\.[a-z0-9-]+)*$" }),
+    /** What one may send in its life, in bytes. */
+    egressLimitBytes: Type.Integer({ minimum: 0 }),
+    /** Chosen for who asks for no model. */
+    inferenceModel: Type.String({ minLength: 1, maxLength: 200 }),
+    cpus: Type.Integer({ minimum: 1 }),
+    memoryMiB: Type.Integer({ minimum: 128 }),
+    /** What other public variants of this API do otherwise than its seed. */
+    dialect: closed({
+      sshRsa: Type.Enum(["refuse", "accept"]),
+      /** What a delete is answered: the record as it is by then, or always one that is terminating. */
+      deleteBody: Type.Enum(["final", "terminating"]),
+      publicKeyInList: Type.Boolean(),
+    }),
+    requestsPerMinute: limit,
+    /** Of a cycle, in micro-units of USD and whole cents: bills have two decimals. */
+    /** The gateway of models, `/inference/v1`. */
+    inference: closed({
+      /** Servers that speak OpenAI's protocol, and whose models they are. */
+      upstreams: Type.Array(
+        closed({
+          name: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,39}$" }),
+          /** As `https://api.example.com/v1`. */
+          baseUrl: Type.String({ pattern: "^https?://[^?#\\s@]+$" }),
+          /** What is sent as the bearer; null: nothing. */
+          keyFile: nullable(Type.String()),
+          models: Type.Array(
+            closed({
+              id: Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$" }),
+              inputMicrosPerMillion: Type.Integer({ minimum: 0, maximum: 1e12 }),
+              outputMicrosPerMillion: Type.Integer({ minimum: 0, maximum: 1e12 }),
+            }),
+          ),
+        }),
+      ),
+      /** How instances reach it, `https://api.example.com/inference/v1`; null: through a door to this API on their host's loopback. */
+      baseUrl: nullable(Type.String({ pattern: "^https?://[A-Za-z0-9.:-]{1,260}(/[A-Za-z0-9._~-]+)*$" })),
+      /** Addresses and blocks that upstreams may have though they are not public. */
+      allowNetworks: Type.Array(Type.String()),
+      /** What one instance may spend in its life. */
+      spendLimitMicros: limit,
+      /** Of one instance. */
+      requestsPerMinute: limit,
+      /** For one call, from its first byte to its last. */
+      timeoutMs: Type.Integer({ minimum: 100, maximum: 3_600_000 }),
+      /** Between two pieces of an answer that is streamed. */
+      idleMs: Type.Integer({ minimum: 100, maximum: 3_600_000 }),
+    }),
+    pricing: closed({
+      subscriptionMicros: Type.Integer({ minimum: 0, maximum: 1e15, multipleOf: 10_000 }),
+      hoursIncluded: Type.Integer({ minimum: 0, maximum: 1e9 }),
+      overageMicrosPerHour: Type.Integer({ minimum: 0, maximum: 1e12, multipleOf: 10_000 }),
+    }),
   }),
   /** Access tokens for models and devices, and who gets them. */
   identity: closed({

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What grows is bounded: old windows, used idempotency keys, journal payloads past their time. */
+
 import { sql } from "kysely";
 import type { ControlConfig } from "./config.ts";
+import { rejudgeRevoked } from "./core/attestation/index.ts";
 import { forgetGuesses, forgetPullKeys } from "./core/identity/index.ts";
 import { pruneJournal, type Sealer } from "./core/journal/index.ts";
 import { every } from "./core/machines/index.ts";
@@ -35,6 +37,14 @@ export async function startHousekeeping(
         where payload is not null and at < now() - make_interval(days => ${config.retention.journalPayloadDays})`.execute(
         db.soft,
       );
+      // The newest of each workload stays: it says what was given its secrets.
+      await sql`
+        delete from attestations a where created_at < now() - make_interval(days => ${config.retention.journalPayloadDays})
+          and (workload_id is null or exists (
+            select from attestations n where n.workload_id = a.workload_id and n.created_at > a.created_at))`.execute(
+        db.soft,
+      );
+      await rejudgeRevoked(db.run);
       await pruneJournal(db, sealer, config.retention.journalDays);
       await sql`
         delete from rollouts where ended_at < now() - make_interval(days => ${config.devices.rolloutDays})`.execute(

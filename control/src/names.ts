@@ -29,7 +29,7 @@ export interface Names {
 
 export async function startNames(
   db: Database,
-  { names, workloads: { zone } }: ControlConfig,
+  { names, workloads: { zone }, instances: { zone: instancesZone } }: ControlConfig,
   log: Logger,
   onError: (error: unknown) => void,
 ): Promise<Names> {
@@ -37,13 +37,15 @@ export async function startNames(
   const updater = updaterOf(update, zone, ttlSeconds);
   const challenges = openChallenges({ db: db.run, zone, updater });
   const say = (event: string, facts: Record<string, unknown>) => log.warn(facts, event);
-  const records = openZoneRecords({ db: db.soft, zone });
+  const records = openZoneRecords({ db: db.soft, zone, instancesZone });
   const server =
     host === null
       ? null
       : await startNameServer({
           ...{ host, port, lookup: records.lookup, serial: records.serial, log: say },
-          zones: [{ origin: zone, nameServers, contact, ttlSeconds, negativeTtlSeconds }],
+          zones: [...new Set([zone, instancesZone])].map((origin) => ({
+            ...{ origin, nameServers, contact, ttlSeconds, negativeTtlSeconds },
+          })),
         });
   const stops = [every(SWEEP_MS, () => challenges.sweep(), onError)];
   if (updater !== null)

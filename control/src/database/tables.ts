@@ -84,6 +84,8 @@ export interface Tables {
     holds_compute: Generated<boolean>;
     holds_disk: Generated<boolean>;
     failed_hosts: Generated<string[]>;
+    disk_host_id: string | null;
+    carry: Generated<number>;
     generation: Generated<number>;
     end_trigger: string | null;
     expires_at: Date | null;

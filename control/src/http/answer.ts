@@ -19,7 +19,18 @@ export function send(reply: FastifyReply, answer: Answer, log: Logger): FastifyR
   if ("bytes" in answer && answer.bytes !== undefined)
     return reply.type(answer.mediaType).send(Buffer.from(answer.bytes));
   if (answer.status === 204 || answer.status === 304) return reply.send();
-  return reply.type("application/json; charset=utf-8").send(JSON.stringify(answer.body ?? {}));
+  return sendJson(reply, answer.body ?? {});
+}
+
+/**
+ * Node sends a short text together with the header, in the text's encoding, and bytes that a client gave us to carry back would
+ * become others. Beside bytes the header stays as it is.
+ */
+export function sendJson(reply: FastifyReply, body: unknown): FastifyReply {
+  const text = JSON.stringify(body);
+  const carried = reply.getHeader("x-correlation-id");
+  const plain = carried === undefined || /^[\x20-\x7e]*$/.test(String(carried));
+  return reply.type("application/json; charset=utf-8").send(plain ? text : Buffer.from(text));
 }
 
 async function letWrite(

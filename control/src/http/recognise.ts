@@ -113,13 +113,14 @@ async function recogniseKey(
   }
   // A key is made for one surface. The operator has no account, so no resource of a surface is theirs.
   const { surface, account } = principal;
+  const strange = strangeKey(operation);
   if (account === null || !(operation.access === "account" || opens(surface, operation.surface)))
-    throw new Fault("identity.unauthorized");
+    throw new Fault(strange);
   // What is the account's concerns all its surfaces: a key that was narrowed within one must not widen there.
   const wide = operation.access !== "account" || principal.scopes.includes(`${surface}:*`);
   if (!wide || !covers(principal.scopes, operation))
     // A registry's clients would ask for another password after a 401.
-    throw new Fault(operation.surface === "registry" ? "identity.forbidden" : "identity.unauthorized");
+    throw new Fault(operation.surface === "registry" ? "identity.forbidden" : strange);
   const rpm = rpmOf(surface as Surface, account.tier);
   if (rpm !== null) limit(reply, rpm, used, windowStart, now);
   return { principal, account, actor: null, now };
@@ -128,6 +129,10 @@ async function recogniseKey(
 /** A key that opens nothing is refused, and not overlooked: who shows one believes to be somebody. */
 const isNobody = ({ access }: Operation, { headers }: FastifyRequest): boolean =>
   access === "serverOrAnyone" && headers.authorization === undefined && headers["x-api-key"] === undefined;
+
+/** What is said to a key that is one, and not for this: clients of instances know 403 for it, those of the older surfaces 401. */
+const strangeKey = ({ surface }: Operation) =>
+  surface === "instances" ? "identity.forbidden" : "identity.unauthorized";
 
 /** Images are what workloads run: their keys push and pull. What a host is lent to pull opens nothing else. */
 const opens = (made: string, surface: Surface): boolean =>
@@ -142,7 +147,11 @@ function keyOf({ surface, access }: Operation, { headers }: FastifyRequest): str
     return Buffer.from(basic, "base64").toString("latin1").split(":").slice(1).join(":");
   const own = surface === "workloads" || access === "account" ? headers["x-api-key"] : undefined;
   if (typeof own === "string") return own.trim();
-  return /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
+  const given = /^Bearer +([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
+  // The seed's quickstart writes the same key in another way.
+  return surface === "instances"
+    ? given?.replace(/^confai_live_(?=[0-9a-z]{8}_[0-9a-z]{18}$)/, "ca_")
+    : given;
 }
 
 /** `surface:*` covers everything, a narrowed key what its scope says and what asks for none. */

@@ -8,6 +8,7 @@
  *  C. Unknown throwables become `platform.unexpected` in this file and nowhere else.
  *  D. Bodies are bounded before they are read, and read only after the caller was recognised.
  */
+import type { IncomingHttpHeaders } from "node:http";
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { TLSSocket } from "node:tls";
@@ -19,10 +20,10 @@ import type { Operation, Surface } from "#contract/operation.ts";
 import { makeId } from "../core/identity/index.ts";
 import type { Vault } from "../core/vault/index.ts";
 import { type Database, unavailable } from "../database/open.ts";
-import { send } from "./answer.ts";
+import { send, sendJson } from "./answer.ts";
 import { compileChecks } from "./body.ts";
 import { BodyBudget } from "./body-budget.ts";
-import type { Route } from "./call.ts";
+import type { Answer, Route } from "./call.ts";
 import { allowsOrigins, answerPreflight, exposeHeaders } from "./cors.ts";
 import { deepPaths } from "./deep-paths.ts";
 import { once } from "./idempotency.ts";
@@ -31,13 +32,23 @@ import { ReceivedCall, type Recognised } from "./received-call.ts";
 import { type RecogniseDeps, recognise } from "./recognise.ts";
 import type { TlsMaterial } from "./tls.ts";
 
-export type Dress = (fault: Fault, requestId: string) => unknown;
+export type Dress = (fault: Fault, requestId: string, headers: IncomingHttpHeaders) => unknown;
+
+/** Of a surface whose every answer has a form around what was asked for. */
+export interface Envelope {
+  /** As this surface's clients know it, in the header too. */
+  requestId(id: string): string;
+  wrap(data: unknown, requestId: string, headers: IncomingHttpHeaders): unknown;
+  /** Fields that its answers carry back. */
+  headers(headers: IncomingHttpHeaders): Record<string, string>;
+}
 
 export interface HttpOptions extends RecogniseDeps {
   db: Database;
   vault: Vault;
   routes: Route[];
   dress: Record<Surface, Dress>;
+  envelopes: Partial<Record<Surface, Envelope>>;
   /** False while the database's disk is (almost) full. */
   hasRoom(): boolean;
   trustedProxies: string[];
@@ -168,11 +179,39 @@ function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
       const work = () => handle(call);
       // What the request is, is known of bytes only when they were read: their handler sees to it.
       const ours = operation.idempotent && operation.bodyKind !== "bytes";
-      const answer = ours ? await once(options, call, operation.id, work) : await work();
+      const bare = ours ? await once(options, call, operation.id, work) : await work();
+      const answer = enveloped(options.envelopes[operation.surface], bare, request, reply);
       if (options.checkAnswers && "body" in answer) checks.response(answer.status, answer.body);
       return send(reply, answer, options.log);
     },
   });
+}
+
+/** After the idempotency key: what is answered again is in the envelope of the request that asks now. */
+function enveloped(
+  envelope: Envelope | undefined,
+  answer: Answer,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Answer {
+  if (envelope === undefined) return answer;
+  const id = addressed(envelope, request, reply);
+  const { status, headers } = answer;
+  const wrapped = (data: unknown) => ({
+    ...{ status, body: envelope.wrap(data, id, request.headers) },
+    ...(headers !== undefined && { headers }),
+  });
+  if ("body" in answer && answer.body !== undefined) return wrapped(answer.body);
+  const replayed = headers?.["idempotency-replayed"] !== undefined;
+  return replayed && "bytes" in answer && answer.bytes !== undefined
+    ? wrapped(JSON.parse(Buffer.from(answer.bytes).toString()))
+    : answer;
+}
+
+function addressed(envelope: Envelope, request: FastifyRequest, reply: FastifyReply): string {
+  const id = envelope.requestId(request.id);
+  reply.headers({ ...envelope.headers(request.headers), "x-request-id": id });
+  return id;
 }
 
 async function admit(
@@ -291,11 +330,10 @@ function answerError(options: HttpOptions, error: unknown, request: FastifyReque
   // Docker asks nobody else for a token when it is told this.
   if (status === 401)
     reply.header("www-authenticate", surface === "registry" ? 'Basic realm="casemate"' : "Bearer");
+  const envelope = options.envelopes[surface];
   reply.header("x-request-id", request.id);
-  return reply
-    .code(status)
-    .type("application/json; charset=utf-8")
-    .send(JSON.stringify(options.dress[surface](fault, request.id)));
+  const id = envelope === undefined ? request.id : addressed(envelope, request, reply);
+  return sendJson(reply.code(status), options.dress[surface](fault, id, request.headers));
 }
 
 /** Whose clients ask for a path that is not there. */
@@ -303,6 +341,9 @@ const surfaceOf = (path: string): Surface =>
   SURFACES.find(([prefix]) => path.startsWith(prefix))?.[1] ?? "sessions";
 const SURFACES: readonly (readonly [string, Surface])[] = [
   ["/api/", "workloads"],
+  ["/v1/instances", "instances"],
+  ["/v1/usage", "instances"],
+  ["/inference/", "inference"],
   ["/v2/", "registry"],
   ["/cpt/", "models"],
   ["/dev/", "devices"],

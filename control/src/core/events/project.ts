@@ -24,6 +24,13 @@ interface Projection {
 const session = (type: EventType, members: string[] = []) => ({ type, subject: "session_id", members });
 const workload = (type: EventType, members: string[] = []) => ({ type, subject: "workload_id", members });
 
+const instance = (type: EventType, members: string[] = []) => ({ type, subject: "instance", members });
+
+const attestation = (type: EventType) => ({
+  ...{ type, subject: "attestation_id" },
+  members: ["workload", "instance", "platform", "hardware", "purpose", "failed"],
+});
+
 /** By the journal's type. */
 const PROJECTIONS: Record<string, Projection> = {
   "session.created": session("session.created", ["data_classification", "ttl_seconds"]),
@@ -42,6 +49,14 @@ const PROJECTIONS: Record<string, Projection> = {
   "workload.stopped": workload("workload.stopped"),
   "workload.failedToStart": workload("workload.failed"),
   "workload.deleted": workload("workload.deleted"),
+  "instance.created": instance("instance.created", ["agent"]),
+  "instance.ready": instance("instance.ready"),
+  "instance.failed": instance("instance.failed"),
+  "instance.terminating": instance("instance.terminating"),
+  "instance.terminated": instance("instance.terminated"),
+  "attestation.accepted": attestation("attestation.accepted"),
+  "attestation.refused": attestation("attestation.refused"),
+  "attestation.revoked": attestation("attestation.revoked"),
   "balance.low": { type: "account.balance_low", members: ["balance_micros"] },
   "balance.exhausted": { type: "account.balance_exhausted", members: ["balance_micros"] },
   "account.tier_changed": { type: "account.tier_changed", members: ["tier"] },

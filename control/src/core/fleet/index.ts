@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+export { askHost, followLines, readLines } from "./ask.ts";
 export { type BrokerPlan, keepBrokerMembers } from "./broker-members.ts";
 export { type Fleet, openFleet } from "./fleet.ts";
 export {
@@ -18,11 +19,12 @@ export {
 export { heardOverHttp, type Registered, registerHost } from "./registration.ts";
 export {
   AFTER_ROOM,
-  hasRoom,
   knownUntil,
   markSeen,
   releaseClause,
+  releaseDiskClause,
   rememberHost,
   retakeRoomClause,
+  roomElsewhere,
   takeRoomClauses,
 } from "./room.ts";

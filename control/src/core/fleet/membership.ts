@@ -183,7 +183,7 @@ export async function listHosts(db: Db): Promise<Member[]> {
     select id, name, facts->>'version' as version, public_key is not null as member, draining_at is not null as draining,
       emptying, revoked_at, last_seen, created_at,
       array(select d->>'isolation' from jsonb_array_elements(facts->'drivers') d where (d->>'ready')::boolean) as isolations,
-      (select count(*) from machines m where m.host_id = h.id and m.state not in ('ended', 'failed')) as machines
+      (select count(*) from machines m where (m.host_id = h.id or m.disk_host_id = h.id) and m.state not in ('ended', 'failed')) as machines
     from hosts h order by created_at, id`.execute(db);
   return rows;
 }

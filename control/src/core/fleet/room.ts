@@ -6,7 +6,7 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
-import type { HostFacts, MachineSpec } from "#contract/link/machine.ts";
+import { diskMiBOf, type HostFacts, type MachineSpec } from "#contract/link/machine.ts";
 import type { Db } from "../../database/open.ts";
 
 /** A host that was not heard of for this long gets no machine. */
@@ -14,34 +14,54 @@ const SILENT_S = 120;
 
 type Size = Pick<MachineSpec, "cpuMillis" | "memoryMiB" | "kept">;
 
-const diskOf = ({ kept }: Size): number => kept?.diskMiB ?? 0;
+/** On the host that has it already, a disk takes no more. */
+const diskAt = (size: Size, has: string | null): RawBuilder<unknown> =>
+  sql`case when id = ${has}::text then 0 else ${diskMiBOf(size)}::int end`;
 
-const fitsIn = (size: Size): RawBuilder<unknown> => sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
-  and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskOf(size)}::int <= disk_mib`;
+const fitsIn = (
+  size: Size,
+  has: string | null = null,
+): RawBuilder<unknown> => sql`cpu_used + ${size.cpuMillis}::int <= cpu_millis
+  and memory_used + ${size.memoryMiB}::int <= memory_mib and disk_used + ${diskAt(size, has)} <= disk_mib`;
 
-/** One of these has room now; it may be gone a moment later. */
-export const hasRoom = (size: Size, hosts: readonly string[]): RawBuilder<unknown> => sql`
-  exists (select from hosts where id = any(${hosts}::text[]) and draining_at is null and revoked_at is null and ${fitsIn(size)})`;
+/** The same of the clause `m`, a machine's row. */
+const DISK_OF_MACHINE = sql`(m.spec->'kept'->>'diskMiB')::int + coalesce((m.spec->'kept'->>'scratchMiB')::int, 0)`;
+
+/** A host that was heard of within this time may only have lost its connection for a moment. */
+const LATELY_S = 30;
+
+/**
+ * Another host than these was here lately, can run the isolation class and has room. Asked of the rows and
+ * not of who is connected: a connection that breaks for a second is not a host that is gone.
+ */
+export const roomElsewhere = (
+  { isolation, ...size }: Size & Pick<MachineSpec, "isolation">,
+  not: readonly string[],
+): RawBuilder<unknown> => sql`
+  exists (select from hosts where id <> all(${not}::text[]) and draining_at is null and revoked_at is null
+    and last_seen > now() - make_interval(secs => ${LATELY_S}) and ${fitsIn(size)}
+    and facts->'drivers' @> ${JSON.stringify([{ isolation, ready: true }])}::jsonb)`;
 
 /**
  * Clauses `pick` and `room` (id; none: no host has room, or not `when`): the host left with the least
- * memory, and its room taken.
+ * memory, and its room taken. `has`: the host that has the machine's disk, which comes first and has it counted.
  */
 export function takeRoomClauses(
   size: Size,
   hosts: readonly string[],
   when: RawBuilder<unknown> = sql`true`,
+  has: string | null = null,
 ): RawBuilder<unknown> {
-  const fits = fitsIn(size);
+  const fits = fitsIn(size, has);
   return sql`
     pick as (
       select id as picked from hosts
       where id = any(${hosts}::text[]) and draining_at is null and revoked_at is null and last_seen > now() - make_interval(secs => ${SILENT_S}) and ${fits} and ${when}
-      order by memory_mib - memory_used, cpu_millis - cpu_used, id limit 1
+      order by (id is not distinct from ${has}::text) desc, memory_mib - memory_used, cpu_millis - cpu_used, id limit 1
     ),
     room as (
       update hosts set cpu_used = cpu_used + ${size.cpuMillis}::int,
-        memory_used = memory_used + ${size.memoryMiB}::int, disk_used = disk_used + ${diskOf(size)}::int
+        memory_used = memory_used + ${size.memoryMiB}::int, disk_used = disk_used + ${diskAt(size, has)}
       from pick where id = picked and ${fits}
       returning id
     )`;
@@ -74,11 +94,19 @@ export function releaseClause(): RawBuilder<unknown> {
       update hosts h set
         cpu_used = h.cpu_used - case when m.freed_compute then (m.spec->>'cpuMillis')::int else 0 end,
         memory_used = h.memory_used - case when m.freed_compute then (m.spec->>'memoryMiB')::int else 0 end,
-        disk_used = h.disk_used - case when m.freed_disk then (m.spec->'kept'->>'diskMiB')::int else 0 end
+        disk_used = h.disk_used - case when m.freed_disk then ${DISK_OF_MACHINE} else 0 end
       from machine m where h.id = m.host_id and (m.freed_compute or m.freed_disk)
       returning h.id
     )`;
 }
+
+/** Clause `freed`, after a clause `machine` whose disk is no more at the host `disk_was_at`. */
+export const releaseDiskClause = (): RawBuilder<unknown> => sql`
+  freed as (
+    update hosts h set disk_used = h.disk_used - (${DISK_OF_MACHINE})
+    from machine m where h.id = m.disk_was_at
+    returning h.id
+  )`;
 
 /** The host as it says it is, now. Throws when it was put out. */
 export async function rememberHost(db: Db, facts: HostFacts): Promise<void> {

@@ -97,6 +97,7 @@ interface Row {
   jurisdiction: string;
   tier: string;
   cycle_start: Date;
+  isolation: Account["isolation"];
 }
 
 /** Null: the token counts no more. Throws when the caller is nobody to the party asked for. */
@@ -128,6 +129,7 @@ export async function act(db: Db, bearer: Bearer, as: ActAs | null): Promise<Act
       jurisdiction: row.jurisdiction,
       tier: row.tier,
       cycleStart: row.cycle_start,
+      isolation: row.isolation,
     },
     ...{ used: row.used, windowStart: row.window_start, now: row.now },
   };
@@ -183,7 +185,7 @@ async function ask(db: Db, bearer: Bearer, as: ActAs | null, counts: boolean): P
         join parties partner on partner.id = g.partner_id and partner.deleted_at is null
         left join members m on m.party_id = g.partner_id and m.user_id = b.user_id
         where g.organization_id = p.id and (m.user_id is not null or g.partner_id = b.own_id)) as through,
-      a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
+      a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start, a.isolation
     from bearer b cross join counted c
     left join parties p on ${wanted} and p.deleted_at is null
     left join accounts a on a.id = p.account_id`.execute(db);

@@ -23,6 +23,8 @@ export interface Principal {
   hostId: string | null;
   /** Set: the key is this edge server's own. */
   serverId: string | null;
+  /** Set: the key is this instance's own, of the account. */
+  instanceId: string | null;
 }
 
 export interface Account {
@@ -31,6 +33,8 @@ export interface Account {
   jurisdiction: string;
   tier: string;
   cycleStart: Date;
+  /** The least that its workloads may run in; null: the installation's standard. */
+  isolation: "container" | "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx" | null;
 }
 
 export interface Recognised {
@@ -58,6 +62,7 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
       surface: row.surface,
       hostId: row.host_id,
       serverId: row.server_id,
+      instanceId: row.instance_id,
       account:
         row.account_id === null
           ? null
@@ -67,6 +72,7 @@ export async function authenticate(db: Db, presented: string): Promise<Recognise
               jurisdiction: row.jurisdiction,
               tier: row.tier,
               cycleStart: row.cycle_start,
+              isolation: row.isolation,
             },
     },
     used,
@@ -117,11 +123,11 @@ const finding = (counted: string): string => `
   with asked as (
     select * from unnest($1::bytea[], $2::int[]) as asked (asked_hash, calls)
   ), found as (
-    select id, account_id, host_id, server_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
+    select id, account_id, host_id, server_id, instance_id, surface, prefix, hash, scopes, calls from asked join api_keys on hash = asked_hash
     where revoked_at is null and (expires_at is null or expires_at > now())
   ), counted as (${counted})
-  select f.id as key_id, f.host_id, f.server_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
-         a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start
+  select f.id as key_id, f.host_id, f.server_id, f.instance_id, f.surface, f.prefix, f.hash, f.scopes, c.used, c.window_start, now() as now,
+         a.id as account_id, a.email, a.jurisdiction, a.tier, a.cycle_start, a.isolation
   from found f join counted c on c.subject = 'key:' || f.id left join accounts a on a.id = f.account_id`;
 const FIND = { counting: finding(COUNTING), notCounting: finding(NOT_COUNTING) };
 
@@ -135,6 +141,7 @@ interface Row {
   key_id: string;
   host_id: string | null;
   server_id: string | null;
+  instance_id: string | null;
   surface: string;
   prefix: string;
   hash: Buffer;
@@ -147,6 +154,7 @@ interface Row {
   jurisdiction: string;
   tier: string;
   cycle_start: Date;
+  isolation: Account["isolation"];
 }
 
 /** Counts a call of an address; returns how many it made in this minute. */

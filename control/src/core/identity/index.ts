@@ -9,8 +9,9 @@ export {
 } from "./act-as.ts";
 export { type Account, authenticate, countAddress, type Principal } from "./authenticate.ts";
 export { forgetGuesses } from "./guesses.ts";
+export { END_INSTANCE_TOKENS, makeInstanceToken } from "./instance-token.ts";
 export { acceptInvitation, inviteMember } from "./invitations.ts";
-export { hashKey, makeId, makeKey, shownPrefix } from "./keys.ts";
+export { hashKey, makeId, makeKey, randomText, shownPrefix } from "./keys.ts";
 export { type PartyKind, SCOPES, type Scope, scopesOf } from "./levels.ts";
 export { addKey, openNamedAccount } from "./named-account.ts";
 export { installOperatorKey } from "./operator.ts";

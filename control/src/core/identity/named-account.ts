@@ -2,7 +2,15 @@
 /** Accounts that the operator opens under a name, and further keys of theirs. */
 import { sql } from "kysely";
 import type { Db } from "../../database/open.ts";
-import { hashKey, makeId, makeKey, shownPrefix, WORKLOADS_PREFIX } from "./keys.ts";
+import {
+  hashKey,
+  INSTANCES_PREFIX,
+  makeId,
+  makeInstancesKey,
+  makeKey,
+  shownPrefix,
+  WORKLOADS_PREFIX,
+} from "./keys.ts";
 import type { NewAccount } from "./signup.ts";
 
 export interface NamedAccount {
@@ -26,6 +34,8 @@ export async function openNamedAccount(db: Db, ask: NamedAccount): Promise<NewAc
 
 export interface KeyAsk {
   account: string;
+  /** Workloads unless said. */
+  surface?: "workloads" | "instances";
   name: string;
   scopes: string[];
   expiresAt: Date | null;
@@ -33,11 +43,15 @@ export interface KeyAsk {
 
 /** Null when there is no such account. The key is shown once. */
 export async function addKey(db: Db, ask: KeyAsk): Promise<{ keyId: string; key: string } | null> {
-  const key = makeKey(WORKLOADS_PREFIX);
+  const { surface = "workloads" } = ask;
+  const [key, prefix] =
+    surface === "instances"
+      ? [makeInstancesKey(), INSTANCES_PREFIX]
+      : [makeKey(WORKLOADS_PREFIX), WORKLOADS_PREFIX];
   const keyId = makeId("key");
   const { rows } = await sql`
     insert into api_keys (id, account_id, surface, prefix, hash, scopes, name, expires_at)
-    select ${keyId}, id, 'workloads', ${shownPrefix(key, WORKLOADS_PREFIX)}, ${hashKey(key)}, ${ask.scopes}::text[],
+    select ${keyId}, id, ${surface}, ${shownPrefix(key, prefix)}, ${hashKey(key)}, ${ask.scopes}::text[],
       ${ask.name}, ${ask.expiresAt}::timestamptz
     from accounts where id = ${ask.account} returning id`.execute(db);
   return rows.length === 0 ? null : { keyId, key };

@@ -58,7 +58,7 @@ const wish = ({ machineId, domain }: Made, change: Partial<ChallengeWish> = {}):
 const open = (updater: ZoneUpdater | null = null) => openChallenges({ db: db.run, zone, updater });
 /** A replica's name server, with nothing of another's. */
 async function replica() {
-  const { port } = await serve(openZoneRecords({ db: db.run, zone }));
+  const { port } = await serve(openZoneRecords({ db: db.run, zone, instancesZone: "instances.test" }));
   return resolverOf(port);
 }
 const textsAt = async (resolver: Awaited<ReturnType<typeof replica>>, { domain }: Made) =>

@@ -9,6 +9,7 @@
  *  C. An environment's proxy is not used: it would connect for us, unguarded.
  */
 import { type IncomingMessage, request } from "node:http";
+import type { Socket } from "node:net";
 import { type Guard, guardedConnect, Obstructed } from "./guarded-dialer.ts";
 
 export interface GuardedRequest {
@@ -70,22 +71,42 @@ function parseTarget(text: string, base?: URL): URL {
   return url;
 }
 
-type Hop = GuardedRequest & { method: string; headers: Readonly<Record<string, string>> };
+type Hop = Pick<GuardedRequest, "body"> & { method: string; headers: Readonly<Record<string, string>> };
+
+export interface GuardedExchange {
+  status: number;
+  headers: IncomingMessage["headers"];
+  /** Is cut, with an error or without, when the signal is aborted. */
+  body: IncomingMessage;
+  /** Whoever asked must say when they are done. */
+  close(): void;
+}
+
+/** One exchange without redirects, whose answer is read as it comes; bounded by whoever reads. Throws Obstructed. */
+export async function guardedExchange(
+  guard: Guard,
+  url: string,
+  ask: Hop,
+  signal: AbortSignal,
+): Promise<GuardedExchange> {
+  const target = parseTarget(url);
+  const { socket, cut } = await connected(guard, target, signal);
+  try {
+    const response = await headOf(target, ask, socket);
+    return { status: response.statusCode!, headers: response.headers, body: response, close: cut };
+  } catch (error) {
+    cut();
+    throw faultOf(error, signal);
+  }
+}
 
 async function exchange(
   guard: Guard,
   url: URL,
-  ask: Hop,
+  ask: Hop & Pick<GuardedRequest, "bodyBytesMax" | "excess">,
   signal: AbortSignal,
 ): Promise<Omit<GuardedResponse, "url">> {
-  const secure = url.protocol === "https:";
-  const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
-  const port = Number(url.port || (secure ? 443 : 80));
-  const tls = secure ? { tls: { alpn: ["http/1.1"] } } : {};
-  if (signal.aborted) throw tooSlow();
-  const socket = await guardedConnect(guard, { host, port, ...tls });
-  const cut = () => socket.destroy();
-  signal.addEventListener("abort", cut);
+  const { socket, cut } = await connected(guard, url, signal);
   try {
     const response = await headOf(url, ask, socket);
     return {
@@ -94,13 +115,39 @@ async function exchange(
       body: await bodyOf(response, ask),
     };
   } catch (error) {
-    if (error instanceof Obstructed) throw error;
-    if (signal.aborted) throw tooSlow();
-    throw new Obstructed("broken", "the target did not answer as HTTP has it", { cause: error });
+    throw faultOf(error, signal);
   } finally {
-    signal.removeEventListener("abort", cut);
     cut();
   }
+}
+
+const faultOf = (error: unknown, signal: AbortSignal): Obstructed => {
+  if (error instanceof Obstructed) return error;
+  return signal.aborted
+    ? tooSlow()
+    : new Obstructed("broken", "the target did not answer as HTTP has it", { cause: error });
+};
+
+async function connected(
+  guard: Guard,
+  url: URL,
+  signal: AbortSignal,
+): Promise<{ socket: Socket; cut: () => void }> {
+  const secure = url.protocol === "https:";
+  const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
+  const port = Number(url.port || (secure ? 443 : 80));
+  const tls = secure ? { tls: { alpn: ["http/1.1"] } } : {};
+  if (signal.aborted) throw tooSlow();
+  const socket = await guardedConnect(guard, { host, port, ...tls });
+  const destroy = () => socket.destroy();
+  signal.addEventListener("abort", destroy);
+  // It may have been aborted while the connection was made.
+  if (signal.aborted) destroy();
+  const cut = () => {
+    signal.removeEventListener("abort", destroy);
+    destroy();
+  };
+  return { socket, cut };
 }
 
 const headOf = (url: URL, ask: Hop, socket: Awaited<ReturnType<typeof guardedConnect>>) =>
@@ -130,7 +177,10 @@ const headOf = (url: URL, ask: Hop, socket: Awaited<ReturnType<typeof guardedCon
     sent.end(ask.body);
   });
 
-async function bodyOf(response: IncomingMessage, { bodyBytesMax, excess }: Hop): Promise<Buffer> {
+async function bodyOf(
+  response: IncomingMessage,
+  { bodyBytesMax, excess }: Pick<GuardedRequest, "bodyBytesMax" | "excess">,
+): Promise<Buffer> {
   const parts: Buffer[] = [];
   let length = 0;
   for await (const part of response) {

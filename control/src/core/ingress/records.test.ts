@@ -39,7 +39,7 @@ async function addWorkload(host: string | null): Promise<string> {
 }
 
 const open = async () => {
-  const records = openZoneRecords({ db: db.run, zone });
+  const records = openZoneRecords({ db: db.run, zone, instancesZone: "instances.test" });
   const { port } = await serve({ lookup: records.lookup, serial: records.serial });
   return { records, resolver: resolverOf(port) };
 };
@@ -158,7 +158,7 @@ describe("the zone of workloads", () => {
       },
       transformResult: async ({ result }) => result,
     });
-    const { lookup } = openZoneRecords({ db: counting, zone });
+    const { lookup } = openZoneRecords({ db: counting, zone, instancesZone: "instances.test" });
     const known = await addWorkload(await addHost("192.0.2.1"));
     const flood = Array.from({ length: 2_000 }, () => lookup(`${randomUUID()}.${zone}`, "A"));
     const answers = await Promise.all([...flood, lookup(`${known}.${zone}`, "A")]);
@@ -173,7 +173,7 @@ describe("the zone of workloads", () => {
 
   it("says so when the database is gone", async () => {
     const other = await openDatabase({ connection: { ...cloned }, poolMax: 2, onError: () => {} });
-    const { lookup } = openZoneRecords({ db: other.run, zone });
+    const { lookup } = openZoneRecords({ db: other.run, zone, instancesZone: "instances.test" });
     expect(await lookup(`${randomUUID()}.${zone}`, "A")).toBeNull();
     await other.close();
     await expect(lookup(`${randomUUID()}.${zone}`, "A")).rejects.toThrow();

@@ -78,7 +78,8 @@ async function sendUnsettled(db: Database, fleet: Fleet, id: string | null): Pro
   const hosts = fleet.held();
   if (hosts.length === 0) return;
   const { rows } = await sql<MachineWish & { now: Date }>`
-    select id, host_id, want, generation, incarnation, spec, expires_at, end_trigger, now() as now from machines
+    select id, host_id, want, generation, incarnation, spec, expires_at, end_trigger,
+      disk_host_id, carry, now() as now from machines
     where state not in ('ended', 'failed') and observed_generation < generation
       and host_id = any(${hosts}) and (${id}::text is null or id = ${id})
     limit 1000`.execute(db.soft);

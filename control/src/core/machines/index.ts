@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 export { type Converger, every, startConverger } from "./converge.ts";
 export {
+  arriveClauses,
   displaceClauses,
+  forgetDiskClauses,
   haltClause,
+  keepsDisk,
   placeClause,
   requestKeptClause,
   startClause,
@@ -10,7 +13,7 @@ export {
   waitingClause,
 } from "./kept.ts";
 export { leftoverOf } from "./leavings.ts";
-export { type MachineRow, type MachineWish, toDesired } from "./machine.ts";
+export { type MachineRow, type MachineWish, NEW, toLeave } from "./machine.ts";
 export { type AllReactions, type Ended, type KeptReactions, observe, type Reactions } from "./observe.ts";
 export { endClause, requestClause, requestEnd, requestExpiry } from "./request.ts";
 export { isOver } from "./transitions.ts";

@@ -2,7 +2,7 @@
 /** Wishes about kept machines: clauses `machine` of a surface's statement. Rooms and money are its own clauses. */
 import { type RawBuilder, sql } from "kysely";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import { releaseClause } from "../fleet/index.ts";
+import { releaseClause, releaseDiskClause } from "../fleet/index.ts";
 import { leaveClause, stayClause } from "./leavings.ts";
 
 export interface KeptRequest {
@@ -46,8 +46,21 @@ export function haltClause(id: RawBuilder<unknown>): RawBuilder<unknown> {
 }
 
 /**
+ * Of a row `machines` on this host: its disk can be fetched by another. It is there once it ran, it is ciphertext to
+ * whoever carries it, and the host is still one.
+ */
+const canTravel = (host: string): RawBuilder<unknown> => sql`(started_at is not null
+  and spec->>'isolation' like 'vm%' and (spec->'kept'->>'diskMiB')::int > 0
+  and exists (select from hosts h where h.id = ${host}::text and h.revoked_at is null))`;
+
+/** Its disk is on that host and can be fetched, or is on another already. */
+export const keepsDisk = (host: string): RawBuilder<unknown> =>
+  sql`(disk_host_id is not null or ${canTravel(host)})`;
+
+/**
  * Off its host, which is to have it no more: it waits for a place, under a new incarnation, with what it
- * had there given up. What it kept on that host's disk is lost. `failed`: that host is not tried again. It
+ * had there given up. A disk that can be fetched stays until it was, and holds its room; any other is
+ * lost. `failed`: that host is not tried again. It
  * is told in leavings.ts that it has it no more, even when we die after this.
  */
 export function displaceClauses(
@@ -57,18 +70,22 @@ export function displaceClauses(
 ): RawBuilder<unknown> {
   return sql`
     before as (
-      select * from machines
+      select *, case when ${canTravel(host)} then ${host}::text end as disk_at from machines
       where id = ${id} and host_id = ${host} and spec ? 'kept' and want <> 'down' and state not in ('ended', 'failed')
         and ${when}
       for update
     ),
     machine as (
       update machines m set host_id = null, state = 'requested', incarnation = m.incarnation + 1,
-        generation = m.generation + 1, holds_compute = false, holds_disk = false, started_at = null,
+        generation = m.generation + 1, holds_compute = false, holds_disk = false,
+        disk_host_id = coalesce(m.disk_host_id, before.disk_at),
+        -- With its disk it is one that ran: another's failure to start it is no reason to look further.
+        started_at = case when coalesce(m.disk_host_id, before.disk_at) is null then null else m.started_at end,
         failed_hosts = case when ${failed} then m.failed_hosts || ${host}::text else m.failed_hosts end
       from before where m.id = before.id
       returning m.id, m.account_id, m.spec, m.want, m.generation, m.incarnation, m.end_trigger, before.host_id,
-        before.holds_compute as freed_compute, before.holds_disk as freed_disk
+        m.disk_host_id, m.carry, before.holds_compute as freed_compute,
+        before.holds_disk and m.disk_host_id is distinct from before.host_id as freed_disk
     ), ${leaveClause()}, ${releaseClause()}`;
 }
 
@@ -85,18 +102,46 @@ export function placeClause(want: "up" | "halted"): RawBuilder<unknown> {
     machine as (
       update machines m set host_id = room.id, generation = m.generation + 1,
         incarnation = m.incarnation + 1, observed_incarnation = m.incarnation + 1,
-        holds_compute = ${want === "up"}, holds_disk = true
+        holds_compute = ${want === "up"}, holds_disk = true,
+        -- Where its disk is, nothing is to come.
+        disk_host_id = nullif(m.disk_host_id, room.id), carry = m.carry + 1
       from room, waiting where m.id = waiting.id
       returning m.*
     ), ${stayClause()}`;
 }
 
-/** Clause `waiting`, to stand before the room is taken: it is still there, and locked. */
-export function waitingClause(id: string, want: "up" | "halted"): RawBuilder<unknown> {
+/** Its disk is on `to` now, whole, as it was sent for this giving to that host. The old place has it no more. */
+export function arriveClauses(
+  id: string,
+  { from, to, carry }: { from: string; to: string; carry: number },
+): RawBuilder<unknown> {
+  return forgetDiskClauses(sql`id = ${id} and host_id = ${to} and disk_host_id = ${from} and carry = ${carry}
+    and want <> 'down' and state not in ('ended', 'failed')`);
+}
+
+/** Clauses `machine` and `freed`: the disk of one that is not where it is, is nobody's concern any more. */
+export const forgetDiskClauses = (when: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+  before as (
+    select id, disk_host_id from machines where disk_host_id is not null and ${when} for update
+  ),
+  machine as (
+    update machines m set disk_host_id = null, generation = m.generation + 1
+    from before where m.id = before.id
+    returning m.*, before.disk_host_id as disk_was_at
+  ),
+  ${releaseDiskClause()}`;
+
+/** Clause `waiting`, to stand before the room is taken: it is still there, its disk where it was, and locked. */
+export function waitingClause(
+  id: string,
+  want: "up" | "halted",
+  diskHost: string | null,
+): RawBuilder<unknown> {
   return sql`
     waiting as (
       select id from machines
       where id = ${id} and host_id is null and want = ${want} and state = 'requested' and spec ? 'kept'
+        and disk_host_id is not distinct from ${diskHost}::text
       for update skip locked
     )`;
 }

@@ -11,11 +11,13 @@
  *     forgotten. Not of one that we have no row of: a control that lost its memory costs nobody their data.
  *  C. What is told carries the generation of the taking off, or that of now. A host that was given the
  *     machine again meanwhile knows a higher one, and does not heed it.
+ *  D. A host that still has the machine's disk is told to halt it, and to leave nothing only when the disk has
+ *     arrived elsewhere, is nobody's any more, or can never come.
  */
 import { type RawBuilder, sql } from "kysely";
 import type { Desired, Observation } from "#contract/link/machine.ts";
 import type { Db } from "../../database/open.ts";
-import { type MachineRow, toDesired } from "./machine.ts";
+import { type MachineRow, toLeave } from "./machine.ts";
 
 const BATCH = 1000;
 
@@ -54,7 +56,7 @@ export async function listLeaving(
     select m.*, l.host_id as leaving, l.generation, l.incarnation
     from machine_leavings l join machines m on m.id = l.machine_id
     where l.host_id = any(${hosts}::text[]) limit ${BATCH}`.execute(db);
-  return rows.map((row) => ({ hostId: row.leaving, desired: toRemove(row) }));
+  return rows.map((row) => ({ hostId: row.leaving, desired: toLeave(row, row.leaving) }));
 }
 
 /** B. What to answer a host that spoke of it; null when it may have it, or says that nothing is left. */
@@ -65,11 +67,8 @@ export async function leftoverOf(
 ): Promise<Desired | null> {
   if (incarnation === undefined || state === "ended") return null;
   const { rows } = await sql<MachineRow>`
-    select * from machines where id = ${machineId} and host_id is distinct from ${hostId} and spec ? 'kept'`.execute(
-    db,
-  );
-  return rows[0] === undefined ? null : toRemove(rows[0]);
+    select * from machines where id = ${machineId} and host_id is distinct from ${hostId} and spec ? 'kept'
+      -- D: told by A, under the generation that it is to be told under in the end.
+      and disk_host_id is distinct from ${hostId}`.execute(db);
+  return rows[0] === undefined ? null : toLeave(rows[0], hostId);
 }
-
-const toRemove = (row: MachineRow): Desired =>
-  toDesired({ ...row, want: "down", expires_at: null }, new Date());

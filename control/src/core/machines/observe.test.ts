@@ -10,7 +10,7 @@ import { openKeyRing, openVault } from "../vault/index.ts";
 import { type AllReactions, observe } from "./observe.ts";
 
 let casemate: Installation;
-const reactions = { kept: workloadReactions } as AllReactions;
+const reactions = { kept: { workloads: workloadReactions } } as unknown as AllReactions;
 let account: string;
 beforeAll(async () => {
   casemate = await startInstallation({ withHost: false });

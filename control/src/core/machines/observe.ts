@@ -46,7 +46,8 @@ export interface Observed {
 
 export interface AllReactions {
   proven: Reactions;
-  kept: KeptReactions;
+  /** Of the surfaces that have kept machines. */
+  kept: Readonly<Record<string, KeptReactions>>;
 }
 
 export async function observe(
@@ -61,7 +62,7 @@ export async function observe(
   const { to } = changeBy(observation.state);
   const machine = kept ? keptClause(hostId, observation) : provenClause(hostId, observation);
   const reaction = kept
-    ? reactions.kept(observation)
+    ? (await keptReactionsOf(db, reactions, machineId))(observation)
     : to === "ended"
       ? await reactions.proven.ended(ended!)
       : to === "failed"
@@ -78,6 +79,17 @@ export async function observe(
     where (select count(*) from entry) >= 0`.execute(db.run);
   if (rows.length === 0) return unchanged(db, hostId, observation);
   return { machineId, state: to, over: { subject: rows[0]!.subject, ended: ended ?? null } };
+}
+
+/** A machine that nobody knows has none of its surface: whose words are made does not matter then, the statement finds nothing. */
+async function keptReactionsOf(
+  db: Database,
+  { kept }: AllReactions,
+  machineId: string,
+): Promise<KeptReactions> {
+  const { rows } = await sql<{ surface: string }>`
+    select surface from machines where id = ${machineId}`.execute(db.quick);
+  return kept[rows[0]?.surface ?? ""] ?? Object.values(kept)[0]!;
 }
 
 function provenClause(hostId: string, observation: Observation): RawBuilder<unknown> {

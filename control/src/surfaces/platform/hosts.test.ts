@@ -38,6 +38,8 @@ interface Joined {
   host: RunningHost;
   hostId: string;
   key: string;
+  /** The same host once more, after it was stopped. */
+  again(): Promise<RunningHost>;
   driver: FakeKeptDriver;
   folder: string;
 }
@@ -51,10 +53,11 @@ async function joined(driver = new FakeKeptDriver()): Promise<Joined> {
   mkdirSync(stateFolder, { mode: 0o700 });
   const broker = await joinControl({ url: one.url, token: await invite(), stateFolder });
   const ceiling = { cpuMillis: 8_000, memoryMiB: 8_192, diskMiB: 102_400 };
-  const host = await startHostAt(natsAccess(broker)!, { folder: own, driver }, ceiling);
+  const again = () => startHostAt(natsAccess(broker)!, { folder: own, driver }, ceiling);
+  const host = await again();
   hosts.push(host);
   return {
-    ...{ host, driver, folder: own, hostId: host.hostId },
+    ...{ host, again, driver, folder: own, hostId: host.hostId },
     key: readFileSync(join(stateFolder, "api.key"), "utf8").trim(),
   };
 }
@@ -371,10 +374,16 @@ describeWith([natsServer], "hosts", () => {
     await sql`update hosts set memory_mib = memory_used + 600 where id = ${bad.hostId}`.execute(
       one.control.db.run,
     );
+    // Nor is it an error while the second one is only away for a moment.
+    await good.host.stop();
+    for (const { url } of [one, two]) await connected(url, 1);
     const moved = (await owner("POST", "/api/v1/workloads/create", ASK)).body.workloadId;
+    await expect.poll(() => kinds(moved), { timeout: 15_000 }).toContain("warning");
+    await sleep(1_000);
+    expect(await status(moved)()).toBe("starting");
+    hosts.push(await good.again());
     await expect.poll(status(moved), { timeout: 15_000 }).toBe("running");
     expect(good.driver.running.size).toBe(1);
-    expect(await kinds(moved)).toContain("warning");
     expect(await kinds(moved)).not.toContain("failedToStart");
     const { rows } = await sql<{
       used: number;

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The operator's own operations, and what concerns an account as a whole. */
+import * as attestationsContract from "#contract/platform/attestations.ts";
 import { createPartner } from "#contract/platform/channel-partners.ts";
 import * as clientsContract from "#contract/platform/clients.ts";
+import * as c from "#contract/platform/collateral.ts";
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
+import { listGuestImages } from "#contract/platform/guest-images.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import { createTenant } from "#contract/platform/tenants.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
+import { imagesInUse } from "../../core/attestation/index.ts";
 import { listIssuers as findIssuers } from "../../core/proofs/index.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
+import * as attestations from "./attestations.ts";
+import * as collateral from "./collateral.ts";
 import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
@@ -36,6 +42,18 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(hostsContract.drainHost, (call) => hosts.drain(deps, call)),
   route(hostsContract.resumeHost, (call) => hosts.resume(deps, call)),
   route(hostsContract.revokeHost, (call) => hosts.revoke(deps, call)),
+  route(attestationsContract.createAttestation, (call) => attestations.create(deps, call)),
+  route(attestationsContract.listAttestations, (call) => attestations.list(deps, call)),
+  route(attestationsContract.getAttestation, (call) => attestations.read(deps, call)),
+  route(attestationsContract.deleteAttestation, (call) => attestations.remove(deps, call)),
+  route(attestationsContract.revokeReference, (call) => attestations.revoke(deps, call)),
+  route(attestationsContract.listRevocations, () => attestations.revocations(deps)),
+  route(listGuestImages, () => guestImages(deps)),
+  route(c.kdsShared, (call) => collateral.kds(deps, call)),
+  route(c.pcsTcb, (call) => collateral.tcb(deps, call)),
+  route(c.pcsIdentity, (call) => collateral.identity(deps, call)),
+  route(c.pcsCrl, (call) => collateral.crl(deps, call)),
+  route(c.pcsRootCrl, (call) => collateral.rootCrl(deps, call)),
   route(listEvents, (call) => events.list(deps, call)),
   route(streamEvents, (call) => events.stream(deps, call)),
   route(getEvent, (call) => events.read(deps, call)),
@@ -52,6 +70,10 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
 
 async function issuers({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
   return { status: 200, body: await findIssuers(db.soft) };
+}
+
+async function guestImages({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
+  return { status: 200, body: { images: await imagesInUse(db.soft) } };
 }
 
 /** The new key is on disk before anything is wrapped under it; a crash in between leaves both usable. */

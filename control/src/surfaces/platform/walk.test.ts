@@ -23,7 +23,7 @@ const OURS = PLATFORM.filter(({ access }) => access === "account");
 const named = (operations: readonly Operation[]) =>
   operations.map((operation) => [operation.id, operation] as const);
 const pathOf = ({ path }: Operation) => {
-  const prefix = path.includes("/webhooks/") ? "whk" : "evt";
+  const prefix = path.includes("/webhooks/") ? "whk" : path.includes("/attestations/") ? "att" : "evt";
   return path.replace(":delivery_id", `whd_${"0".repeat(32)}`).replace(":id", `${prefix}_${"0".repeat(32)}`);
 };
 const isError = (body: unknown, status: number) =>

@@ -203,7 +203,13 @@ const JUDGED = {
   ],
   "the proof and what it is known by, made after the look": ["proof_leaves", "proofs"],
   "never of a session": [
+    "attestation_room",
+    "attestations",
     "dns_challenges",
+    "inference_calls",
+    "instance_names",
+    "instance_tenants",
+    "instances",
     "machine_leavings",
     "registry_manifests",
     "registry_repositories",

@@ -32,12 +32,14 @@ interface AccountRow {
   email: string | null;
   wallet_address: string | null;
   created_at: Date;
+  isolation: string | null;
+  launch_approval: string;
   balance: number;
   burn: number;
 }
 
 const SELECT = sql`
-  select a.id, a.name, a.email, a.wallet_address, a.created_at, coalesce(b.balance_micros, 0) as balance,
+  select a.id, a.name, a.email, a.wallet_address, a.created_at, a.isolation, a.launch_approval, coalesce(b.balance_micros, 0) as balance,
     (select coalesce(sum(m.rate_micros_per_min), 0)::bigint from meters m
       where m.account_id = a.id and m.state = 'running') as burn
   from accounts a left join balances b on b.account_id = a.id`;
@@ -70,11 +72,21 @@ export async function get(deps: Needs, call: Call<typeof getAccount>): Promise<A
 
 export async function update(deps: Needs, call: Call<typeof updateAccount>): Promise<Answer> {
   const id = ownOrAny(call, call.body.accountId);
+  const { isolation, launchApproval } = call.body;
+  if (isolation !== undefined || launchApproval !== undefined) requireMaySetRules(call);
   const { rows } = await sql`
-    update accounts set name = ${call.body.name}, wallet_address = coalesce(${call.body.walletAddress ?? null}, wallet_address)
+    update accounts set name = ${call.body.name}, isolation = ${isolation === undefined ? sql`isolation` : sql`${isolation}::text`},
+      launch_approval = coalesce(${launchApproval ?? null}, launch_approval), wallet_address = coalesce(${call.body.walletAddress ?? null}, wallet_address)
     where id = ${id} returning id`.execute(deps.db.run);
   if (rows.length === 0) throw new Fault("account.not-found");
   return { status: 200, body: await show(deps, id) };
+}
+
+/** A narrow key that was stolen changes what runs, and not by which rule that gets the old disk. */
+function requireMaySetRules({ principal }: Call<typeof updateAccount>): void {
+  const { account, scopes } = principal!;
+  const may = account === null || scopes.includes("workloads:*") || scopes.includes("workloads:approve");
+  if (!may) throw new Fault("identity.scope", { scope: "workloads:approve" });
 }
 
 export const creditAccount = (deps: Needs, call: Call<typeof addCredits>): Promise<Answer> =>
@@ -173,4 +185,5 @@ const view = (row: AccountRow, { microsPerCredit }: WorkloadsConfig) => ({
   creditRate: toUnits(row.burn, microsPerCredit),
   burnRatePerMin: toUnits(row.burn, MICROS_PER_USD),
   ...(row.wallet_address === null ? {} : { walletAddress: row.wallet_address }),
+  ...{ isolation: row.isolation, launchApproval: row.launch_approval },
 });

@@ -25,15 +25,21 @@ import {
 } from "../../core/ledger/index.ts";
 import { endClause, haltClause, type MachineRow, startClause, UNPLACED } from "../../core/machines/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { requireOffered } from "./artifacts.ts";
+import { requireImage } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
 import { pinImages, resolutionEvents, resolutionPayload } from "./images.ts";
 import { asFault } from "./insert.ts";
+import { rulesOf } from "./isolation.ts";
+import { type Launch, launchOf } from "./launch.ts";
+import { approveClause, launchAbout } from "./launches.ts";
 import { type Given, openGiven, requireFits, requirePlan, sealGiven } from "./payload.ts";
 import { requireWorkload, type WorkloadRow } from "./rows.ts";
+import { requireSealable } from "./sealed-env.ts";
 import { viewWorkload } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "converger" | "vault" | "judge" | "registryHost">;
+type Needs = Pick<Deps, "db" | "converger" | "vault" | "judge" | "registryHost" | "guestImages">;
 /** Each try that fails is an update of somebody else's that was taken. */
 const REPLACES_MAX = 8;
 const DONE: Answer = { status: 200, body: {} };
@@ -66,7 +72,9 @@ export async function update(
   return { status: 200, body: viewWorkload(row, given.dockerCompose, deps.workloads) };
 }
 
-type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefined };
+type Change = { [K in "dockerCompose" | "envVars" | "files"]?: Given[K] | undefined } & {
+  artifactsVersion?: string | undefined;
+};
 
 /** Tags of our own registry that were read before are read `anew`, or stay as `known`. */
 type Tags = "known" | "anew";
@@ -110,22 +118,27 @@ async function tryReplace(
     envVars: change.envVars ?? before.envVars,
     files: change.files ?? before.files,
   };
+  if (workload.image_sha256 !== null) requireSealable(given.sealedEnv ?? [], given.envVars, "vm-vtpm");
   const { plan } = await requirePlan(deps.judge, workload.account_id, given);
   const known = tags === "known" ? before.pins : {};
   const { pins, resolved } = await pinImages(deps, workload.account_id, plan, known);
   given.pins = pins;
   requireFits(given, plan);
+  const version = change.artifactsVersion ?? workload.artifacts_version;
+  const launch = await launchAfter(deps, workload, change, launchOf(given, plan, launchAbout(workload)));
   const sealed = await sealGiven(vault, workload.id, given);
   const by = call.principal!.keyId;
   const entry = { ...about(workload, "imageResolved"), payload: resolutionPayload(resolved, by) };
   const written = await sql<{ done: boolean }>`
     with subject as (
       update workloads set payload_sealed = ${sealed.payload}::bytea, compose_sealed = ${sealed.compose}::bytea, env_names = ${Object.keys(given.envVars)}::text[],
-        file_names = ${Object.keys(given.files)}::text[], updated_at = now()
+        file_names = ${Object.keys(given.files)}::text[], artifacts_version = ${version},
+        image_sha256 = ${launch?.image ?? null}::text, updated_at = now()
       where id = ${workload.id}::uuid and deleted_at is null
         and sha256(payload_sealed) = ${createHash("sha256").update(rows[0].payload_sealed).digest()}
       returning id
     ),
+    launch as (${approveClause(sql`subject`, launch, by)}),
     event as (
       insert into workload_events (workload_id, kind, details) ${resolutionEvents(sql`subject`, resolved, by)}
       returning seq
@@ -133,6 +146,29 @@ async function tryReplace(
     ${appendClauses(entry, sql`exists (select from event)`)}
     select exists (select from subject) as done, (select count(*) from entry)`.execute(db.run);
   return written.rows[0]!.done ? given : null;
+}
+
+interface LaunchAfter {
+  image: string;
+  launch: string;
+  approves: boolean;
+}
+
+/** What it is to be started as from now on; null for containers. Whether a change of its owner's is an approval is the account's rule. */
+async function launchAfter(
+  { db, guestImages }: Pick<Deps, "db" | "guestImages">,
+  workload: WorkloadRow,
+  { artifactsVersion }: Change,
+  { sha256 }: Launch,
+): Promise<LaunchAfter | null> {
+  if (artifactsVersion !== undefined) await requireOffered(db.soft, artifactsVersion);
+  if (workload.image_sha256 === null) return null;
+  const image =
+    artifactsVersion === undefined
+      ? workload.image_sha256
+      : requireImage({ guestImages }, artifactsVersion).sha256;
+  const { launchApproval } = await rulesOf(db.soft, workload.account_id);
+  return { image, launch: sha256, approves: launchApproval === "change" };
 }
 
 /** It is wished for and waits for a place; what it is started as there is what it was last wished to be. */
@@ -206,9 +242,12 @@ export async function remove(deps: Needs, call: Call<typeof deleteWorkload>): Pr
       select id from machines where id = ${workload.machine_id} for update
     ),
     gone as (
-      update workloads set deleted_at = now(), payload_sealed = '', compose_sealed = ''
-      from locked where machine_id = locked.id and deleted_at is null returning machine_id, account_id, disk_gb
+      update workloads w set deleted_at = now(), payload_sealed = '', compose_sealed = ''
+      from locked where machine_id = locked.id and deleted_at is null returning w.id, machine_id, account_id, disk_gb
     ),
+    -- Without it what is left of its disk, on whichever host, cannot be read again.
+    state_key as (delete from workload_state_keys where workload_id in (select id from gone)),
+    sealed_env as (delete from workload_sealed_env where workload_id in (select id from gone)),
     ${endClause(sql`(select machine_id from gone)`, "api")},
     ${returnDiskClause()},
     -- From here on it costs nothing, also when its host is away and cannot be told.

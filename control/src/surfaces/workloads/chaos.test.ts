@@ -49,7 +49,7 @@ it(`never oversells, miscounts or leaves anything (seed ${SEED})`, async () => {
     const made = await admin("POST", "/api/v1/accounts/create", { name: `a${n}`, credits: 1000 });
     accounts.push(callerOf(casemate.url, made.body.apiToken));
   }
-  const reactions = { kept: workloadReactions } as AllReactions;
+  const reactions = { kept: { workloads: workloadReactions } } as unknown as AllReactions;
 
   const verb = async () => {
     const me = pick(accounts);

@@ -12,6 +12,7 @@ const BY_CODE: Partial<Record<ErrorCode, string>> = {
   "host.has-workloads": "METAL_INSTANCE_MANAGING_WORKLOADS",
   "artifact.not-semver": "ARTIFACT_VERSION_NOT_SEMVER",
   "artifact.not-found": "ARTIFACT_VERSION_DOES_NOT_EXIST",
+  "artifact.image-altered": "ARTIFACT_VERSION_DOES_NOT_EXIST",
 };
 
 const BY_STATUS: Record<number, string> = {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What anyone may know of the hosts: the certificates, and whether there are any. */
-import type { caCertificate, health as healthOperation } from "#contract/workloads/workloads.ts";
+import { Fault } from "#contract/errors.ts";
+import type {
+  caCertificate,
+  guestImage as guestImageOperation,
+  health as healthOperation,
+} from "#contract/workloads/workloads.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 
@@ -12,6 +17,28 @@ export async function ca({ fleet }: Pick<Deps, "fleet">, _call: Call<typeof caCe
     fleet.facts().flatMap(({ ingress }) => (ingress === undefined ? [] : [ingress.caPem.trim()])),
   );
   return { status: 200, bytes: Buffer.from([...all, ""].join("\n")), mediaType: "application/x-pem-file" };
+}
+
+/** The last of each chain: what a host's machines' TPMs all stand under. */
+export async function tpmRoots({ fleet }: Pick<Deps, "fleet">): Promise<Answer> {
+  const roots = fleet
+    .facts()
+    .flatMap(({ drivers }) => drivers.flatMap(({ endorsers }) => endorsers?.at(-1) ?? []));
+  const pem = [...new Set(roots)].map(
+    (der) =>
+      `-----BEGIN CERTIFICATE-----\n${der.replace(/.{64}(?=.)/g, "$&\n")}\n-----END CERTIFICATE-----\n`,
+  );
+  return { status: 200, bytes: Buffer.from(pem.join("")), mediaType: "application/x-pem-file" };
+}
+
+/** There is no secret in an image: everybody who judges a machine needs to know what it was made from. */
+export async function guestImage(
+  { guestImages }: Pick<Deps, "guestImages">,
+  { params }: Call<typeof guestImageOperation>,
+): Promise<Answer> {
+  const image = guestImages.ofHash(params.sha256);
+  if (image === null) throw new Fault("guest-image.not-found");
+  return { status: 200, bytes: Buffer.from(image.text()), mediaType: "application/json" };
 }
 
 export async function health(

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
 import type { KeptStart } from "#drivers/kept-driver.ts";
 import { FakeKeptDriver } from "#testing/fake-kept-driver.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
@@ -12,10 +12,10 @@ import { pushImage, type RegistryCall, registryCaller } from "../registry/testin
 
 /** Shows what a host was given, at the moment when an engine would begin to pull. */
 class SeeingDriver extends FakeKeptDriver {
-  readonly given: Payload[] = [];
-  onStart: (payload: Payload) => Promise<void> = async () => {};
+  readonly given: ComposePayload[] = [];
+  onStart: (payload: ComposePayload) => Promise<void> = async () => {};
 
-  override async start(machineId: string, spec: MachineSpec, payload: Payload, hooks: KeptStart) {
+  override async start(machineId: string, spec: MachineSpec, payload: ComposePayload, hooks: KeptStart) {
     this.given.push(payload);
     await this.onStart(payload);
     return super.start(machineId, spec, payload, hooks);
@@ -78,7 +78,7 @@ const kinds = async (owner: Owner, id: string) => (await events(owner, id)).map(
 /** What control read; what the engine found is said by the host, in words. */
 const resolved = async (owner: Owner, id: string) =>
   (await events(owner, id)).filter(({ kind, by }) => kind === "imageResolved" && by);
-const images = (payload: Payload | undefined) =>
+const images = (payload: ComposePayload | undefined) =>
   Object.values(JSON.parse(payload!.compose).services as Record<string, { image: string }>).map(
     ({ image }) => image,
   );

@@ -6,6 +6,7 @@
  * the caller tries each by itself.
  */
 import { sql } from "kysely";
+import { diskMiBOf } from "#contract/link/machine.ts";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendEachClauses, saltPayload } from "../../core/journal/index.ts";
 import { admitEachClauses, takeEachDiskClause } from "../../core/ledger/index.ts";
@@ -25,7 +26,7 @@ export async function insertMany(db: Db, asks: readonly InsertAsk[]): Promise<In
   const size = {
     cpuMillis: total(({ spec }) => spec.cpuMillis),
     memoryMiB: total(({ spec }) => spec.memoryMiB),
-    kept: { ...all[0]!.spec.kept!, diskMiB: total(({ spec }) => spec.kept!.diskMiB) },
+    kept: { ...all[0]!.spec.kept!, diskMiB: total(({ spec }) => diskMiBOf(spec)), scratchMiB: 0 },
   };
   const entries = all.map(({ name }) => saltPayload({ name }));
   const names = of(({ given }) =>

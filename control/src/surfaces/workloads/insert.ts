@@ -34,6 +34,8 @@ export interface NewWorkload {
   domain: string;
   custom: string | null;
   sealed: { payload: Buffer; compose: Buffer };
+  /** Of a machine that attests itself: its owner's asking for it is the approval. */
+  launch: { image: string; launch: string } | null;
   resolved: readonly Resolution[];
   /** The key that asked. */
   by: string;
@@ -63,8 +65,8 @@ export async function insertWorkload(
 }
 
 /** What has more than the one event of its own, or must not happen twice, takes its own statement. */
-const isPlain = ({ custom, resolved, once }: NewWorkload) =>
-  custom === null && resolved.length === 0 && once === EVERY_TIME;
+const isPlain = ({ custom, resolved, once, launch }: NewWorkload) =>
+  launch === null && custom === null && resolved.length === 0 && once === EVERY_TIME;
 
 interface Ask {
   workload: NewWorkload;
@@ -128,12 +130,17 @@ async function insertOne(db: Db, { workload: w, hosts }: Ask): Promise<Inserted>
     workload as (
       insert into workloads (id, account_id, machine_id, name, artifacts_version, public_service, public_port,
         cpus, gpus, memory_mb, disk_gb, domain, payload_sealed, compose_sealed, env_names, file_names, registry_servers,
-        cost_micros_per_min, custom_domain)
+        cost_micros_per_min, custom_domain, image_sha256, sealed_env_names)
       select ${w.id}::uuid, ${w.account}, machine.id, ${w.name}, ${w.artifactsVersion}, ${given.publicService},
         ${given.publicPort}::int, ${tier.cpus}::int, ${tier.gpus}::int, ${tier.memory_mb}::int, ${tier.disk_gb}::int,
         ${w.domain}, ${w.sealed.payload}::bytea, ${w.sealed.compose}::bytea, ${Object.keys(given.envVars)}::text[], ${Object.keys(given.files)}::text[],
-        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint, ${w.custom}
+        ${given.dockerCredentials.map(({ server }) => server)}::text[], ${rate}::bigint, ${w.custom}, ${w.launch?.image ?? null}::text, ${given.sealedEnv ?? []}::text[]
       from machine, disk returning id, created_at, updated_at
+    ),
+    launch as (
+      insert into workload_launches (workload_id, image_sha256, launch_sha256, approved_at, approved_by)
+      select id, ${w.launch?.image ?? null}::text, ${w.launch?.launch ?? null}::text, now(), ${w.by} from workload
+      where ${w.launch !== null}
     ),
     event as (
       insert into workload_events (workload_id, kind, details)

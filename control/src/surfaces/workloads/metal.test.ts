@@ -74,7 +74,11 @@ describe("a host over HTTP", () => {
   it("is reached where the operator says, and does not say so itself", async () => {
     const [id, token] = [randomUUID(), newToken()];
     const { domain } = (await register(admin, about(id, token))).body;
-    const { lookup } = openZoneRecords({ db: casemate.control.db.run, zone: "workloads.localhost" });
+    const { lookup } = openZoneRecords({
+      db: casemate.control.db.run,
+      zone: "workloads.localhost",
+      instancesZone: "instances.test",
+    });
     const leadsTo = (address: string) =>
       expect.poll(() => lookup(domain, "A"), { timeout: 10_000 }).toEqual([{ type: "A", address }]);
     await leadsTo("192.0.2.7");

@@ -3,24 +3,35 @@
  * Workloads whose host was put out, or is to be emptied: taken off it one by one, then placed wherever
  * there is room, which may be now or when a host joins. Two steps, so that a crash in between, or no
  * room anywhere, leaves a workload that waits and says so, and never one that is lost or stays twice there.
+ * A disk that can be fetched stays on the old host until it is whole on the new one (disk-carrier.ts).
  */
 import { sql } from "kysely";
 import type { MachineSpec, Observation } from "#contract/link/machine.ts";
-import { AFTER_ROOM, hasRoom, knownUntil, listToEmpty, takeRoomClauses } from "../../core/fleet/index.ts";
+import {
+  AFTER_ROOM,
+  knownUntil,
+  listToEmpty,
+  roomElsewhere,
+  takeRoomClauses,
+} from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import { AFTER_METER, NOW, stopMeterClauses } from "../../core/ledger/index.ts";
 import {
   displaceClauses,
+  forgetDiskClauses,
+  keepsDisk,
   type MachineRow,
   placeClause,
-  toDesired,
+  toLeave,
   waitingClause,
 } from "../../core/machines/index.ts";
+import type { Database } from "../../database/open.ts";
 import type { Deps } from "./deps.ts";
 import { eventClauses } from "./events.ts";
 
 const BATCH = 100;
 const LOST = "its host is gone; it starts anew on another, and its volumes start empty";
+const KEPT = "it moves to another host; it starts there when its disk has come";
 
 type Needs = Pick<Deps, "db" | "fleet" | "converger"> & {
   /** Records what a host would have said, had it been able to. */
@@ -33,20 +44,23 @@ export async function movesTurn(deps: Needs): Promise<void> {
     await displaceAll(deps, id);
     if (gone) await concludeRest(deps, id);
   }
+  await giveUpDisks(deps);
   await endUnplaced(deps);
   await placeWaiting(deps);
 }
 
 /** Workloads that somebody still wants. */
 async function displaceAll({ db, fleet }: Needs, host: string): Promise<void> {
-  const { rows } = await sql<{ id: string }>`
-    select id from machines where host_id = ${host} and surface = 'workloads' and want <> 'down'
+  const { rows } = await sql<{ id: string; keeps: boolean }>`
+    select id, ${keepsDisk(host)} as keeps from machines where host_id = ${host} and surface = 'workloads' and want <> 'down'
       and state not in ('ended', 'failed') limit ${BATCH}`.execute(db.run);
-  for (const { id } of rows) {
+  for (const { id, keeps } of rows) {
+    // As it is told: when that has changed meanwhile, the next turn tells it as it is by then.
+    const when = sql`${keepsDisk(host)} = ${keeps}`;
     // What stood is as it was: nobody is told of a stop that was not one.
     const { rows: done } = await sql<{ machine: MachineRow | null }>`
-      with ${displaceClauses(sql`${id}`, host)},
-      ${eventClauses("vmRestarted", { message: LOST }, sql`machine.want = 'up'`)},
+      with ${displaceClauses(sql`${id}`, host, { when })},
+      ${eventClauses("vmRestarted", { message: keeps ? KEPT : LOST }, sql`machine.want = 'up'`)},
       ${stopMeterClauses({
         when: AFTER_ROOM,
         released: sql`machine.want <> 'up'`,
@@ -66,8 +80,7 @@ async function displaceAll({ db, fleet }: Needs, host: string): Promise<void> {
     );
     const machine = done[0]!.machine;
     // A host that is only to be emptied is told; one that was put out is told nothing.
-    if (machine !== null && fleet.holds(host))
-      fleet.send(host, [toDesired({ ...machine, want: "down", expires_at: null }, new Date())]);
+    if (machine !== null && fleet.holds(host)) fleet.send(host, [toLeave(machine, host)]);
   }
 }
 
@@ -84,13 +97,12 @@ export async function triedElsewhere(
   if (state !== "halted" || code === undefined || incarnation === undefined || code === "machine.exited")
     return false;
   const { rows } = await sql<{ spec: MachineSpec }>`
-    select spec from machines where id = ${machineId} and host_id = ${host} and want = 'up' and started_at is null
+    select spec from machines where id = ${machineId} and host_id = ${host} and surface = 'workloads' and want = 'up' and started_at is null
       and incarnation = ${incarnation}::int and failed_hosts = '{}'`.execute(db.soft);
   const spec = rows[0]?.spec;
-  const others = spec === undefined ? [] : fleet.able(spec.isolation).filter((other) => other !== host);
-  if (spec === undefined || others.length === 0) return false;
+  if (spec === undefined) return false;
   const when = sql`want = 'up' and started_at is null and incarnation = ${incarnation}::int and failed_hosts = '{}'
-    and ${hasRoom(spec, others)}`;
+    and ${roomElsewhere(spec, [host])}`;
   const message = `could not be started on one host, another is tried: ${detail ?? code}`;
   const { rows: done } = await sql<{ machine: MachineRow | null }>`
     with ${displaceClauses(sql`${machineId}`, host, { when, failed: true })},
@@ -102,15 +114,22 @@ export async function triedElsewhere(
   );
   const machine = done[0]!.machine;
   if (machine === null) return false;
-  fleet.send(host, [toDesired({ ...machine, want: "down", expires_at: null }, new Date())]);
+  fleet.send(host, [toLeave(machine, host)]);
   return true;
 }
 
-/** On a host that was put out nothing else will be heard of: what was to end has ended, sessions have failed. */
+/** Another host than these is only away for a moment. */
+async function elsewhere(db: Database, spec: MachineSpec, failed: readonly string[]): Promise<boolean> {
+  const { rows } = await sql<{ elsewhere: boolean }>`
+    select ${roomElsewhere(spec, failed)} as elsewhere`.execute(db.soft);
+  return rows[0]!.elsewhere;
+}
+
+/** On a host that was put out nothing else will be heard of: what was to end has ended, sessions have failed, instances are lost. */
 async function concludeRest({ db, observed }: Needs, host: string): Promise<void> {
   const { rows } = await sql<{ id: string; generation: number; incarnation: number; kept: boolean }>`
     select id, generation, incarnation, spec ? 'kept' as kept from machines
-    where host_id = ${host} and state not in ('ended', 'failed') and (want = 'down' or not spec ? 'kept')
+    where host_id = ${host} and state not in ('ended', 'failed') and (want = 'down' or surface <> 'workloads')
     limit ${BATCH}`.execute(db.run);
   for (const { id: machineId, generation, incarnation, kept } of rows)
     await observed(
@@ -119,6 +138,26 @@ async function concludeRest({ db, observed }: Needs, host: string): Promise<void
         ? { machineId, generation, incarnation, state: "ended" }
         : { machineId, generation, state: "failed", code: "host.put-out" },
     );
+}
+
+/** Disks that are still where they were, and that nobody will fetch: their host was put out, or their workload deleted. */
+async function giveUpDisks({ db, converger }: Needs): Promise<void> {
+  const gone = sql`exists (select from hosts h where h.id = disk_host_id and h.revoked_at is not null)`;
+  const { rows } = await sql<{ id: string; lost: boolean }>`
+    select id, ${gone} as lost from machines
+    where disk_host_id is not null and (want = 'down' or state in ('ended', 'failed') or ${gone}) limit ${BATCH}`.execute(
+    db.soft,
+  );
+  for (const { id, lost } of rows) {
+    const when = lost ? gone : sql`(want = 'down' or state in ('ended', 'failed'))`;
+    const message = "the host that had its disk is gone; it starts with an empty one";
+    const { rows: done } = await sql<{ machine: MachineRow | null }>`
+      with ${forgetDiskClauses(sql`id = ${id} and ${when}`)},
+      ${eventClauses("warning", { message }, sql`${lost} and machine.want <> 'down' and ${AFTER_ROOM}`)}
+      select (select to_jsonb(machine) from machine) as machine`.execute(db.run);
+    const machine = done[0]!.machine;
+    if (machine !== null) converger.send({ ...machine, expires_at: null }, new Date());
+  }
 }
 
 /** Deleted while it waited: there is nothing of it anywhere. */
@@ -134,20 +173,22 @@ async function placeWaiting({ db, fleet, converger }: Needs): Promise<void> {
     spec: MachineSpec;
     want: "up" | "halted";
     failed_hosts: string[];
+    disk_host_id: string | null;
   }>`
-    select id, spec, want, failed_hosts from machines
+    select id, spec, want, failed_hosts, disk_host_id from machines
     where host_id is null and state = 'requested' and surface = 'workloads' and want in ('up', 'halted')
     order by random() limit ${BATCH}`.execute(db.soft);
-  for (const { id, spec, want, failed_hosts } of rows) {
+  for (const { id, spec, want, failed_hosts, disk_host_id } of rows) {
     const able = fleet.able(spec.isolation);
     const others = able.filter((host) => !failed_hosts.includes(host));
-    // The others may be gone by now. A second failure at the first host is one that is told.
+    if (able.length === 0 || (others.length === 0 && (await elsewhere(db, spec, failed_hosts)))) continue;
+    // No other is left. A second failure at the first host is one that is told.
     const hosts = others.length > 0 ? others : able;
-    if (hosts.length === 0) continue;
     // What stands needs its disk only; the rest it takes when it is started.
     const size = want === "up" ? spec : { ...spec, cpuMillis: 0, memoryMiB: 0 };
     const { rows: placed } = await sql<{ machine: MachineRow | null }>`
-      with ${waitingClause(id, want)}, ${takeRoomClauses(size, hosts, sql`exists (select from waiting)`)},
+      with ${waitingClause(id, want, disk_host_id)},
+      ${takeRoomClauses(size, hosts, sql`exists (select from waiting)`, disk_host_id)},
       ${placeClause(want)}
       select (select to_jsonb(machine) from machine) as machine`.execute(db.run);
     const machine = placed[0]!.machine;

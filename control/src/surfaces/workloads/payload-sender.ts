@@ -6,10 +6,11 @@
  */
 import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
-import { lendPullKey } from "../../core/identity/index.ts";
+import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePlan } from "./compose/check.ts";
 import type { Deps } from "./deps.ts";
-import { registriesOf } from "./images.ts";
-import { openGiven, requirePlan, toPayload } from "./payload.ts";
+import { launchOf, toLaunchPayload } from "./launch.ts";
+import { type Given, loginsOf, openGiven, requirePlan, toPayload } from "./payload.ts";
 
 const CHUNK = 256 * 1024;
 
@@ -17,6 +18,10 @@ interface Wanted {
   id: string;
   account_id: string;
   payload_sealed: Buffer;
+  image_sha256: string | null;
+  domain: string;
+  custom_domain: string | null;
+  disk_gb: number;
 }
 
 export async function sendPayload(
@@ -26,25 +31,34 @@ export async function sendPayload(
 ): Promise<void> {
   // A host can ask only for what it was given, and only for the start that is wished for now.
   const { rows } = await sql<Wanted>`
-    select w.id, w.account_id, w.payload_sealed from workloads w join machines m on m.id = w.machine_id
+    select w.id, w.account_id, w.payload_sealed, w.image_sha256, w.domain, w.custom_domain, w.disk_gb from workloads w join machines m on m.id = w.machine_id
     where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
       and w.deleted_at is null`.execute(db.run);
   const wanted = rows[0];
   if (wanted === undefined) return;
   const given = await openGiven(vault, wanted.id, wanted.payload_sealed);
   const { plan } = await requirePlan(judge, wanted.account_id, given);
-  const payload = toPayload(given, plan);
-  const own = registriesOf(given.pins ?? {});
-  if (own.length > 0) {
-    const account = wanted.account_id;
-    const password = await lendPullKey(db.run, { account, machine: machineId, incarnation });
-    // Before the client's own: a login of theirs for our name would be asked first, and is not needed.
-    payload.registries.unshift(...own.map((server) => ({ server, username: "casemate", password })));
-  }
+  const payload = await payloadOf(db, wanted, given, plan, { machineId, incarnation });
   const bytes = Buffer.from(JSON.stringify(payload));
   const stream = fleet.open(hostId, { kind: "payload", machineId, incarnation, sizeBytes: bytes.length });
   for (let at = 0; at < bytes.length; at += CHUNK) await stream.write(bytes.subarray(at, at + CHUNK));
   stream.finish();
   const end = await stream.ended;
   if (end.kind !== "done") throw new Error(`the payload of ${machineId} was not taken: ${end.kind}`);
+}
+
+/** A machine that attests itself is told what it is started with; its secrets follow when it has shown that it is (release.ts). */
+async function payloadOf(
+  db: Deps["db"],
+  wanted: Wanted,
+  given: Given,
+  plan: ComposePlan,
+  { machineId, incarnation }: { machineId: string; incarnation: number },
+): Promise<Payload> {
+  if (wanted.image_sha256 !== null) {
+    const about = { domain: wanted.domain, custom: wanted.custom_domain, diskGb: wanted.disk_gb };
+    return toLaunchPayload(launchOf(given, plan, about), wanted.image_sha256, given, plan);
+  }
+  const borrower = { account: wanted.account_id, machine: machineId, incarnation };
+  return { ...toPayload(given, plan), registries: await loginsOf(db, given, borrower) };
 }

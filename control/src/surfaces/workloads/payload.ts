@@ -6,14 +6,17 @@
  */
 
 import { Fault } from "#contract/errors.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload } from "#contract/link/payload.ts";
+import { lendPullKey } from "../../core/identity/index.ts";
 import type { Vault } from "../../core/vault/index.ts";
+import type { Database } from "../../database/open.ts";
 import type { ComposePlan, ComposeVerdict } from "./compose/check.ts";
 import { checkEnvironment } from "./compose/environment.ts";
 import { checkFileName, decodeBase64 } from "./compose/files.ts";
 import type { ComposeJudge } from "./compose/judge.ts";
 import { composeText } from "./compose/text.ts";
-import { type Pins, withPins } from "./images.ts";
+import { type Pins, registriesOf, withPins } from "./images.ts";
+import { PLACEHOLDER } from "./sealed-env.ts";
 
 export interface Given {
   dockerCompose: string;
@@ -22,6 +25,8 @@ export interface Given {
   dockerCredentials: { server: string; username: string; password: string }[];
   publicService: string;
   publicPort: number;
+  /** Names whose values the machine gets from its owner alone; absent from what was sealed before there were any. */
+  sealedEnv?: string[];
   /** Absent from what was sealed before there was a registry. */
   pins?: Pins;
 }
@@ -53,7 +58,9 @@ export async function checkGiven(
   account: string,
   given: Given,
 ): Promise<ComposeVerdict> {
-  const variables = checkEnvironment(given.envVars);
+  const placeholders = Object.fromEntries((given.sealedEnv ?? []).map((name) => [name, PLACEHOLDER]));
+  const env = { ...given.envVars, ...placeholders };
+  const variables = checkEnvironment(env);
   if (variables.length > 0) {
     const detail = variables[0]!.message;
     throw new Fault("workload.reserved-variable", { detail }, { issues: variables });
@@ -67,7 +74,7 @@ export async function checkGiven(
   return judge.judge(account, {
     text: given.dockerCompose,
     files: Object.keys(given.files),
-    env: given.envVars,
+    env,
     publicContainerName: given.publicService,
     publicContainerPort: given.publicPort,
   });
@@ -101,7 +108,7 @@ export function requireFits(given: Given, plan: ComposePlan): void {
 }
 
 /** For the host: the checked document, never the client's text. */
-export function toPayload(given: Given, plan: ComposePlan): Payload {
+export function toPayload(given: Given, plan: ComposePlan): ComposePayload {
   return {
     kind: "compose",
     compose: composeText(withPins(plan.document, given.pins ?? {})),
@@ -113,4 +120,17 @@ export function toPayload(given: Given, plan: ComposePlan): Payload {
     publicService: given.publicService,
     publicPort: given.publicPort,
   };
+}
+
+/** The client's, and one for our own registry that ends with the start it was lent for. */
+export async function loginsOf(
+  db: Database,
+  given: Given,
+  borrower: { account: string; machine: string; incarnation: number },
+): Promise<ComposePayload["registries"]> {
+  const own = registriesOf(given.pins ?? {});
+  if (own.length === 0) return [...given.dockerCredentials];
+  const password = await lendPullKey(db.run, borrower);
+  // Before the client's own: a login of theirs for our name would be asked first, and is not needed.
+  return [...own.map((server) => ({ server, username: "casemate", password })), ...given.dockerCredentials];
 }

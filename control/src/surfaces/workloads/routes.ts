@@ -2,6 +2,7 @@
 /** The whole surface at a glance: every operation and the function that answers it. */
 import * as accountsContract from "#contract/workloads/accounts.ts";
 import * as catalogueContract from "#contract/workloads/catalogue.ts";
+import * as launchesContract from "#contract/workloads/launches.ts";
 import * as metalContract from "#contract/workloads/metal.ts";
 import * as workloadsContract from "#contract/workloads/workloads.ts";
 import { type Route, route } from "../../http/call.ts";
@@ -13,9 +14,11 @@ import type { Deps } from "./deps.ts";
 import { events } from "./events.ts";
 import * as hosts from "./hosts.ts";
 import * as keys from "./keys.ts";
+import * as launches from "./launches.ts";
 import * as metal from "./metal.ts";
 import * as observed from "./observed.ts";
 import { list, read, readAhead } from "./read.ts";
+import * as sealedEnv from "./sealed-env.ts";
 import * as tiers from "./tiers.ts";
 
 export function workloadRoutes(deps: Deps): Route[] {
@@ -23,6 +26,7 @@ export function workloadRoutes(deps: Deps): Route[] {
   const c = catalogueContract;
   const a = accountsContract;
   const m = metalContract;
+  const l = launchesContract;
   return [
     route(
       w.createWorkload,
@@ -47,7 +51,12 @@ export function workloadRoutes(deps: Deps): Route[] {
     route(w.containerLogs, (call) => observed.logsOfContainer(deps, call)),
     route(w.listEvents, (call) => events(deps, call)),
     route(w.caCertificate, (call) => hosts.ca(deps, call)),
+    route(w.tpmRoots, () => hosts.tpmRoots(deps)),
+    route(w.guestImage, (call) => hosts.guestImage(deps, call)),
     route(w.health, (call) => hosts.health(deps, call)),
+    route(l.listLaunches, (call) => launches.list(deps, call)),
+    route(l.giveSealedEnv, (call) => sealedEnv.give(deps, call)),
+    route(l.approveLaunch, (call) => launches.approve(deps, call)),
     route(c.listTiers, (call) => tiers.list(deps, call)),
     route(c.createTier, (call) => tiers.create(deps, call)),
     route(c.updateTier, (call) => tiers.update(deps, call)),

@@ -33,6 +33,9 @@ export interface WorkloadRow {
   updated_at: Date;
   host_id: string | null;
   isolation: string;
+  /** What its machine is started from; null: containers. */
+  image_sha256: string | null;
+  sealed_env_names: string[];
   ingress: HostFacts["ingress"] | null;
 }
 
@@ -41,7 +44,7 @@ export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 const COLUMNS = `
   w.id, w.account_id, w.machine_id, w.name, w.artifacts_version, w.public_service, w.public_port,
   w.cpus, w.gpus, w.memory_mb, w.disk_gb, w.domain, w.custom_domain, w.custom_routed, w.compose_sealed, w.env_names, w.file_names,
-  w.registry_servers, w.cost_micros_per_min, w.status, w.created_at, w.updated_at, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
+  w.registry_servers, w.cost_micros_per_min, w.status, w.created_at, w.updated_at, w.image_sha256, w.sealed_env_names, m.host_id, m.spec->>'isolation' as isolation, h.facts->'ingress' as ingress
   from workloads w join machines m on m.id = w.machine_id left join hosts h on h.id = m.host_id`;
 
 export async function requireWorkload(db: Db, account: string, id: string): Promise<WorkloadRow> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the words of the workloads surface to the core's: a workload is a kept machine with a compose payload. */
 import type { MachineSpec } from "#contract/link/machine.ts";
+import type { WorkloadIsolation } from "./isolation.ts";
 
 export interface Size {
   cpus: number;
@@ -10,13 +11,16 @@ export interface Size {
 
 /** Processes a machine may have for each of its cpus. */
 const PIDS_PER_CPU = 4096;
+/** Images are unpacked there, and what containers write and need not keep. */
+const SCRATCH_PER_MEMORY = 2;
 
 export function toMachineSpec(
   about: { workload: string; account: string; domains: string[] },
   size: Size,
+  isolation: WorkloadIsolation,
 ): MachineSpec {
   return {
-    isolation: "container",
+    isolation,
     image: null,
     cpuMillis: size.cpus * 1000,
     memoryMiB: size.memory_mb,
@@ -25,8 +29,13 @@ export function toMachineSpec(
     endProof: null,
     kept: {
       diskMiB: size.disk_gb * 1024,
+      ...scratchOf(size, isolation),
       labels: { "casemate.account": about.account, "casemate.workload": about.workload },
       domains: about.domains,
     },
   };
 }
+
+/** A virtual machine without a disk keeps its images somewhere; containers' are in the engine's own place. */
+const scratchOf = ({ disk_gb, memory_mb }: Size, isolation: WorkloadIsolation) =>
+  isolation === "container" || disk_gb > 0 ? {} : { scratchMiB: SCRATCH_PER_MEMORY * memory_mb };

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What an instance's machine asks control for: what it is started with, and, when it has shown that it is that, who may log in. The
+ * attacker is the host, which carries both: of the first nothing is secret, and the second is sealed to the key that the evidence binds.
+ * A host that put its own key in its place would have to make evidence of our image for a key of its own.
+ */
+import { sql } from "kysely";
+import type { Observation } from "#contract/link/machine.ts";
+import type { InstanceSecrets } from "#guest/protocol.ts";
+import { sealBox } from "#guest/seal.ts";
+import { openTalk, sealingKeyOf } from "../../core/attestation/index.ts";
+import { makeInstanceToken } from "../../core/identity/index.ts";
+import type { Deps } from "./deps.ts";
+import type { Inside } from "./inside.ts";
+import { launchOf, toLaunchPayload } from "./launch.ts";
+
+type Needs = Pick<Deps, "db" | "fleet" | "guestImages" | "collateral" | "expectedOf"> & {
+  /** How a machine reaches the gateway of models; null: not at all. */
+  inside(): Inside | null;
+};
+
+interface Wanted {
+  id: string;
+  account_id: string;
+  agent: string;
+  hostname: string;
+  public_key: string;
+  inference_model: string | null;
+  image_sha256: string;
+  isolation: string;
+  cpus: number;
+}
+
+/** A guest under emulation takes seconds for a quote and as many for a credential. */
+const TALK_MS = 120_000;
+/** One claim of a start at a time; the host asks on while it waits. */
+const underWay = new Set<string>();
+
+/** A host can ask only for what it was given, and only for the start that is wished for now. */
+async function wantedOf(
+  { db }: Pick<Needs, "db">,
+  hostId: string,
+  { machineId, incarnation = 1 }: Observation,
+): Promise<Wanted | undefined> {
+  const { rows } = await sql<Wanted>`
+    select i.id, i.account_id, i.agent, i.hostname, i.public_key, i.inference_model, i.image_sha256, m.spec->>'isolation' as isolation,
+      (m.spec->>'cpuMillis')::int / 1000 as cpus
+    from instances i join machines m on m.id = i.machine_id
+    where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
+      and i.status in ('provisioning', 'ready')`.execute(db.run);
+  return rows[0];
+}
+
+/** Nothing for machines that are no instance's. */
+export async function sendLaunch(
+  needs: Pick<Needs, "db" | "fleet" | "inside">,
+  hostId: string,
+  observation: Observation,
+): Promise<void> {
+  const wanted = await wantedOf(needs, hostId, observation);
+  if (wanted === undefined) return;
+  const { machineId, incarnation = 1 } = observation;
+  const door = needs.inside()?.door ?? null;
+  const doors = door === null ? [] : [door];
+  const payload = toLaunchPayload(launchOf(wanted.agent), wanted.image_sha256, doors);
+  const bytes = Buffer.from(JSON.stringify(payload));
+  const stream = needs.fleet.open(hostId, {
+    kind: "payload",
+    machineId,
+    incarnation,
+    sizeBytes: bytes.length,
+  });
+  await stream.write(bytes);
+  stream.finish();
+  const end = await stream.ended;
+  if (end.kind !== "done") throw new Error(`the launch of ${machineId} was not taken: ${end.kind}`);
+}
+
+export async function claimInstance(needs: Needs, hostId: string, observation: Observation): Promise<void> {
+  const { machineId, incarnation = 1 } = observation;
+  const name = `${machineId} ${incarnation}`;
+  if (underWay.has(name)) return;
+  underWay.add(name);
+  try {
+    const wanted = await wantedOf(needs, hostId, observation);
+    if (wanted !== undefined) await claim(needs, { hostId, machineId, incarnation, wanted });
+  } finally {
+    underWay.delete(name);
+  }
+}
+
+interface Ask {
+  hostId: string;
+  machineId: string;
+  incarnation: number;
+  wanted: Wanted;
+}
+
+async function claim(needs: Needs, ask: Ask): Promise<void> {
+  const { hostId, machineId, incarnation, wanted } = ask;
+  const talk = openTalk(needs.fleet.open(hostId, { kind: "attest", machineId, incarnation }), TALK_MS);
+  try {
+    const launchSha256 = launchOf(wanted.agent).sha256;
+    const sealingKey = await sealingKeyOf(needs, talk, {
+      ...{ hostId, machineId, account: wanted.account_id, subject: { instance: wanted.id } },
+      ...{ isolation: wanted.isolation, cpus: wanted.cpus, launchSha256 },
+      image: needs.guestImages.ofHash(wanted.image_sha256),
+    });
+    if (typeof sealingKey === "string") return await talk.refuse(sealingKey);
+    // It takes its time to judge; who deleted the instance meanwhile lets nobody in any more.
+    if ((await wantedOf(needs, hostId, { machineId, incarnation } as Observation)) === undefined)
+      return talk.close();
+    const secrets: InstanceSecrets = {
+      ...{ v: 1, kind: "instance", machineId, incarnation },
+      ...{ hostname: wanted.hostname, authorizedKey: wanted.public_key },
+      ...(await inferenceOf(needs, ask)),
+    };
+    const to = { sealingKey, launchSha256: Buffer.from(launchSha256, "hex") };
+    await talk.give(await sealBox("secrets", to, Buffer.from(JSON.stringify(secrets))));
+  } catch (error) {
+    talk.close();
+    throw error;
+  }
+}
+
+/** Made for this claim: nobody but its machine has the token, and we its hash. */
+async function inferenceOf({ db, inside }: Needs, ask: Ask): Promise<Pick<InstanceSecrets, "inference">> {
+  const { wanted, incarnation } = ask;
+  const place = inside();
+  if (place === null || wanted.inference_model === null) return {};
+  const about = { account: wanted.account_id, instance: wanted.id, incarnation };
+  const token = await makeInstanceToken(db.run, about);
+  return { inference: { baseUrl: place.baseUrl, token, model: wanted.inference_model } };
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** All that this surface may be given. Each operation picks what it needs, so its head shows its powers. */
+import type { Logger } from "pino";
+import type { Collateral, ExpectedOf, GuestImages } from "../../core/attestation/index.ts";
+import type { Fleet } from "../../core/fleet/index.ts";
+import type { JournalFeed } from "../../core/journal/index.ts";
+import type { Converger } from "../../core/machines/index.ts";
+import type { Database } from "../../database/open.ts";
+import type { Pricing } from "./bill.ts";
+
+export interface InstancesConfig {
+  /** Domain below which every tenant has a slug, and every instance of it a name. */
+  zone: string;
+  /** What an instance may send in its life, in bytes. */
+  egressLimitBytes: number;
+  /** What is chosen for who asks for no model. */
+  inferenceModel: string;
+  cpus: number;
+  memoryMiB: number;
+  dialect: { sshRsa: "refuse" | "accept"; deleteBody: "final" | "terminating"; publicKeyInList: boolean };
+  /** null is unlimited. */
+  requestsPerMinute: number | null;
+  pricing: Pricing;
+  /** Who has the models that an instance may choose of; nobody: any is taken. */
+  inference: { upstreams: readonly { models: readonly { id: string }[] }[] };
+}
+
+export interface Deps {
+  db: Database;
+  fleet: Fleet;
+  converger: Converger;
+  feed: JournalFeed;
+  guestImages: GuestImages;
+  collateral: Pick<Collateral, "forEvidence">;
+  expectedOf: ExpectedOf;
+  instances: InstancesConfig;
+  log: Logger;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What an instance's machine is started with. Nothing in it is one tenant's: every instance of an agent on an image is measured alike. */
+import { createHash } from "node:crypto";
+import type { MachineSpec } from "#contract/link/machine.ts";
+import type { LaunchPayload } from "#contract/link/payload.ts";
+import { type InstanceManifest, manifestBytes } from "#evidence/launch/manifest.ts";
+import type { InstancesConfig } from "./deps.ts";
+
+export interface InstanceLaunch {
+  manifest: Uint8Array;
+  sha256: string;
+}
+
+export function launchOf(agent: string): InstanceLaunch {
+  const manifest: InstanceManifest = { v: 1, kind: "instance", agent, stateDisk: false };
+  const bytes = manifestBytes(manifest);
+  return { manifest: bytes, sha256: createHash("sha256").update(bytes).digest("hex") };
+}
+
+/** A door is a place of the host that the machine can reach; the host opens those alone that its operator listed. */
+export const toLaunchPayload = (
+  { manifest }: InstanceLaunch,
+  image: string,
+  doors: readonly string[],
+): LaunchPayload => ({
+  ...{ kind: "launch", manifest: Buffer.from(manifest).toString("base64"), image, registries: [...doors] },
+});
+
+const PIDS_PER_CPU = 4096;
+
+export function toMachineSpec(
+  about: { instance: string; account: string },
+  isolation: MachineSpec["isolation"],
+  { cpus, memoryMiB }: Pick<InstancesConfig, "cpus" | "memoryMiB">,
+): MachineSpec {
+  return {
+    ...{ isolation, image: null, cpuMillis: cpus * 1000, memoryMiB, pidsMax: cpus * PIDS_PER_CPU },
+    ...{ network: "own", endProof: null },
+    kept: {
+      diskMiB: 0,
+      labels: { "casemate.account": about.account, "casemate.instance": about.instance },
+      domains: [],
+    },
+  };
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What a machine's change means to its instance, inside the statement that records it.
+ *
+ *     provisioning ──running, and confirmed──▶ ready ──deleted──▶ terminating ──ended──▶ terminated
+ *           └──a start that failed──▶ failed ──deleted──▶ terminating …
+ *
+ * Of one that runs it is only noted where its host says it is reached: confirm.ts. A machine that ends without anybody's wish ends
+ * its instance, with `host_lost`.
+ */
+import { type RawBuilder, sql } from "kysely";
+import type { FAILURE_CODES } from "#contract/instances/vocabulary.ts";
+import type { Observation } from "#contract/link/machine.ts";
+import { AFTER_ROOM } from "../../core/fleet/index.ts";
+import { END_INSTANCE_TOKENS } from "../../core/identity/index.ts";
+import { appendClauses } from "../../core/journal/index.ts";
+import type { KeptReactions } from "../../core/machines/index.ts";
+import { CLOSE_PERIOD } from "./periods.ts";
+
+export const instanceReactions: KeptReactions = (observation) => {
+  const { state, code, ssh } = observation;
+  if (state === "running" && ssh !== undefined) return noted(ssh);
+  if (state === "ended" || state === "failed") return terminated();
+  if (state === "halted" && code !== undefined) return failed(observation);
+  return sql`${NOBODY}, ${NO_ENTRY}`;
+};
+
+const NOBODY = sql`subject as (select null::text as id, null::text as account_id, null::text as name where false)`;
+const NO_ENTRY = sql`entry as (select 1 where false)`;
+
+/** Keys that were shown already stay shown while they are said again. */
+const noted = (ssh: NonNullable<Observation["ssh"]>): RawBuilder<unknown> => sql`
+  noted as (
+    update instances i set ssh_said = ${JSON.stringify(ssh)}::jsonb,
+      ssh = case when i.ssh = ${JSON.stringify(ssh)}::jsonb then i.ssh end, version = i.version + 1
+    from machine where i.machine_id = machine.id and i.status in ('provisioning', 'ready') and ${AFTER_ROOM}
+  ), ${NOBODY}, ${NO_ENTRY}`;
+
+/** What never was ready stays failed: its end is ours, and no end of an instance. */
+const terminated = (): RawBuilder<unknown> =>
+  changed(
+    "terminated",
+    sql`terminated_at = coalesce(i.terminated_at, now()), ssh = null, ssh_said = null,
+      terminated_reason = coalesce(i.terminated_reason, 'host_lost')`,
+    sql`i.status in ('provisioning', 'ready', 'terminating')`,
+  );
+
+const failed = (observation: Observation): RawBuilder<unknown> =>
+  changed(
+    "failed",
+    sql`failure_code = ${failureOf(observation)}, failure_message = ${wordsOf(observation)}, ssh_said = null`,
+    sql`i.status = 'provisioning'`,
+  );
+
+function changed(status: "terminated" | "failed", set: RawBuilder<unknown>, from: RawBuilder<unknown>) {
+  const about = {
+    account: sql`(select account_id from subject)`,
+    type: sql`${`instance.${status}`}`,
+    subject: sql`(select name from subject)`,
+    payload: {},
+  };
+  return sql`
+    subject as (
+      update instances i set status = ${status}, ${set}, version = i.version + 1
+      from machine where i.machine_id = machine.id and ${from} and ${AFTER_ROOM}
+      returning i.id, i.account_id, i.name
+    ),
+    held as (
+      update instance_names n set held_until = now() + interval '30 days'
+      from subject where ${status === "terminated"} and n.account_id = subject.account_id and n.name = subject.name
+        and n.instance_id = subject.id
+    ),
+    ${CLOSE_PERIOD}, ${END_INSTANCE_TOKENS},
+    ${appendClauses(about, sql`exists (select from subject)`)}`;
+}
+
+const MESSAGE_MAX = 500;
+
+/** A host's words to the tenant; what is secret is in none of them. */
+const wordsOf = ({ detail }: Observation): string =>
+  (detail ?? "The machine could not be started.").slice(0, MESSAGE_MAX);
+
+/** The closed list of the contract. */
+function failureOf({ code, detail = "" }: Observation): (typeof FAILURE_CODES)[number] {
+  if (code === "machine.attestation-refused") return "attestation_failed";
+  if (code === "host.above-ceiling" || code === "fleet.no-capacity") return "no_capacity";
+  if (code === "machine.too-slow" || /time|did not (start|answer)/.test(detail)) return "boot_timeout";
+  if (/image/.test(detail)) return "image_unavailable";
+  if (/^the guest: |SSH server/.test(detail)) return "agent_setup_failed";
+  return "internal";
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Instances in the database. Another tenant's instance is indistinguishable from a missing one. */
+import { sql } from "kysely";
+import { Fault } from "#contract/errors.ts";
+import type { Db } from "../../database/open.ts";
+
+export interface InstanceRow {
+  id: string;
+  account_id: string;
+  machine_id: string;
+  name: string;
+  hostname: string;
+  agent: string;
+  public_key: string;
+  inference_mode: string;
+  inference_model: string | null;
+  egress_limit_bytes: number;
+  image_sha256: string;
+  status: string;
+  failure_code: string | null;
+  failure_message: string | null;
+  terminated_reason: string | null;
+  ssh: { address: string; port: number; hostKeys: string[] } | null;
+  created_at: Date;
+  ready_at: Date | null;
+  terminated_at: Date | null;
+  version: number;
+  isolation: string;
+  host_id: string | null;
+}
+
+export const NAME = /^[a-z0-9]{8}$/;
+
+const COLUMNS = sql`
+  i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
+  i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
+  i.created_at, i.ready_at, i.terminated_at, i.version, m.spec->>'isolation' as isolation, m.host_id
+  from instances i join machines m on m.id = i.machine_id`;
+
+/** Of two that had a name one after the other, the newer. */
+export async function requireInstance(db: Db, account: string, name: string): Promise<InstanceRow> {
+  if (!NAME.test(name)) throw new Fault("instance.not-found");
+  const { rows } = await sql<InstanceRow>`
+    select ${COLUMNS} where i.account_id = ${account} and i.name = ${name}
+    order by i.created_at desc limit 1`.execute(db);
+  if (rows[0] === undefined) throw new Fault("instance.not-found");
+  return rows[0];
+}
+
+export async function findInstance(db: Db, id: string): Promise<InstanceRow | null> {
+  const { rows } = await sql<InstanceRow>`select ${COLUMNS} where i.id = ${id}`.execute(db);
+  return rows[0] ?? null;
+}
+
+export interface Page {
+  account: string;
+  status: string | null;
+  agent: string | null;
+  after: { createdAt: string; id: string } | null;
+  limit: number;
+}
+
+/** Newest first; those whose name is free again are forgotten. */
+export async function listInstanceRows(db: Db, page: Page): Promise<InstanceRow[]> {
+  const { rows } = await sql<InstanceRow>`
+    select ${COLUMNS}
+    where i.account_id = ${page.account}
+      and (i.terminated_at is null or exists (
+        select from instance_names n where n.account_id = i.account_id and n.name = i.name
+          and n.instance_id = i.id and n.held_until > now()))
+      and (${page.status}::text is null or i.status = ${page.status})
+      and (${page.agent}::text is null or i.agent = ${page.agent})
+      and (${page.after?.id ?? null}::text is null
+        or (i.created_at, i.id) < (${page.after?.createdAt ?? null}::timestamptz, ${page.after?.id ?? null}::text))
+    order by i.created_at desc, i.id desc limit ${page.limit}`.execute(db);
+  return rows;
+}
