@@ -3,8 +3,8 @@
 import { parseArgs } from "node:util";
 import { benchModels } from "#bench/models.ts";
 import { benchSessions, type Line } from "#bench/sessions.ts";
-import { benchSnp } from "#bench/snp.ts";
 import { benchVerify } from "#bench/verify.ts";
+import { benchVms } from "#bench/vms.ts";
 import { benchWorkloads } from "#bench/workloads.ts";
 
 const USAGE = "usage: casemate bench sessions|workloads|models|vms|verify [--json] [--quick]\n";
@@ -13,8 +13,7 @@ const BENCHES: Record<string, typeof benchSessions> = {
   sessions: benchSessions,
   workloads: benchWorkloads,
   models: benchModels,
-  // The rest of it starts machines, and comes with them.
-  vms: benchSnp,
+  vms: benchVms,
 };
 
 export async function benchCommand(argv: string[]): Promise<number> {

@@ -3,6 +3,7 @@
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseDocument } from "yaml";
+import { fromHex } from "#evidence/bytes.ts";
 import { type PolicyFile, parsePolicyFile } from "#evidence/policy/file.ts";
 import { FILE_BYTES_MAX } from "#evidence/x509/files.ts";
 import { UsageFault } from "./usage.ts";
@@ -77,8 +78,23 @@ export function timeOf(text: string): number {
   return ms;
 }
 
+/** What a guest was to bind, as `--report-data` says it. */
+export function reportDataIn(hex: string | undefined): { reportData?: Uint8Array } {
+  if (hex === undefined) return {};
+  const reportData = fromHex(hex);
+  if (reportData?.length !== 64) throw new UsageFault("--report-data is 128 hex digits.");
+  return { reportData };
+}
+
 /** A policy file, which is YAML or JSON with no aliases and no member twice. */
 export async function policyFileOf(file: string): Promise<PolicyFile> {
+  const reading = parsePolicyFile(await policyValueOf(file));
+  if (!reading.ok) throw new Error("a policy that was read before");
+  return reading.policy;
+}
+
+/** What it says, which is a policy. */
+export async function policyValueOf(file: string): Promise<object> {
   const bytes = await bytesOf(file);
   if (bytes.length > POLICY_BYTES_MAX) throw new UsageFault("The policy is larger than 64 KiB.");
   const document = parseDocument(new TextDecoder().decode(bytes), { version: "1.2", uniqueKeys: true });
@@ -92,7 +108,7 @@ export async function policyFileOf(file: string): Promise<PolicyFile> {
   }
   const reading = parsePolicyFile(value);
   if (!reading.ok) throw new UsageFault(`The policy is refused: ${reading.faults.join("; ")}.`);
-  return reading.policy;
+  return value as object;
 }
 
 /** The part for one kind of evidence. To judge without it, when a policy was given, would be to ask for nothing. */

@@ -2,7 +2,7 @@
 /** `casemate host join` and `casemate host run`: this machine as a host of a control that is elsewhere. */
 import { mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { runHost } from "#embedded/host.ts";
+import { runHost } from "#embedded/run-host.ts";
 import { joinControl, readJoined } from "#host/join.ts";
 
 export interface JoinTarget {

@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `casemate images …`: images of virtual machines, made of Debian packages. Progress goes to standard error, the outcome to standard output. */
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { issuersOf, withSigner } from "#embedded/images/signing.ts";
+import { usedImages } from "#embedded/images/used.ts";
 import { lockFolder } from "#embedded/lock.ts";
 import { imageSignatureFault } from "#evidence/images/signature.ts";
 import { openApt } from "#images/apt.ts";
@@ -10,10 +21,12 @@ import { buildImage } from "#images/build.ts";
 import { lockText, parseLock } from "#images/lock.ts";
 import { openPackageCache } from "#images/package-cache.ts";
 import { showProgress } from "#images/progress.ts";
+import { pruneImages } from "#images/prune.ts";
 import { requireRecipe } from "#images/recipe.ts";
 import { renewLock } from "#images/renew-lock.ts";
 import { type BuiltImage, findAlteredFile, listImages } from "#images/store.ts";
 import { lackingForBuild } from "#images/tools.ts";
+import { callAdmin, type Target } from "./operate.ts";
 
 interface ImagesCommand {
   state: string;
@@ -88,8 +101,23 @@ export async function listImagesCommand({ state, json = false }: ImagesCommand):
       );
   }
   if (images.length === 0 && !json)
-    process.stdout.write("no image was built here: casemate images build base\n");
+    process.stdout.write("no image was built here: casemate images build containers, and base\n");
   return bad === 0 ? 0 : 1;
+}
+
+/** Control is asked before anything goes: `--url` and `--key`, or what runs on the state folder. */
+export async function pruneImagesCommand(target: Target): Promise<number> {
+  const state = resolve(target.state);
+  const asked = target.url !== undefined || existsSync(join(state, "admin.key"));
+  const ask = () => callAdmin({ ...target, state }, "GET", "/platform/v1/guest-images");
+  return alone(state, async (folder) => {
+    const gone = pruneImages(folder, await usedImages(state, asked ? ask : null));
+    for (const image of gone)
+      if (target.json) print(describe(image, null));
+      else
+        process.stdout.write(`removed ${image.folder}: ${image.metadata.name} ${image.metadata.version}\n`);
+    return 0;
+  });
 }
 
 async function alterationOf(image: BuiltImage): Promise<string | null> {
@@ -114,6 +142,9 @@ async function alone<T>(
   // Machines are run by another user.
   chmodSync(folder, 0o755);
   const lock = lockFolder(join(folder, "lock"));
+  // Of one that was killed: nobody else is at work here while we have the lock.
+  for (const half of globSync(".{work,lock}-*", { cwd: folder }))
+    rmSync(join(folder, half), { recursive: true, force: true });
   const stop = new AbortController();
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   const stopped = (name: string) => stop.abort(new Error(`stopped by ${name}`));

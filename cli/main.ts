@@ -11,6 +11,7 @@ import {
   rotateKeysCommand,
 } from "./operate.ts";
 import { upCommand } from "./up.ts";
+import { OWN_IO } from "./usage.ts";
 
 closeInherited();
 // A reader of our output that goes away (`casemate up | head`) must not take a running installation with it.
@@ -22,6 +23,7 @@ const program = new Command("casemate")
   .description("A self-hosted control plane for confidential compute")
   .version(pkg.version)
   .exitOverride()
+  .enablePositionalOptions()
   .configureOutput({ writeErr: (text) => process.stderr.write(text) });
 
 program
@@ -67,10 +69,6 @@ program
   .action((args: string[]) => finish(import("./bench.ts").then(({ benchCommand }) => benchCommand(args))));
 
 const attest = program.command("attest").description("evidence of confidential machines, judged offline");
-const offline = {
-  out: (text: string) => process.stdout.write(text),
-  err: (text: string) => process.stderr.write(text),
-};
 const judging = (name: string, description: string) =>
   attest
     .command(name)
@@ -79,26 +77,14 @@ const judging = (name: string, description: string) =>
     .helpOption(false)
     .argument("[args...]");
 judging("verify-snp", "judge a report of SEV-SNP").action((args: string[]) =>
-  finish(
-    import("./verify-snp.ts").then(({ verifySnpCommand }) =>
-      verifySnpCommand(args, { ...offline, nowMs: Date.now }),
-    ),
-  ),
+  finish(import("./verify-snp.ts").then(({ verifySnpCommand }) => verifySnpCommand(args, OWN_IO))),
 );
 judging("verify-tdx", "judge a quote of Intel TDX").action((args: string[]) =>
-  finish(
-    import("./verify-tdx.ts").then(({ verifyTdxCommand }) =>
-      verifyTdxCommand(args, { ...offline, nowMs: Date.now }),
-    ),
-  ),
+  finish(import("./verify-tdx.ts").then(({ verifyTdxCommand }) => verifyTdxCommand(args, OWN_IO))),
 );
 
 judging("verify-tpm", "judge a quote of a TPM 2.0").action((args: string[]) =>
-  finish(
-    import("./verify-tpm.ts").then(({ verifyTpmCommand }) =>
-      verifyTpmCommand(args, { ...offline, nowMs: Date.now }),
-    ),
-  ),
+  finish(import("./verify-tpm.ts").then(({ verifyTpmCommand }) => verifyTpmCommand(args, OWN_IO))),
 );
 
 attest
@@ -111,9 +97,7 @@ attest
   .argument("[args...]")
   .action((args: string[]) =>
     finish(
-      import("./verify-evidence.ts").then(({ verifyEvidenceCommand }) =>
-        verifyEvidenceCommand(args, { ...offline, nowMs: Date.now }),
-      ),
+      import("./verify-evidence.ts").then(({ verifyEvidenceCommand }) => verifyEvidenceCommand(args, OWN_IO)),
     ),
   );
 
@@ -126,7 +110,7 @@ attest
   .helpOption(false)
   .argument("[args...]")
   .action((args: string[]) =>
-    finish(import("./measure.ts").then(({ measureCommand }) => measureCommand(args, offline))),
+    finish(import("./measure.ts").then(({ measureCommand }) => measureCommand(args, OWN_IO))),
   );
 
 program
@@ -140,11 +124,7 @@ program
   .action((args: string[]) =>
     finish(
       import("./verify-proof.ts").then(({ verifyProofCommand }) =>
-        verifyProofCommand(args, {
-          stdin: process.stdin,
-          out: (text) => process.stdout.write(text),
-          err: (text) => process.stderr.write(text),
-        }),
+        verifyProofCommand(args, { stdin: process.stdin, ...OWN_IO }),
       ),
     ),
   );
@@ -187,6 +167,7 @@ remote(
     .command("create")
     .description("an organization with a client that gets access tokens for it; the secrets are shown once")
     .argument("<name>")
+    .option("--slug <slug>", "part of its instances' names; made of the name without it")
     .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
     .option("--json", "print JSON"),
 ).action((name, target) =>
@@ -277,6 +258,43 @@ ofPackages("lock", "write the lock file anew, of what the package sources have n
 onImages("list", "what was built, and whether it still is what it was: exit 0 when all is well").action(
   (options) => finish(imagesModule().then(({ listImagesCommand }) => listImagesCommand(options))),
 );
+onImages("prune", "remove images of former builds that no machine and no workload is started from")
+  .option("--url <url>", "the API whose control reads these images; without it what runs on the state folder")
+  .option("--key <key>", "the operator's key, or @file")
+  .action((options) => finish(imagesModule().then(({ pruneImagesCommand }) => pruneImagesCommand(options))));
+
+const workloads = program.command("workloads").description("workloads, from their owner's side");
+workloads
+  .command("seal")
+  .description("verify a starting machine's evidence and seal the values of its sealed variables to its key")
+  .argument("<id>", "the workload")
+  .requiredOption("--url <url>", "the API")
+  .option("--key-file <file>", "file with the account's key; without it CASEMATE_API_KEY")
+  .requiredOption("--env-file <file>", "lines NAME=value")
+  .requiredOption("--image <image.json>", "what is known of the image that the machine should run")
+  .requiredOption("--compose <file>", "your compose file")
+  .option("--file <name=file...>", "files that were uploaded with it")
+  .option("--roots <path>", "certificates of roots that may vouch for a TPM")
+  .option("--policy <file>", 'what is accepted of processors, with the parts "snp" and "tdx"')
+  .option("--firmware <file>", "for SEV-SNP: the firmware that the host starts machines with")
+  .option("--cpu-model <name>", "for SEV-SNP: QEMU's name of the processor")
+  .option("--cpus <n>", "for SEV-SNP: how many processors the machine has")
+  .action((id, options) =>
+    finish(import("./seal-env.ts").then(({ sealCommand }) => sealCommand(id, options))),
+  );
+
+program
+  .command("ssh")
+  .description("log in to an instance by its name; the key of its tenant is in CASEMATE_INSTANCES_KEY")
+  .argument("<name>")
+  .argument("[command...]", "run there instead of a shell")
+  .option("--url <url>", "the API", process.env.CASEMATE_URL ?? "http://127.0.0.1:8787")
+  .option("--key-file <file>", "file with the key of the tenant")
+  .option("-i, --identity <file>", "private key that the instance lets in; without it what ssh uses")
+  .passThroughOptions()
+  .action((name, words, options) =>
+    finish(import("./ssh.ts").then(({ sshCommand }) => sshCommand(name, words, options))),
+  );
 
 program
   .command("doctor")

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { parsePolicyFile } from "#evidence/policy/file.ts";
+import { expectedRtmrs } from "#evidence/tdx/expected.ts";
 import { bootFactsOf, REQUIRED_PCRS } from "#evidence/tpm/expected.ts";
 import { RECORDED } from "#evidence/tpm/recorded-boot.ts";
 import { writePe } from "#evidence/tpm/specimen.ts";
@@ -16,6 +17,8 @@ const bytesOf = (text: string) => new TextEncoder().encode(text);
 const LAUNCH = "1".repeat(64);
 const image = writePe({
   ".text": bytesOf("stub"),
+  ".sbat": bytesOf("sbat,1"),
+  ".sdmagic": bytesOf("#### LoaderInfo: systemd-stub 257.13-1 ####"),
   ".linux": writePe({ ".text": bytesOf("kernel") }),
   ".initrd": bytesOf("initramfs"),
 });
@@ -54,6 +57,45 @@ test("an image and what is known of it come to the same registers, in the form o
   expect(other.out).not.toBe(fromImage.out);
 });
 
+test("what is printed of TDX is what is computed of the image, and accepts nothing until somebody says which firmware", async () => {
+  const { out } = await run([path("image.json"), "--launch", LAUNCH]);
+  const rtmrs = (await expectedRtmrs(metadata.boot, line))!;
+  expect(parse(out).tdx).toEqual({ rtmrs: { 1: [rtmrs[1]], 2: [rtmrs[2]], 3: [rtmrs[3]] } });
+  const read = parsePolicyFile(parse(out));
+  expect(read.ok && [read.policy.tdx!.mrTds, read.policy.tdx!.rtmrs[0]]).toEqual([[], undefined]);
+});
+
+test("an image from before its hashes of SHA-384 were kept has registers of a TPM and no others", async () => {
+  await writeFile(
+    path("older.json"),
+    JSON.stringify({
+      ...metadata,
+      boot: { ...metadata.boot, ...RECORDED.boot, kernelAuthenticodeSha384: undefined },
+    }),
+  );
+  const { code, out } = await run([path("older.json"), "--launch", LAUNCH, "--json"]);
+  expect([code, Object.keys(JSON.parse(out))]).toEqual([0, ["tpm"]]);
+  await writeFile(path("compose.yaml"), "services:\n  api:\n    image: caddy:2\n");
+  const argv = (image: string) => [
+    ...[
+      path("compose.yaml"),
+      "--image",
+      path(image),
+      "--domain",
+      "a.example",
+      "--service",
+      "api",
+      "--port",
+      "80",
+    ],
+  ];
+  const measured = async (image: string) => JSON.parse((await run([...argv(image), "--json"])).out);
+  expect(Object.keys((await measured("older.json")).policy)).toEqual(["tpm"]);
+  const { policy, launchSha256 } = await measured("image.json");
+  expect(policy.tdx.mrConfigIds).toEqual([launchSha256 + "00".repeat(16)]);
+  expect(Object.keys(policy.tdx.rtmrs)).toEqual(["1", "2", "3"]);
+});
+
 test("what was recorded of a boot is what is computed for its image", async () => {
   await writeFile(
     path("recorded.json"),
@@ -80,6 +122,16 @@ describe("exit code 1 and nothing on stdout", () => {
   test("for metadata without hashes", async () => {
     await writeFile(path("bare.json"), JSON.stringify({ ...metadata, boot: { commandLine: "quiet" } }));
     expect((await run([path("bare.json"), "--launch", LAUNCH])).code).toBe(1);
+    await writeFile(path("compose.yaml"), "services:\n  api:\n    image: caddy:2\n");
+    for (const uki of [undefined, null, {}, { sections: [null] }]) {
+      await writeFile(
+        path("bare.json"),
+        JSON.stringify({ ...metadata, boot: { commandLine: "quiet", uki } }),
+      );
+      const argv = [path("compose.yaml"), "--image", path("bare.json"), "--domain", "a.example"];
+      const { code, err } = await run([...argv, "--service", "api", "--port", "80"]);
+      expect([code, err]).toEqual([1, expect.stringContaining("cannot be measured")]);
+    }
   });
 });
 

@@ -8,21 +8,32 @@ import { fromHex } from "#evidence/bytes.ts";
 import type { Platform } from "#evidence/recognise.ts";
 import { type EvidenceVerdict, verifyEvidence } from "#evidence/verify.ts";
 import { bytesOf, describeVerdict, piecesOf, policyFileOf, timeOf } from "./evidence-files.ts";
-import { optionsOf, orUsage, UsageFault } from "./usage.ts";
+import { commandOf, type Given, OWN_IO, UsageFault, EXIT as VERIFIER_EXIT, type Verifying } from "./usage.ts";
+import { judgeMachineAt } from "./verify-served.ts";
 
-export interface VerifyEvidenceIo {
-  out(text: string): void;
-  err(text: string): void;
-  nowMs(): number;
-}
-
-export const EXIT = { accepted: 0, refused: 1, usage: 2, uncheckable: 3 } as const;
+const EXIT = { ...VERIFIER_EXIT, uncheckable: 3 } as const;
 
 const USAGE = `Usage: casemate attest verify <file> --policy <file> [options]
+       casemate attest verify <https://…> --image <image.json> [--compose <file>] [options]
+       casemate attest verify <https://…> --policy <file> [options]
 
   <file>                   A bundle of evidence (JSON), a report of SEV-SNP, a quote of Intel TDX, or what a
                            confidential workload answers about itself; see docs/attestation.md.
   --policy <file>          Reference values, YAML or JSON with a part for each kind: "snp", "tdx", "tpm".
+  <https://…>              A running machine. It is asked for evidence for a nonce of this moment, and held to the key it
+                           serves TLS with.
+  --image <image.json>     What is known of the image that the machine should run: its registers are computed from it
+                           and the launch that the machine tells. For processors, beside a --policy with the part "tdx"
+                           (mrTds and register 0 of a firmware that you accept) or "snp" (all but measurements). No TPM
+                           is accepted then.
+  --firmware <file>        For "snp": the firmware that the host starts machines with,
+  --cpu-model <name>       its name of the processor in QEMU (EPYC-v4 without this), and
+  --cpus <n>               how many the machine has.
+  --compose <file>         Your compose file: the launch must run it.
+  --file <name=file>       A file that was uploaded with it: the launch must have these and no others. Repeatable.
+  --roots <file|dir>       Certificates of roots that may vouch for a TPM.
+  --nonce <hex>            Instead of a random one, 16 to 64 bytes.
+  --connect <host:port>    Where to connect instead of the name in the address.
   --with <file|dir>        Certificates, revocation lists and collateral that are not in the file. Repeatable.
   --bound <hex>            What the guest was to bind: 64 bytes of report data, or a TPM's nonce.
   --key-name <hex>         Of a TPM: the name of a key that has opened a credential.
@@ -40,21 +51,30 @@ const OPTIONS = {
   bound: one,
   "key-name": one,
   at: one,
+  image: one,
+  compose: one,
+  file: { type: "string", multiple: true },
+  roots: one,
+  firmware: one,
+  "cpu-model": one,
+  cpus: one,
+  nonce: one,
+  connect: one,
   json: { type: "boolean" },
-  help: { type: "boolean", short: "h" },
 } as const;
 
-export const verifyEvidenceCommand = (argv: string[], io: VerifyEvidenceIo): Promise<number> =>
-  orUsage(USAGE, io.err, () => run(argv, io));
+export const verifyEvidenceCommand = commandOf(USAGE, OPTIONS, run);
 
-async function run(argv: string[], io: VerifyEvidenceIo): Promise<number> {
-  const { values, positionals } = optionsOf(argv, OPTIONS);
-  if (values.help === true) {
-    io.out(USAGE);
-    return EXIT.accepted;
-  }
+async function run({ values, positionals }: Given<typeof OPTIONS>, io: Verifying): Promise<number> {
   const [file, ...more] = positionals;
-  if (file === undefined || more.length > 0) throw new UsageFault("Name one file of evidence.");
+  if (file === undefined || more.length > 0)
+    throw new UsageFault("Name one file of evidence, or one address of a machine.");
+  const isServed = /^https:\/\//.test(file);
+  const given = (name: keyof typeof values) => values[name] !== undefined;
+  for (const name of SERVED_ONLY)
+    if (!isServed && given(name)) throw new UsageFault(`--${name} is about a machine that is asked itself.`);
+  for (const name of FILE_ONLY)
+    if (isServed && given(name)) throw new UsageFault(`--${name} is about evidence in a file.`);
   const bound = values.bound === undefined ? undefined : fromHex(values.bound);
   if (bound === null || (bound !== undefined && bound.length > 64))
     throw new UsageFault("--bound is at most 128 hex digits.");
@@ -64,16 +84,23 @@ async function run(argv: string[], io: VerifyEvidenceIo): Promise<number> {
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
   const policy = values.policy === undefined ? null : await policyFileOf(values.policy);
   const beside = (await Promise.all((values.with ?? []).map(piecesOf))).flat();
-  const verdict = await verifyEvidence(await bytesOf(file), beside, {
-    atMs,
-    policy,
-    ...(bound !== undefined && { bound }),
-    ...(keyName !== undefined && { keyName }),
-  });
+  const verdict = isServed
+    ? await judgeMachineAt(file, { ...values, beside, atMs })
+    : await verifyEvidence(await bytesOf(file), beside, {
+        atMs,
+        policy,
+        ...(bound !== undefined && { bound }),
+        ...(keyName !== undefined && { keyName }),
+      });
   io.out(values.json === true ? `${JSON.stringify(verdict)}\n` : describe(verdict));
   if (verdict.accepted) return EXIT.accepted;
   return verdict.uncheckable ? EXIT.uncheckable : EXIT.refused;
 }
+
+const SERVED_ONLY = [
+  ...["image", "compose", "file", "roots", "firmware", "cpu-model", "cpus", "nonce", "connect"],
+] as const;
+const FILE_ONLY = ["bound", "key-name"] as const;
 
 const WORDS: Record<Platform, string> = {
   "sev-snp": "a report of AMD SEV-SNP",
@@ -92,10 +119,4 @@ function describe(verdict: EvidenceVerdict): string {
   );
 }
 
-if (import.meta.main) {
-  process.exitCode = await verifyEvidenceCommand(process.argv.slice(2), {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    nowMs: Date.now,
-  });
-}
+if (import.meta.main) process.exitCode = await verifyEvidenceCommand(process.argv.slice(2), OWN_IO);

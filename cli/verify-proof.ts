@@ -10,12 +10,10 @@ import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
-import { orUsage, UsageFault } from "./usage.ts";
+import { OWN_IO, orUsage, type Printing, UsageFault } from "./usage.ts";
 
-export interface VerifyProofIo {
+interface VerifyProofIo extends Printing {
   stdin: AsyncIterable<Uint8Array>;
-  out(text: string): void;
-  err(text: string): void;
 }
 
 export const EXIT = { holds: 0, fails: 1, usage: 2, uncheckable: 3 } as const;
@@ -168,10 +166,5 @@ function lineOf({ name, shows, passed }: CheckDone): string {
   return `${mark} ${name.padEnd(11)} ${shows}`;
 }
 
-if (import.meta.main) {
-  process.exitCode = await verifyProofCommand(process.argv.slice(2), {
-    stdin: process.stdin,
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-  });
-}
+if (import.meta.main)
+  process.exitCode = await verifyProofCommand(process.argv.slice(2), { stdin: process.stdin, ...OWN_IO });

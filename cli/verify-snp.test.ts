@@ -48,6 +48,14 @@ describeWith([snpVectors], "a real report", () => {
     }
   });
 
+  test("is accepted with a chain in one file, also where another block in it is no certificate", async () => {
+    const chain = vector("go-sev-guest/trust/ask_ark_milan.pem");
+    expect((await run(milan({ chain }))).code).toBe(0);
+    const broken = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    await writeFile(path("mixed.pem"), broken + (await readFile(chain, "utf8")) + broken);
+    expect((await run(milan({ chain: path("mixed.pem") }))).code).toBe(0);
+  });
+
   test("is read as hex, too", async () => {
     const chain = vector("virtee-sev/builtin/milan");
     const change = {
@@ -56,6 +64,9 @@ describeWith([snpVectors], "a real report", () => {
       chain,
     };
     expect((await run(milan(change))).code).toBe(0);
+    const text = await readFile(change.report, "utf8");
+    await writeFile(path("wrapped.hex"), text.replace(/.{60}/g, "$&\r\n"));
+    expect((await run(milan({ ...change, report: path("wrapped.hex") }))).code).toBe(0);
     await writeFile(path("cut.hex"), (await readFile(change.report, "utf8")).slice(0, -2));
     expect((await run(milan({ ...change, report: path("cut.hex") }))).code).toBe(1);
   });

@@ -8,22 +8,14 @@ import { fromHex } from "#evidence/bytes.ts";
 import { demandsOf } from "#evidence/policy/snp.ts";
 import { REPORT_BYTES } from "#evidence/snp/report.ts";
 import { verifySnp } from "#evidence/snp/verify.ts";
-import { bytesOf, describeVerdict, filesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { optionsOf, orUsage, UsageFault } from "./usage.ts";
-
-export interface VerifySnpIo {
-  out(text: string): void;
-  err(text: string): void;
-  nowMs(): number;
-}
-
-export const EXIT = { accepted: 0, refused: 1, usage: 2 } as const;
+import { bytesOf, describeVerdict, piecesOf, policyPartOf, reportDataIn, timeOf } from "./evidence-files.ts";
+import { commandOf, EXIT, type Given, OWN_IO, UsageFault, type Verifying } from "./usage.ts";
 
 const USAGE = `Usage: casemate attest verify-snp --report <file> --leaf <file> --chain <dir> [options]
 
   --report <file>          The attestation report, 1184 bytes; hex digits are read too.
   --leaf <file>            The VCEK or VLEK certificate, DER or PEM.
-  --chain <dir>            A folder with the certificates above it, DER or PEM, in any order.
+  --chain <dir>            A folder, or one file, with the certificates above it, DER or PEM, in any order.
   --at <time>              Judge certificates at this time (ISO 8601). Default: now.
   --crl <file>             A revocation list, DER or PEM. Repeatable.
   --policy <file>          Reference values, YAML or JSON with a member "snp"; see docs/attestation.md.
@@ -43,34 +35,25 @@ const OPTIONS = {
   "report-data": one,
   crl: { type: "string", multiple: true },
   json: { type: "boolean" },
-  help: { type: "boolean", short: "h" },
 } as const;
 
-export const verifySnpCommand = (argv: string[], io: VerifySnpIo): Promise<number> =>
-  orUsage(USAGE, io.err, () => run(argv, io));
+export const verifySnpCommand = commandOf(USAGE, OPTIONS, run);
 
-async function run(argv: string[], io: VerifySnpIo): Promise<number> {
-  const { values, positionals } = optionsOf(argv, OPTIONS);
-  if (values.help === true) {
-    io.out(USAGE);
-    return EXIT.accepted;
-  }
+async function run({ values, positionals }: Given<typeof OPTIONS>, io: Verifying): Promise<number> {
   const { report, leaf, chain } = values;
   if (report === undefined || leaf === undefined || chain === undefined || positionals.length > 0)
     throw new UsageFault("Name a report, a leaf and a folder with the chain.");
-  const reportData = values["report-data"] === undefined ? undefined : fromHex(values["report-data"]);
-  if (reportData === null || (reportData !== undefined && reportData.length !== 64))
-    throw new UsageFault("--report-data is 128 hex digits.");
+  const expected = reportDataIn(values["report-data"]);
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
   const policy = values.policy === undefined ? null : await policyPartOf(values.policy, "snp");
   const verdict = await verifySnp(
     {
       report: unhexed(await bytesOf(report)),
       leaf: await bytesOf(leaf),
-      chain: await filesOf(chain),
+      chain: await piecesOf(chain),
       crls: await Promise.all((values.crl ?? []).map((file) => bytesOf(file))),
     },
-    { atMs, demands: demandsOf(policy, reportData === undefined ? {} : { reportData }) },
+    { atMs, demands: demandsOf(policy, expected) },
   );
   const { accepted, steps, unasked } = verdict;
   io.out(
@@ -81,17 +64,11 @@ async function run(argv: string[], io: VerifySnpIo): Promise<number> {
   return accepted ? EXIT.accepted : EXIT.refused;
 }
 
-/** Guests write reports down as hex, too. No binary report is as long, so nothing is read two ways. */
+/** Guests write reports down as hex, too, in one line or many. No binary report is as long, so nothing is read two ways. */
 function unhexed(bytes: Uint8Array): Uint8Array {
-  if (bytes.length < REPORT_BYTES * 2 || bytes.length > REPORT_BYTES * 2 + 2) return bytes;
-  const text = String.fromCharCode(...bytes).replace(/\r?\n$/, "");
+  if (bytes.length < REPORT_BYTES * 2 || bytes.length > REPORT_BYTES * 4) return bytes;
+  const text = String.fromCharCode(...bytes).replace(/\s/g, "");
   return text.length === REPORT_BYTES * 2 ? (fromHex(text) ?? bytes) : bytes;
 }
 
-if (import.meta.main) {
-  process.exitCode = await verifySnpCommand(process.argv.slice(2), {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    nowMs: Date.now,
-  });
-}
+if (import.meta.main) process.exitCode = await verifySnpCommand(process.argv.slice(2), OWN_IO);

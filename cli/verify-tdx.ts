@@ -8,16 +8,8 @@ import { fromHex } from "#evidence/bytes.ts";
 import { tdxDemandsOf } from "#evidence/policy/tdx.ts";
 import { QUOTE_BYTES_MAX } from "#evidence/tdx/quote.ts";
 import { verifyTdx } from "#evidence/tdx/verify.ts";
-import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { optionsOf, orUsage, UsageFault } from "./usage.ts";
-
-export interface VerifyTdxIo {
-  out(text: string): void;
-  err(text: string): void;
-  nowMs(): number;
-}
-
-export const EXIT = { accepted: 0, refused: 1, usage: 2 } as const;
+import { bytesOf, describeVerdict, piecesOf, policyPartOf, reportDataIn, timeOf } from "./evidence-files.ts";
+import { commandOf, EXIT, type Given, OWN_IO, UsageFault, type Verifying } from "./usage.ts";
 
 const USAGE = `Usage: casemate attest verify-tdx --quote <file> --collateral <file|dir> [options]
 
@@ -42,23 +34,14 @@ const OPTIONS = {
   policy: one,
   "report-data": one,
   json: { type: "boolean" },
-  help: { type: "boolean", short: "h" },
 } as const;
 
-export const verifyTdxCommand = (argv: string[], io: VerifyTdxIo): Promise<number> =>
-  orUsage(USAGE, io.err, () => run(argv, io));
+export const verifyTdxCommand = commandOf(USAGE, OPTIONS, run);
 
-async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
-  const { values, positionals } = optionsOf(argv, OPTIONS);
-  if (values.help === true) {
-    io.out(USAGE);
-    return EXIT.accepted;
-  }
+async function run({ values, positionals }: Given<typeof OPTIONS>, io: Verifying): Promise<number> {
   const { quote, collateral = [] } = values;
   if (quote === undefined || positionals.length > 0) throw new UsageFault("Name a quote.");
-  const reportData = values["report-data"] === undefined ? undefined : fromHex(values["report-data"]);
-  if (reportData === null || (reportData !== undefined && reportData.length !== 64))
-    throw new UsageFault("--report-data is 128 hex digits.");
+  const expected = reportDataIn(values["report-data"]);
   const atMs = values.at === undefined ? io.nowMs() : timeOf(values.at);
   const policy = values.policy === undefined ? null : await policyPartOf(values.policy, "tdx");
   const verdict = await verifyTdx(
@@ -66,7 +49,7 @@ async function run(argv: string[], io: VerifyTdxIo): Promise<number> {
       quote: unhexed(await bytesOf(quote)),
       collateral: (await Promise.all(collateral.map(piecesOf))).flat(),
     },
-    { atMs, demands: tdxDemandsOf(policy, reportData === undefined ? {} : { reportData }) },
+    { atMs, demands: tdxDemandsOf(policy, expected) },
   );
   const { accepted, steps, unasked, tcbStatus, advisories } = verdict;
   io.out(
@@ -84,10 +67,4 @@ function unhexed(bytes: Uint8Array): Uint8Array {
   return text.length === 0 ? bytes : (fromHex(text) ?? bytes);
 }
 
-if (import.meta.main) {
-  process.exitCode = await verifyTdxCommand(process.argv.slice(2), {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    nowMs: Date.now,
-  });
-}
+if (import.meta.main) process.exitCode = await verifyTdxCommand(process.argv.slice(2), OWN_IO);

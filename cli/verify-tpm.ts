@@ -8,15 +8,7 @@ import { fromHex } from "#evidence/bytes.ts";
 import { tpmDemandsOf } from "#evidence/policy/tpm.ts";
 import { verifyTpm } from "#evidence/tpm/verify.ts";
 import { bytesOf, describeVerdict, piecesOf, policyPartOf, timeOf } from "./evidence-files.ts";
-import { optionsOf, orUsage, UsageFault } from "./usage.ts";
-
-export interface VerifyTpmIo {
-  out(text: string): void;
-  err(text: string): void;
-  nowMs(): number;
-}
-
-export const EXIT = { accepted: 0, refused: 1, usage: 2 } as const;
+import { commandOf, EXIT, type Given, OWN_IO, UsageFault, type Verifying } from "./usage.ts";
 
 const USAGE = `Usage: casemate attest verify-tpm --quote <file> --signature <file> --key <file> [options]
 
@@ -50,18 +42,11 @@ const OPTIONS = {
   at: one,
   policy: one,
   json: { type: "boolean" },
-  help: { type: "boolean", short: "h" },
 } as const;
 
-export const verifyTpmCommand = (argv: string[], io: VerifyTpmIo): Promise<number> =>
-  orUsage(USAGE, io.err, () => run(argv, io));
+export const verifyTpmCommand = commandOf(USAGE, OPTIONS, run);
 
-async function run(argv: string[], io: VerifyTpmIo): Promise<number> {
-  const { values, positionals } = optionsOf(argv, OPTIONS);
-  if (values.help === true) {
-    io.out(USAGE);
-    return EXIT.accepted;
-  }
+async function run({ values, positionals }: Given<typeof OPTIONS>, io: Verifying): Promise<number> {
   const { quote, signature, key } = values;
   if (quote === undefined || signature === undefined || key === undefined || positionals.length > 0)
     throw new UsageFault("Name a quote, its signature and the key that signed.");
@@ -105,10 +90,4 @@ function registersOf(given: readonly string[]): Map<number, Uint8Array> {
   return registers;
 }
 
-if (import.meta.main) {
-  process.exitCode = await verifyTpmCommand(process.argv.slice(2), {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    nowMs: Date.now,
-  });
-}
+if (import.meta.main) process.exitCode = await verifyTpmCommand(process.argv.slice(2), OWN_IO);

@@ -7,6 +7,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, chownSync, copyFileSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
+import { isAbsolute } from "node:path";
 import type { AdminKey } from "./admin-key.ts";
 import { CONTROL_ROLE } from "./database.ts";
 import { type Layout, signerPlace } from "./layout.ts";
@@ -15,19 +16,30 @@ export interface UserConfig {
   control: Record<string, unknown>;
   host: Record<string, unknown>;
   logs: { bytesMax: number; filesMax: number };
+  images: ImagesChoice;
 }
 
+/** Of images for virtual machines, which are made in the background. */
+export interface ImagesChoice {
+  build: boolean;
+  /** Folder of `<image>.lock.json` instead of this release's. */
+  lockFolder: string | null;
+  /** An apt sources list instead of the one that is made. */
+  sources: string | null;
+}
+
+const IMAGES: ImagesChoice = { build: true, lockFolder: null, sources: null };
 const LOGS = { bytesMax: 10 * 1024 * 1024, filesMax: 5 };
 
 export function readUserConfig(path: string | null): UserConfig {
-  if (path === null) return { control: {}, host: {}, logs: LOGS };
+  if (path === null) return { control: {}, host: {}, logs: LOGS, images: IMAGES };
   let given: Record<string, unknown>;
   try {
     given = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
     throw new Error(`config file ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }
-  const unknown = Object.keys(given).find((key) => !["control", "host", "logs"].includes(key));
+  const unknown = Object.keys(given).find((key) => !["control", "host", "logs", "images"].includes(key));
   if (unknown !== undefined) throw new Error(`config file ${path}: there is no key ${unknown}`);
   const logs = (given.logs ?? {}) as Record<string, unknown>;
   for (const [key, value] of Object.entries(logs)) {
@@ -35,7 +47,26 @@ export function readUserConfig(path: string | null): UserConfig {
     if (!Number.isInteger(value) || (value as number) < 1)
       throw new Error(`config file ${path}: logs.${key} must be a positive integer`);
   }
-  return { control: {}, host: {}, ...given, logs: { ...LOGS, ...logs } };
+  const images = imagesChoice(given.images ?? {}, path);
+  return { control: {}, host: {}, ...given, logs: { ...LOGS, ...logs }, images };
+}
+
+function imagesChoice(given: object, path: string): ImagesChoice {
+  for (const [key, value] of Object.entries(given)) {
+    if (!Object.hasOwn(IMAGES, key)) throw new Error(`config file ${path}: there is no key images.${key}`);
+    if (key === "build" ? typeof value !== "boolean" : typeof value !== "string" || !isAbsolute(value))
+      throw new Error(
+        `config file ${path}: images.${key} must be ${key === "build" ? "true or false" : "an absolute path"}`,
+      );
+  }
+  return { ...IMAGES, ...given };
+}
+
+/** The environment goes before the file, as everywhere. */
+export function imagesOf({ images }: UserConfig, environment: NodeJS.ProcessEnv): ImagesChoice {
+  const { CASEMATE_IMAGES_BUILD: build = "" } = environment;
+  if (!["", "true", "false"].includes(build)) throw new Error("CASEMATE_IMAGES_BUILD must be true or false");
+  return build === "" ? images : { ...images, build: build === "true" };
 }
 
 /** Where control will listen: flag, environment, file, default. Decided here so that we know whom to ask. */
@@ -66,6 +97,10 @@ export function apiDomain(user: UserConfig, environment: NodeJS.ProcessEnv): str
 /** True when the user's configuration names a PostgreSQL of their own. */
 export const usesOwnServer = (user: UserConfig): boolean =>
   typeof (user.control.database as { urlFile?: unknown } | undefined)?.urlFile === "string";
+
+/** Of virtual machines: what control reads of them, unless the user's configuration says otherwise. */
+export const imagesFolderOf = (layout: Layout, { control }: UserConfig): string | null =>
+  control.imagesFolder === undefined ? layout.path("images") : (control.imagesFolder as string | null);
 
 type Tree = Record<string, unknown>;
 const isTree = (value: unknown): value is Tree =>
@@ -136,8 +171,8 @@ function freeOrAny(port: number): Promise<number> {
 }
 
 /**
- * Containers need root and an engine. The engine may be started later: the driver says what is missing
- * until then, and every workload is refused with it.
+ * Containers need root and an engine, virtual machines QEMU and an image. These may come later: the drivers say what is
+ * missing until then, and every workload is refused with it.
  */
 function keptDefaults(
   layout: Layout,
@@ -150,6 +185,9 @@ function keptDefaults(
       ...{ socketPath: "/var/run/docker.sock", folder: layout.path("docker") },
       registriesInside,
     },
+    qemu: { folder: layout.path("vms"), isolations: ["vm", "vm-vtpm"] },
+    // All of them are this computer's, without anybody's doing.
+    ssh: { addresses: "127.64.0.0/10", port: 2222, redirect: true },
     // Containers get what their tier promises, so nothing is offered twice; some is left for the host.
     ceiling: {
       cpuMillis: cpus().length * 1000,
@@ -183,6 +221,7 @@ export function hostConfig({ layout, meeting, user, ...kept }: HostWiring): Tree
   return overlay(
     {
       stateFolder: layout.path("host"),
+      imagesFolder: layout.path("images"),
       ...meeting,
       sandboxFolder: layout.runFolder,
       signer: signerPlace(layout.state),
@@ -244,6 +283,7 @@ export function writeConfigs({
       link: { socket },
       folder: layout.path("control"),
       blobs: { folder: layout.path("blobs") },
+      imagesFolder: imagesFolderOf(layout, user),
       registry: { host: registryOf(user, address) },
       instance: admin.instance,
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },

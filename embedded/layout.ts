@@ -15,6 +15,7 @@
  *             signer/              the issuer's key, sealed           uid signer
  *             keys/                key that seals the issuer's key    the caller
  *             images/              of virtual machines, and packages  the caller; readable by all
+ *             vms/                 virtual machines and their disks   the caller; each machine's: its own uids
  *             edge/, demo/         of `up --with-edge` (demo/demo.ts)
  *             logs/
  */
@@ -84,6 +85,9 @@ export function prepareLayout(folder: string): Layout {
   make("host", 0o700, null);
   make("keys", 0o700, null);
   make("config", 0o711, null);
+  // Virtual machines have uids of their own, and control reads what is known of images. There is no secret in it.
+  make("images", 0o755, null);
+  make("vms", 0o711, null);
   const mark = createHash("sha256").update(state).digest("hex").slice(0, 12);
   const runFolder = root ? `/run/casemate-${mark}` : path("sandboxes");
   mkdirSync(runFolder, { recursive: true, mode: 0o755 });

@@ -20,6 +20,7 @@ import {
   removeProcesses,
 } from "./uninstall/remove.ts";
 import { type Survey, survey } from "./uninstall/survey.ts";
+import { forgetSshRedirect, putForwardingBack, removeVirtualMachines } from "./uninstall/virtual-machines.ts";
 
 export interface UninstallOptions {
   state: string;
@@ -58,11 +59,14 @@ export async function uninstall(options: UninstallOptions): Promise<boolean> {
     }
     await removeProcesses(installation);
     await removeMachines(installation, found, keepData);
+    await removeVirtualMachines(installation, keepData);
     await removeMounts(await survey(installation));
     for (const line of await server.drop()) print(line);
     const foreign = removeFiles(installation, keepData);
+    await forgetSshRedirect();
+    const forwarding = await putForwardingBack();
     const rest = await survey(installation);
-    return report({ installation, options, before: found, rest, foreign });
+    return report({ installation, options, before: found, rest, foreign, forwarding });
   } finally {
     lock?.release();
   }
@@ -94,6 +98,7 @@ function linesOf(found: Survey, keepData: boolean): string[] {
       "containers",
       (found.containers ?? []).map(({ name }) => name),
     ),
+    ...(keepData ? [] : line("machines", found.virtualMachines)),
     ...line("networks", found.networks),
     ...(keepData ? [] : line("volumes", found.volumes)),
     ...line("firewall rules", found.rules),
@@ -148,8 +153,10 @@ function report(done: {
   before: Survey;
   rest: Survey;
   foreign: string[];
+  /** What became of it, in words. */
+  forwarding: string | null;
 }): boolean {
-  const { installation, options, before, rest, foreign } = done;
+  const { installation, options, before, rest, foreign, forwarding } = done;
   const { keepData, print } = options;
   const { state } = installation;
   const gone = (was: readonly string[], is: readonly string[]) =>
@@ -159,6 +166,7 @@ function report(done: {
     [gone(before.cgroups, rest.cgroups), "cgroups"],
     [gone(before.mounts, rest.mounts), "mounts"],
     [gone(namesOf(before), namesOf(rest)), "containers"],
+    [gone(before.virtualMachines, rest.virtualMachines), "virtual machines"],
     [gone(before.networks, rest.networks), "networks"],
     [gone(before.volumes, rest.volumes), "volumes"],
     [gone(before.rules, rest.rules), "rules of machines"],
@@ -171,6 +179,7 @@ function report(done: {
     print(
       `left: images in the Docker engine's store, which others may use too: docker image rm ${images.join(" ")}`,
     );
+  if (forwarding !== null) print(forwarding);
   if (keepData) {
     print(`left: database and keys in ${state}; ./casemate up --state ${state} takes them up again`);
     if (rest.volumes.length > 0) print(`left: volumes of workloads: ${rest.volumes.join(", ")}`);

@@ -16,6 +16,8 @@ import { askOwn } from "./ask-own.ts";
 import {
   type Address,
   addressOf,
+  imagesFolderOf,
+  imagesOf,
   ingressPortsHere,
   readUserConfig,
   type UserConfig,
@@ -25,6 +27,7 @@ import {
 import { startDatabase } from "./database.ts";
 import { type Demo, startDemo } from "./demo/demo.ts";
 import { HOST_GRACE_MS, passedOn, startHost } from "./host.ts";
+import { keepImages } from "./images/keep.ts";
 import { type Layout, prepareLayout } from "./layout.ts";
 import { lockFolder } from "./lock.ts";
 import { openLogFile } from "./log-file.ts";
@@ -84,6 +87,10 @@ export async function up(
       );
     }
     if (!layout.root) for (const line of withoutRoot(process.getuid?.() ?? 0)) warn(line);
+    const imagesChoice = imagesOf(user, process.env);
+    let imagesEnd: Promise<void> | null = null;
+    // While the others end: it may have much to take away.
+    undo.push(() => imagesEnd ?? undefined);
     const admin = openAdminKey(layout.path("admin.key"));
     const database = usesOwnServer(user) ? null : await keepDatabase(layout, warn);
     if (database !== null) undo.push(() => database.stop());
@@ -130,6 +137,11 @@ export async function up(
       secureUrl: configs.secureUrl,
     }))
       print(line);
+    // Not before: the signer that signs them makes its key with the host's first start.
+    const images = keepImages(layout, imagesChoice, warn);
+    undo.push(() => {
+      imagesEnd = images.stop();
+    });
     const rotateIssuer = () => {
       const pid = host.pid();
       if (pid !== undefined) process.kill(pid, "SIGUSR2");
@@ -234,7 +246,9 @@ function startControl(
             ? null
             : {
                 ...layout.owners.control,
-                readable: [ROOT, layout.path("config"), ...(databaseSocket === null ? [] : [databaseSocket])],
+                readable: [ROOT, layout.path("config"), imagesFolderOf(layout, user), databaseSocket].filter(
+                  (path) => path !== null,
+                ),
                 // The default state folder lies inside the program's.
                 hidden: [layout.state],
                 writable: [layout.path("control"), layout.path("blobs"), layout.path("run")],

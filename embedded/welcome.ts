@@ -65,6 +65,14 @@ export async function welcome({ url, secureUrl, layout, admin, json, demo }: Wel
           ...workloadExample(url, layout.path("admin.key")).map((line) => `  ${line}`),
         ]
       : []),
+    ...(health.isolation?.some((one) => one.class === "vm-vtpm" || one.class === "vm")
+      ? [
+          "",
+          "Try an instance (a virtual machine; its image is built in the background, and the create says until then what is missing):",
+          "",
+          ...instanceExample(url).map((line) => `  ${line}`),
+        ]
+      : []),
     "",
     "Try a model on a device (for this organization's programs; the whole example is in the README):",
     "",
@@ -120,6 +128,19 @@ export const workloadExample = (url: string, adminKeyFile: string): string[] => 
   `  "publicContainerName":"api","publicContainerPort":80,"memory":512,"cpus":1,"disk":5,"gpus":0}' | grep -o 'https://[^"]*')`,
   "curl -s $URL/ca.pem > casemate-ca.pem",
   `until curl -sf --cacert casemate-ca.pem "\${SITE:?the create was refused}"; do sleep 1; done`,
+];
+
+/** A machine of one's own; a journey test runs these very lines. */
+export const instanceExample = (url: string): string[] => [
+  `URL=${url}`,
+  `field() { grep -o "\\"$1\\": *\\"[^\\"]*\\"" | head -1 | cut -d'"' -f4; }`,
+  "(umask 077; ./casemate tenants create mine --json > mine.json; ssh-keygen -q -t ed25519 -N '' -f mine.key)",
+  "export CASEMATE_INSTANCES_KEY=$(field api_key < mine.json)",
+  `call() { curl -s -H "Authorization: Bearer $CASEMATE_INSTANCES_KEY" "$@"; }`,
+  `NAME=$(call $URL/v1/instances -d '{"agent":"none","public_key":"'"$(cat mine.key.pub)"'"}' | field name)`,
+  `call "$URL/v1/instances/\${NAME:?the create was refused}?wait=ready&timeout=300"; echo`,
+  "./casemate ssh --url $URL -i mine.key $NAME uname -a",
+  `call -X DELETE $URL/v1/instances/$NAME; echo`,
 ];
 
 /** The README's example; a journey test runs these very lines. */

@@ -79,6 +79,8 @@ it.each([
   ["iptables", "apt-get install -y iptables"],
   ["qemu", "apt-get install -y qemu-system-x86"],
   ["swtpm", "apt-get install -y swtpm"],
+  ["measured-boot", "apt-get install -y ovmf"],
+  ["vm-networks", "apt-get install -y iproute2"],
   ["docker-engine", "apt-get install -y docker.io docker-compose iptables && systemctl start docker"],
   ["postgres-programs", "npm ci"],
 ])("on a computer with nothing on it, %s is missing, with the line that gets it", async (id, get) => {
@@ -215,10 +217,11 @@ it("says what an image for virtual machines needs to be built, and that it takes
   for (const tool of ["apt-get", "dpkg-deb", "unshare"]) program(`/usr/bin/${tool}`, "exit 0");
   expect(await ask("guest-images")).toMatchObject({
     state: "missing",
-    says: "none built, and no mmdebstrap, mkfs.erofs to build one",
-    get: "apt-get install -y mmdebstrap erofs-utils",
+    says: "none built, and no mmdebstrap, mkfs.erofs, xz, Debian's archive keys to build one",
+    get: "apt-get install -y mmdebstrap erofs-utils xz-utils debian-archive-keyring",
   });
-  for (const tool of ["mmdebstrap", "mkfs.erofs"]) program(`/usr/bin/${tool}`, "exit 0");
+  for (const tool of ["mmdebstrap", "mkfs.erofs", "xz"]) program(`/usr/bin/${tool}`, "exit 0");
+  write("/usr/share/keyrings/debian-archive-keyring.gpg", "keys");
   expect(await ask("guest-images", { uid: 1_000 })).toMatchObject({
     state: "warning",
     get: expect.stringMatching(/^sudo \.\/casemate images build base --state /),

@@ -90,6 +90,47 @@ const swtpm: Check = {
   look: (here, signal) => versionOf(here, "swtpm", apt(here, "swtpm"), signal),
 };
 
+const FIRMWARE = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+
+const measuredBoot: Check = {
+  id: "measured-boot",
+  group: "virtual machines",
+  name: "measured boot",
+  needed: [],
+  timeoutMs: 1_000,
+  look: async (here) => {
+    if (FIRMWARE.some((path) => !existsSync(here.root + path)))
+      return missing(`no firmware at ${FIRMWARE[0]}`, apt(here, "ovmf"));
+    if (findOnPath(here, "swtpm_setup") === null)
+      return missing(
+        "no swtpm_setup on PATH: nobody would vouch for a machine's TPM",
+        apt(here, "swtpm-tools"),
+      );
+    return ok(
+      "firmware, and what makes TPMs with certificates; evidence of them convinces who trusts this host",
+    );
+  },
+};
+
+const vmNetworks: Check = {
+  id: "vm-networks",
+  group: "virtual machines",
+  name: "networks of machines",
+  needed: [],
+  timeoutMs: 1_000,
+  look: async (here) => {
+    for (const [program, pack] of [
+      ["ip", "iproute2"],
+      ["nft", "nftables"],
+    ] as const)
+      if (findOnPath(here, program) === null)
+        return missing(`no ${program} on PATH: machines would reach nothing outside`, apt(here, pack));
+    return existsSync(`${here.root}/dev/net/tun`)
+      ? ok("ip, nft and /dev/net/tun; as root each machine has a network of its own")
+      : missing("no /dev/net/tun: machines would reach nothing outside", "modprobe tun");
+  },
+};
+
 async function versionOf(
   here: Parameters<typeof findOnPath>[0],
   name: string,
@@ -146,6 +187,6 @@ const guest: Check = {
 };
 
 export const VIRTUAL_MACHINES: readonly Check[] = [
-  ...[kvm, emulation, qemu, swtpm, guestImages],
+  ...[kvm, emulation, qemu, swtpm, measuredBoot, vmNetworks, guestImages],
   ...[snpHost, tdxHost, guest],
 ];

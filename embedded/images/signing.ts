@@ -13,7 +13,7 @@ import { lockFolder } from "../lock.ts";
 export async function withSigner<T>(state: string, work: (signer: Signer) => Promise<T>): Promise<T> {
   const place = signerPlace(state);
   mkdirSync(join(state, "keys"), { recursive: true, mode: 0o700 });
-  const first = existsSync(join(place.folder, "issuer.json")) ? null : lockFolder(join(state, "lock"));
+  const first = hasIssuer(state) ? null : lockFolder(join(state, "lock"));
   try {
     const signer = await Signer.start(place);
     try {
@@ -25,6 +25,10 @@ export async function withSigner<T>(state: string, work: (signer: Signer) => Pro
     first?.release();
   }
 }
+
+/** Its signer was started once. */
+export const hasIssuer = (state: string): boolean =>
+  existsSync(join(signerPlace(state).folder, "issuer.json"));
 
 export const issuersOf = (state: string): Promise<Issuer[]> =>
   withSigner(state, async (signer) => signer.issuers());

@@ -16,6 +16,8 @@ export interface Installation {
   /** What sandboxes read while they start; outside of the state folder for root. */
   runFolder: string;
   docker: { socketPath: string; folder: string };
+  /** Folder of virtual machines. */
+  vms: string;
   /** File with the URL of a PostgreSQL that is not ours; null when ours is used. */
   databaseUrlFile: string | null;
 }
@@ -26,7 +28,10 @@ export function findInstallation(folder: string): Installation {
   const state = resolve(folder);
   const host = readJson(join(state, "keys/host.json")) as {
     stateFolder?: string;
-    kept?: { docker?: { socketPath?: string; folder?: string } } | null;
+    kept?: {
+      docker?: { socketPath?: string; folder?: string };
+      qemu?: { folder?: string } | null;
+    } | null;
   } | null;
   const control = readJson(join(state, "config/control.json")) as {
     database?: { urlFile?: string | null };
@@ -42,6 +47,7 @@ export function findInstallation(folder: string): Installation {
       socketPath: docker?.socketPath ?? "/var/run/docker.sock",
       folder: docker?.folder ?? join(state, "docker"),
     },
+    vms: host?.kept?.qemu?.folder ?? join(state, "vms"),
     databaseUrlFile: control?.database?.urlFile ?? null,
   };
 }

@@ -28,6 +28,7 @@ const DATA = [
   "host",
   "signer",
   "docker",
+  "vms",
   "config",
   "admin.key",
   "keys",
@@ -35,6 +36,7 @@ const DATA = [
 ];
 const REST = [
   "run",
+  "images",
   "logs",
   "sandboxes",
   "reserve",

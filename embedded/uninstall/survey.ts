@@ -8,10 +8,12 @@ import { join } from "node:path";
 import Docker from "dockerode";
 import { LABEL_MACHINE, LABEL_OWNER } from "#drivers/docker/marks.ts";
 import { runProgram } from "#drivers/docker/program.ts";
+import { placeOfDriver, VM_ISOLATIONS } from "#drivers/qemu/of-host.ts";
 import { processesIn } from "#drivers/sandbox/cgroups.ts";
 import { markOf } from "#drivers/sandbox/recover.ts";
 import { type Installation, realPath } from "./installation.ts";
 import { argumentsOf, type FoundProcess, findProcesses, worksIn } from "./processes.ts";
+import { findVirtualMachines } from "./virtual-machines.ts";
 
 const PROGRAM_MS = 30_000;
 const ENGINE_MS = 10_000;
@@ -33,6 +35,8 @@ export interface Survey {
   rules: string[];
   /** Machines of which the driver has a note. */
   machines: string[];
+  /** Of which anything is there. */
+  virtualMachines: string[];
   folders: string[];
 }
 
@@ -50,6 +54,7 @@ export async function survey(installation: Installation): Promise<Survey> {
     volumes: engine?.volumes ?? [],
     rules: await rulesOf(owner),
     machines: notesIn(join(docker.folder, "machines")),
+    virtualMachines: await findVirtualMachines(installation),
     folders: [runFolder, state].filter((path) => existsSync(path)),
   };
 }
@@ -93,12 +98,14 @@ export function cgroupsOf(owner: string): string[] {
     .filter(([, , type]) => type === "cgroup" || type === "cgroup2")
     .map(([, path]) => path!);
   const found: string[] = [];
+  const machines = VM_ISOLATIONS.map((isolation) => placeOfDriver(isolation, owner, "/").owner);
+  const own = new Set([owner, `${owner}-host`, ...machines]);
   /** systemd reads a dash as one level of nesting. */
   const slice = `casemate-${owner.replaceAll("-", "_")}`;
   const walk = (folder: string, depth: number) => {
     for (const name of foldersIn(folder)) {
       const path = join(folder, name);
-      if (name === owner || name === `${owner}-host` || name.startsWith(slice)) found.push(path);
+      if (own.has(name) || name.startsWith(slice)) found.push(path);
       else if (depth < CGROUP_DEPTH_MAX) walk(path, depth + 1);
     }
   };
