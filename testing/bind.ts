@@ -72,7 +72,9 @@ async function tryBind(zone: string, keys: readonly BindKey[], port: number): Pr
   };
   for (let tries = 0; tries < 200 && server.exitCode === null; tries++) {
     // A port that is taken is a complaint, not an end.
-    if (said.includes(" running") && !said.includes("interface ignored")) return { port, stop };
+    // It says that it runs before it has its zones, and fails what is asked meanwhile.
+    const isReady = said.includes(" running") && said.includes("all zones loaded");
+    if (isReady && !said.includes("interface ignored")) return { port, stop };
     if (said.includes("interface ignored")) break;
     await sleep(50);
   }

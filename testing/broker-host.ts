@@ -12,25 +12,27 @@ export interface BrokerHost {
   folder: string;
   hostId: string;
   driver: FakeKeptDriver;
+  /** Control's own is 5 s: a host that waits for less than 15 in all begins its connection again and again, streams and all. */
+  heartbeatMs?: number;
 }
 
 const CEILING = { cpuMillis: 32_000, memoryMiB: 65_536, diskMiB: 1_048_576 };
 
 export function startBrokerHost(
   nats: TestNats,
-  { folder, hostId, driver }: BrokerHost,
+  { folder, hostId, ...more }: BrokerHost,
   ceiling = CEILING,
 ): Promise<RunningHost> {
   mkdirSync(join(folder, "host"), { recursive: true, mode: 0o700 });
   writeFileSync(join(folder, "host", "host.id"), `${hostId}\n`);
   const access = { servers: [nats.url], credentials: { nkeySeed: nats.seedOf(hostId) } };
-  return startHostAt(access, { folder, driver }, ceiling);
+  return startHostAt(access, { folder, ...more }, ceiling);
 }
 
 /** With whatever its state folder holds of an earlier life or a joining. */
 export function startHostAt(
   access: NatsAccess,
-  { folder, driver }: Omit<BrokerHost, "hostId">,
+  { folder, driver, heartbeatMs = 200 }: Omit<BrokerHost, "hostId">,
   ceiling: typeof CEILING,
 ): Promise<RunningHost> {
   const hostId = readFileSync(join(folder, "host", "host.id"), "utf8");
@@ -44,7 +46,7 @@ export function startHostAt(
     },
     signer: { folder: join(folder, "signer"), kekPath: join(folder, "kek"), uid: 63_902 },
     farewellMs: 500,
-    heartbeatMs: 200,
+    heartbeatMs,
     backoff: { firstMs: 20, mostMs: 200 },
     kept: {
       drivers: [driver],

@@ -8,7 +8,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { ComposePayload, Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "#drivers/driver.ts";
 import type {
   ContainerFacts,
@@ -24,13 +24,13 @@ import type {
 
 interface Running {
   server: Server;
-  payload: Payload;
+  payload: ComposePayload;
   spec: MachineSpec;
   starts: number;
 }
 
 export class FakeKeptDriver implements KeptDriver {
-  readonly isolation = "container";
+  readonly isolation: KeptDriver["isolation"] = "container";
   readonly running = new Map<string, Running>();
   /** Machines that were halted, whose disk is still there. */
   readonly disks = new Set<string>();
@@ -49,6 +49,7 @@ export class FakeKeptDriver implements KeptDriver {
 
   async start(machineId: string, spec: MachineSpec, payload: Payload, hooks: KeptStart) {
     this.#requireEngine();
+    if (payload.kind !== "compose") throw new DriverFault("machine.start-failed", "not a compose document");
     await this.#end(machineId);
     const record: KeptRecord = { fake: true };
     await hooks.onRecord(record);

@@ -71,6 +71,8 @@ export interface InstallationOptions {
   withHost?: boolean;
   /** Kept machines, with the ingress in front of them. */
   kept?: KeptDriver;
+  /** Where people log in to machines that are for that. */
+  ssh?: KeptHostOptions["ssh"];
   /** Beside any free ports on loopback. */
   ingress?: Partial<KeptHostOptions["ingress"]>;
 }
@@ -93,6 +95,16 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     },
     link: { socket: join(folder, "link.sock"), nats: NO_NATS, broker: null, hostServers: [] },
     folder,
+    attestation: {
+      collateralFolder: null,
+      kdsUrl: null,
+      pcsUrl: null,
+      pcsRootUrl: null,
+      policyFile: null,
+      broughtMax: 1000,
+      broughtMiB: 128,
+      snp: null,
+    },
     blobs: { ...DEFAULT_CONFIG.blobs, folder: join(folder, "blobs") },
     operator: { keyHash: hashKey(adminKey).toString("hex"), keyPrefix: "cm_admin_" },
     replica: options.replica ?? "test-1",
@@ -127,6 +139,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
               drivers: [options.kept],
               ceiling: { cpuMillis: 16_000, memoryMiB: 32_768, diskMiB: 1_048_576 },
               ingress: { host: "127.0.0.1", httpPort: 0, httpsPort: 0, ...options.ingress },
+              ...(options.ssh !== undefined && { ssh: options.ssh }),
               ingressUid: 63_914,
               haltOnStop: false,
             },

@@ -11,7 +11,9 @@ export async function expectRoomAndMoney(db: Db): Promise<void> {
       (select count(*)::int from hosts h where
         h.cpu_used <> (select coalesce(sum((m.spec->>'cpuMillis')::int), 0) from machines m where m.host_id = h.id and m.holds_compute) or
         h.memory_used <> (select coalesce(sum((m.spec->>'memoryMiB')::int), 0) from machines m where m.host_id = h.id and m.holds_compute) or
-        h.disk_used <> (select coalesce(sum((m.spec->'kept'->>'diskMiB')::int), 0) from machines m where m.host_id = h.id and m.holds_disk)) as miscounted,
+        -- A disk that another host is still to fetch counts on both.
+        h.disk_used <> (select coalesce(sum((m.spec->'kept'->>'diskMiB')::int + coalesce((m.spec->'kept'->>'scratchMiB')::int, 0)), 0) from machines m
+          where m.host_id = h.id and m.holds_disk or m.disk_host_id = h.id)) as miscounted,
       (select count(*)::int from machines where (state in ('ended', 'failed') or host_id is null) and (holds_compute or holds_disk)) as hoarders,
       -- What waits for a place keeps its admission, so that it need not be affordable twice.
       (select count(*)::int from machines m join meters t on t.machine_id = m.id

@@ -61,6 +61,7 @@ for each in /sys/class/input/event*; do
   [ "$(cat $each/device/name)" = "Power Button" ] && button=/dev/input/$(basename $each)
 done
 is immortal || { dd if=$button bs=24 count=1 >/dev/null 2>&1; sync; poweroff -f; } &
+button_reader=$!
 echo small guest is up
 is deaf && while :; do sleep 1000; done
 for each in /sys/class/virtio-ports/*; do
@@ -75,8 +76,25 @@ while :; do
       session=\${line##*\\"session\\":\\"}; session=\${session%%\\"*}
       printf '\\n{"welcome":{"session":"%s","protocol":1,"agent":"small","bootId":"1","claimed":false}}\\n' $session >&3;;
     *'"op":"shutdown"'*)
-      if is stubborn || is immortal; then printf '{"id":%s,"error":{"code":"failed","message":"no"}}\\n' $id >&3
+      if [ "$box" = immortal ]; then printf '{"id":%s,"error":{"code":"failed","message":"no"}}\\n' $id >&3
+      elif is stubborn || is immortal; then printf '{"id":%s,"error":{"code":"failed","message":"no"}}\\n' $id >&3
       else printf '{"id":%s,"ok":{}}\\n' $id >&3; sync; poweroff -f; fi;;
+    *'"op":"claim"'*)
+      case $line in *'"address"'*)
+        address=\${line##*\\"address\\":\\"}; gateway=\${line##*\\"gateway\\":\\"}
+        ip addr flush dev eth0; ip addr add \${address%%\\"*} dev eth0; ip route add default via \${gateway%%\\"*};;
+      esac
+      claim=\${line##*\\"claimId\\":\\"}
+      printf '{"id":%s,"ok":{"claimId":"%s","keys":{"sealing":"","tls":"","request":"%s"}}}\\n' $id "\${claim%%\\"*}" "$(cat /request)" >&3;;
+    *'"op":"payload"'*)
+      box=\${line##*\\"bytes\\":\\"}; box=$(echo "\${box%%\\"*}" | base64 -d)
+      [ "$box" = immortal ] && kill $button_reader
+      printf '{"id":%s,"ok":{}}\\n' $id >&3;;
+    *'"op":"status"'*)
+      phase=running; public=true
+      [ -z "$box" ] && phase=idle && public=false
+      [ "$box" = slow ] && phase=pulling && public=false
+      printf '{"id":%s,"ok":{"phase":"%s","detail":"","public":%s,"images":[]}}\\n' $id $phase $public >&3;;
     *'"op":'*) printf '{"id":%s,"ok":{"uptimeMs":1}}\\n' $id >&3;;
   esac
 done
@@ -87,8 +105,12 @@ export interface SmallGuest extends Disposable {
   initrd: string;
 }
 
-/** Files that every uid can read. */
-export function makeSmallGuest(): SmallGuest {
+/**
+ * Files that every uid can read.
+ * @param request What it wants certified (DER in base64); empty for nothing. What it is handed as a box is a word: `slow` to be pulling for
+ * ever, `immortal` to hear no wish to shut down.
+ */
+export function makeSmallGuest(request = ""): SmallGuest {
   const folder = mkdtempSync(join(tmpdir(), "casemate-guest-"));
   chmodSync(folder, 0o755);
   const tree = join(folder, "tree");
@@ -101,6 +123,7 @@ export function makeSmallGuest(): SmallGuest {
   writeFileSync(join(tree, "modules/order"), modules.map((path) => basename(path)).join("\n"));
   for (const [path, text] of [
     ["init", INIT],
+    ["request", request],
     ["www/cgi-bin/ask", ASK],
   ] as const)
     writeFileSync(join(tree, path), text, { mode: 0o755 });

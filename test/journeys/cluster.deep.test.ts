@@ -208,6 +208,7 @@ describeWith([bubblewrap, dockerd, natsServer, networkNamespaces], "a cluster on
         ];
         execFileSync(command!, args, { cwd: ROOT, stdio: "ignore" });
         const config = writeJson(join(folder, `${name}.json`), {
+          images: { build: false },
           host: {
             kept: {
               docker: { socketPath: sockets[name] },

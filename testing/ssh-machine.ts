@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A machine that one logs in to, as a real SSH server on loopback: it lets in one key, and runs what it is asked by answering with it. */
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import ssh2 from "ssh2";
+import type { Endpoint } from "#drivers/kept-driver.ts";
+
+export interface SshMachine {
+  endpoint: Endpoint;
+  close(): void;
+}
+
+export async function startSshMachine(authorizedKey: string, hostname: string): Promise<SshMachine> {
+  const keys = ssh2.utils.generateKeyPairSync("ed25519");
+  const allowed = ssh2.utils.parseKey(authorizedKey.split(" ", 2).join(" "));
+  if (allowed instanceof Error) throw allowed;
+  const server = new ssh2.Server({ hostKeys: [keys.private] }, (client) => {
+    client.on("error", () => {});
+    client.on("authentication", (ask) => {
+      const known = ask.method === "publickey" && ask.key.data.equals(allowed.getPublicSSH());
+      const proven =
+        known && (ask.signature === undefined || allowed.verify(ask.blob!, ask.signature) === true);
+      if (proven) ask.accept();
+      else ask.reject(["publickey"]);
+    });
+    client.on("session", (accept) => {
+      accept().on("exec", (acceptExec, _reject, { command }) => {
+        const stream = acceptExec();
+        stream.write(`${hostname}: ${command}\n`);
+        stream.exit(0);
+        stream.end();
+      });
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const hostKeys = [keys.public.split(" ", 2).join(" ")];
+  return { endpoint: { host: "127.0.0.1", port, ssh: { hostKeys } }, close: () => server.close() };
+}
