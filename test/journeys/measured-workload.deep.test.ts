@@ -118,10 +118,11 @@ describeWith(
       expect([made.status, made.body]).toMatchObject([201, { isolation: "vm-vtpm" }]);
       return made.body.workloadId;
     };
-    const page = () =>
-      execFileSync("curl", ["-sf", "--max-time", "60", "--cacert", path("ca.pem"), url.href], {
-        encoding: "utf8",
-      });
+    /** Never while this process waits: the registry that the machine pulls from is in it. */
+    const page = async () => {
+      const words = ["-sf", "--max-time", "60", "--cacert", path("ca.pem"), url.href];
+      return (await promisify(execFile)("curl", words)).stdout;
+    };
     const verify = async (...more: string[]): Promise<{ code: number; failed: string[]; out: string }> => {
       const own = ["--image", join(image.folder, "image.json"), "--roots", path("roots.pem"), "--json"];
       const { code, out } = await promisify(execFile)(
@@ -158,7 +159,7 @@ describeWith(
           ["roots.pem", "tpm-roots.pem"],
         ] as const)
           writeFileSync(path(name), await (await fetch(`${casemate.url}/${from}`)).text());
-        expect(page()).toBe(`${SECRET}\nstart\n`);
+        expect(await page()).toBe(`${SECRET}\nstart\n`);
         const judged = await verify("--compose", path("docker-compose.yaml"));
         expect([judged.code, judged.failed]).toEqual([0, []]);
         expect(JSON.parse(judged.out)).toMatchObject({ platform: "tpm", accepted: true, hardware: false });
@@ -226,15 +227,9 @@ describeWith(
           envVars: { WHO: "somebody else", NEW: "name" },
         });
         expect([restarted.status, restarted.body]).toMatchObject([200, {}]);
-        const shown = () => {
-          try {
-            return page();
-          } catch (error) {
-            return String(error);
-          }
-        };
-        let last = shown();
-        for (const end = Date.now() + SLOW_MS - 60_000; Date.now() < end; last = shown()) {
+        const shown = () => page().catch(String);
+        let last = await shown();
+        for (const end = Date.now() + SLOW_MS - 60_000; Date.now() < end; last = await shown()) {
           if (last.startsWith("somebody")) break;
           await sleep(1_000);
         }
