@@ -161,6 +161,12 @@ export const ERRORS = {
   ),
   "attestation.not-found": kind(404, "never", "caller", "There is no such attestation."),
   "instance.not-found": kind(404, "never", "caller", "There is no such instance."),
+  "instance.not-ready": kind(
+    409,
+    "never",
+    "caller",
+    "The instance is {status}: only one that is ready can be stopped, started and changed.",
+  ),
   "instance.public-key": kind(
     400,
     "never",

@@ -86,7 +86,7 @@ export const getInstance = operation({
   tag: "Instances",
   summary: "Retrieve an instance",
   description:
-    "Carries a strong ETag of the record; If-None-Match answers 304. `wait=ready` waits until it is.",
+    "Carries a strong ETag of the record; If-None-Match answers 304. `wait=ready` waits until it is; `power` can be waited for in the same way.",
   params: InstanceParams,
   query: Type.Object(WAIT),
   responses: { 200: { description: "The instance", schema: enveloped(Instance) } },

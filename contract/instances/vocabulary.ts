@@ -12,6 +12,9 @@ export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Ty
 export const STATUSES = ["provisioning", "ready", "failed", "terminating", "terminated"] as const;
 export const InstanceStatus = Type.Enum([...STATUSES]);
 
+/** What the machine of one that is ready does: not in the seed, whose five stay as they are. */
+export const POWERS = ["running", "stopping", "stopped", "starting"] as const;
+
 /** Why one was not provisioned: all that there is. */
 export const FAILURE_CODES = [
   "no_capacity",
@@ -76,6 +79,11 @@ export const Instance = Type.Object(
     terminated_at: Nullable(Instant),
     isolation: Type.String({ description: "What keeps it from others; not in the seed" }),
     ssh: Nullable(SshAddress),
+    power: Nullable(
+      Type.Enum([...POWERS], {
+        description: "Of one that is `ready`: stopped ones stay so. Not in the seed",
+      }),
+    ),
   },
   { additionalProperties: false },
 );

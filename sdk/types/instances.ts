@@ -81,6 +81,48 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found";
   };
+  /** Stop an instance */
+  "instances.stop": {
+    method: "POST";
+    path: "/v1/instances/:name/stop";
+    params: InstanceParams;
+    answers: {
+      202: {
+        request_id: string;
+        correlation_id: string | null;
+        data: Instance;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found" | "instance.not-ready";
+  };
+  /** Start an instance that is stopped */
+  "instances.start": {
+    method: "POST";
+    path: "/v1/instances/:name/start";
+    params: InstanceParams;
+    answers: {
+      202: {
+        request_id: string;
+        correlation_id: string | null;
+        data: Instance;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found" | "instance.not-ready" | "fleet.no-capacity";
+  };
+  /** Restart an instance */
+  "instances.restart": {
+    method: "POST";
+    path: "/v1/instances/:name/restart";
+    params: InstanceParams;
+    answers: {
+      202: {
+        request_id: string;
+        correlation_id: string | null;
+        data: Instance;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found" | "instance.not-ready" | "fleet.no-capacity";
+  };
   /** Get usage of the current cycle */
   "usage.get": {
     method: "GET";
@@ -281,6 +323,7 @@ export interface Instance {
   /** What keeps it from others; not in the seed */
   isolation: string;
   ssh: SshAddress | null;
+  power: "running" | "stopping" | "stopped" | "starting" | null;
 }
 
 export interface InstanceParams {

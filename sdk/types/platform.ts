@@ -673,7 +673,7 @@ export interface Operations {
           /** whd_ and 32 hex digits */
           id: string;
           event_id: string;
-          event_type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+          event_type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.stopping" | "instance.stopped" | "instance.starting" | "instance.restarting" | "instance.running" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
           state: "pending" | "delivered" | "failed";
           replay_of: string | null;
           /** UTC, ISO 8601 */
@@ -764,13 +764,13 @@ export interface Event {
   /** evt_ and 32 hex digits; the `webhook-id` of its deliveries */
   id: string;
   object: "event";
-  type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+  type: "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.stopping" | "instance.stopped" | "instance.starting" | "instance.restarting" | "instance.running" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
   /** UTC, ISO 8601 */
   created_at: string;
   data: Record<string, unknown>;
 }
 
-export type EventPattern = "*" | "session.*" | "workload.*" | "instance.*" | "attestation.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
+export type EventPattern = "*" | "session.*" | "workload.*" | "instance.*" | "attestation.*" | "account.*" | "webhook.*" | "session.created" | "session.extended" | "session.exec_ended" | "session.destroyed" | "session.expired" | "session.expired_unclean" | "session.failed" | "workload.created" | "workload.starting" | "workload.restarting" | "workload.running" | "workload.stopping" | "workload.stopped" | "workload.failed" | "workload.deleted" | "instance.created" | "instance.ready" | "instance.stopping" | "instance.stopped" | "instance.starting" | "instance.restarting" | "instance.running" | "instance.failed" | "instance.terminating" | "instance.terminated" | "attestation.accepted" | "attestation.refused" | "attestation.revoked" | "account.balance_low" | "account.balance_exhausted" | "account.tier_changed" | "webhook.disabled" | "webhook.test";
 
 export interface Revocation {
   value: string;

@@ -14,7 +14,8 @@ export interface Waited<R> {
   /** Those that it can have; `ended` is any in which it stays. */
   states: readonly string[];
   read(): Promise<R>;
-  statusOf(row: R): string;
+  /** One, or all that are so. */
+  statusOf(row: R): string | readonly string[];
   isOver(row: R): boolean;
   /** Until something may have changed. */
   more(row: R, timeoutMs: number, signal: AbortSignal): Promise<unknown>;
@@ -33,7 +34,8 @@ export async function waitFor<R>(
   for (;;) {
     const row = await read();
     const left = deadline - performance.now();
-    if (wanted === undefined || wanted.includes(statusOf(row)) || isOver(row)) return row;
+    const are = [statusOf(row)].flat();
+    if (wanted === undefined || wanted.some((one) => are.includes(one)) || isOver(row)) return row;
     if (left <= 0 || signal.aborted) return row;
     await more(row, Math.min(left, LOOK_AGAIN_MS), signal);
   }

@@ -107,7 +107,8 @@ function provenClause(hostId: string, observation: Observation): RawBuilder<unkn
 
 /**
  * A start that failed is no longer wished for: whoever wants it again says so, and pays for the room
- * again. A machine that is seen running anew under a higher incarnation has changed too.
+ * again. A machine that is seen running anew under a higher incarnation has changed too, and so has one that stood, was started and
+ * stopped again before its host said a word of that start: it holds the room of that start.
  */
 function keptClause(hostId: string, observation: Observation): RawBuilder<unknown> {
   const { from, to } = changeBy(observation.state);
@@ -134,7 +135,7 @@ function keptClause(hostId: string, observation: Observation): RawBuilder<unknow
       where m.id = before.id and m.generation >= ${generation} and m.incarnation >= ${incarnation}
         and m.observed_incarnation <= ${incarnation} and m.spec ? 'kept'
         and (m.state = any(${from})
-          or (${to === "running"} and m.state = 'running' and m.observed_incarnation < ${incarnation}))
+          or (${to === "running" || to === "halted"} and m.state = ${to} and m.observed_incarnation < ${incarnation}))
       returning m.id, m.account_id, m.started_at, m.host_id, m.spec, m.state, m.holds_compute,
         before.holds_compute and not m.holds_compute as freed_compute,
         before.holds_disk and not m.holds_disk as freed_disk

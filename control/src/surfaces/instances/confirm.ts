@@ -51,7 +51,9 @@ export async function confirmTurn(needs: Needs, onError: (error: unknown) => voi
       i.ssh_said, m.spec->>'isolation' as isolation, (m.spec->>'cpuMillis')::int / 1000 as cpus
     from instances i join machines m on m.id = i.machine_id
     where i.ssh_said is not null and i.status in ('provisioning', 'ready') and m.state = 'running'
-      and m.host_id = any(${hosts}::text[]) limit ${BATCH}`.execute(needs.db.soft);
+      and m.want = 'up' and m.observed_incarnation = m.incarnation and m.host_id = any(${hosts}::text[]) limit ${BATCH}`.execute(
+    needs.db.soft,
+  );
   for (const said of rows) {
     if (underWay.has(said.id) || performance.now() < (laterMs.get(said.id) ?? 0)) continue;
     underWay.add(said.id);
@@ -92,20 +94,26 @@ async function refusalOf(needs: Needs, said: Said): Promise<string | null> {
   }
 }
 
-/** What was said meanwhile is another thing, and is asked about in its turn. */
+/**
+ * What was said meanwhile is another thing, and is asked about in its turn. Who stops or restarts it takes `ssh_said` away, so that an
+ * answer which comes after that says nothing of it.
+ */
 async function accept({ db }: Pick<Needs, "db">, said: Said): Promise<void> {
-  const entry = { account: said.account_id, type: "instance.ready", subject: said.name, payload: {} };
+  const entry = {
+    ...{ account: sql`${said.account_id}`, subject: sql`${said.name}`, payload: {} },
+    type: sql`(select case when was_ready is null then 'instance.ready' else 'instance.running' end from subject)`,
+  };
   await sql`
     with before as (
-      select id, ready_at from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
+      select id, ready_at, power from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
         and status in ('provisioning', 'ready') for update
     ), subject as (
       update instances i set status = 'ready', ready_at = coalesce(i.ready_at, now()), ssh = i.ssh_said, ssh_said = null,
-        version = i.version + 1
-      from before where i.id = before.id returning i.id, before.ready_at as was_ready
+        power = 'running', version = i.version + 1
+      from before where i.id = before.id returning i.id, before.ready_at as was_ready, before.power as was
     ),
     ${OPEN_PERIOD},
-    ${appendClauses(entry, sql`exists (select from subject where was_ready is null)`)}
+    ${appendClauses(entry, sql`exists (select from subject where was is distinct from 'running')`)}
     select (select count(*) from entry), (select count(*) from subject)`.execute(db.run);
 }
 

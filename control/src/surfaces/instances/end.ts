@@ -12,7 +12,7 @@ import { type Converger, endClause, type MachineRow } from "../../core/machines/
 import type { Database } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
-import { CLOSE_PERIOD, closeLeftOpen } from "./periods.ts";
+import { CLOSE_PERIOD, closeAllLeftOpen, closeLeftOpen } from "./periods.ts";
 import { findInstance, type InstanceRow, requireInstance } from "./rows.ts";
 import { viewInstance } from "./view.ts";
 
@@ -34,7 +34,7 @@ export async function remove(
       select id from machines where id = ${machine_id} for update
     ),
     subject as (
-      update instances i set status = 'terminating', terminated_reason = 'deleted_via_api', version = version + 1
+      update instances i set status = 'terminating', terminated_reason = 'deleted_via_api', power = null, version = version + 1
       from locked where i.machine_id = locked.id and i.status in ('provisioning', 'ready', 'failed')
       returning i.id
     ),
@@ -80,6 +80,7 @@ export async function instancesTurn({
   db: Database;
   converger: Converger;
 }): Promise<void> {
+  await closeAllLeftOpen(db.run);
   const { rows } = await sql<{ machine_id: string }>`
     select i.machine_id from instances i join machines m on m.id = i.machine_id
     where i.status = 'failed' and m.want <> 'down' and m.state not in ('ended', 'failed') limit ${BATCH}`.execute(
@@ -96,7 +97,7 @@ export async function instancesTurn({
 async function concludeEnded(db: Database, id: string): Promise<void> {
   await sql`
     with subject as (
-      update instances i set status = 'terminated', terminated_at = coalesce(terminated_at, now()), ssh = null, version = version + 1
+      update instances i set status = 'terminated', power = null, terminated_at = coalesce(terminated_at, now()), ssh = null, version = version + 1
       from machines m where i.id = ${id} and m.id = i.machine_id and i.status = 'terminating' and m.state in ('ended', 'failed')
       returning i.id, i.account_id, i.name
     )

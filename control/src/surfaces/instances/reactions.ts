@@ -5,6 +5,11 @@
  *     provisioning ──running, and confirmed──▶ ready ──deleted──▶ terminating ──ended──▶ terminated
  *           └──a start that failed──▶ failed ──deleted──▶ terminating …
  *
+ * `ready` stays through stops and starts; `power` follows what is seen, as far as it answers what was wished last: a start that
+ * was wished since a report left is not undone by it.
+ *
+ *     running ──its machine fell──▶ starting ──confirmed──▶ running        any ──halted, and its room given back──▶ stopped
+ *
  * Of one that runs it is only noted where its host says it is reached: confirm.ts. A machine that ends without anybody's wish ends
  * its instance, with `host_lost`.
  */
@@ -21,7 +26,8 @@ export const instanceReactions: KeptReactions = (observation) => {
   const { state, code, ssh } = observation;
   if (state === "running" && ssh !== undefined) return noted(ssh);
   if (state === "ended" || state === "failed") return terminated();
-  if (state === "halted" && code !== undefined) return failed(observation);
+  if (state === "halted") return code === undefined ? stopped() : failed(observation);
+  if (state === "starting") return fallen();
   return sql`${NOBODY}, ${NO_ENTRY}`;
 };
 
@@ -39,40 +45,62 @@ const noted = (ssh: NonNullable<Observation["ssh"]>): RawBuilder<unknown> => sql
 /** What never was ready stays failed: its end is ours, and no end of an instance. */
 const terminated = (): RawBuilder<unknown> =>
   changed(
-    "terminated",
-    sql`terminated_at = coalesce(i.terminated_at, now()), ssh = null, ssh_said = null,
+    sql`status = 'terminated', power = null, terminated_at = coalesce(i.terminated_at, now()), ssh = null, ssh_said = null,
       terminated_reason = coalesce(i.terminated_reason, 'host_lost')`,
     sql`i.status in ('provisioning', 'ready', 'terminating')`,
   );
 
-const failed = (observation: Observation): RawBuilder<unknown> =>
-  changed(
-    "failed",
-    sql`failure_code = ${failureOf(observation)}, failure_message = ${wordsOf(observation)}, ssh_said = null`,
-    sql`i.status = 'provisioning'`,
-  );
+/** Of one that is ready: an answer to what is wished now, and not to an earlier wish. */
+const STANDS = sql`i.status = 'ready' and not machine.holds_compute`;
 
-function changed(status: "terminated" | "failed", set: RawBuilder<unknown>, from: RawBuilder<unknown>) {
-  const about = {
-    account: sql`(select account_id from subject)`,
-    type: sql`${`instance.${status}`}`,
-    subject: sql`(select name from subject)`,
-    payload: {},
-  };
+const stopped = (): RawBuilder<unknown> =>
+  changed(sql`power = 'stopped', ssh = null, ssh_said = null`, sql`${STANDS} and i.power = 'stopping'`);
+
+/** One that never was ready has failed; one that was is stopped, and whoever starts it again may have more luck. */
+function failed(observation: Observation): RawBuilder<unknown> {
+  const code = failureOf(observation);
+  return changed(
+    sql`status = case when i.status = 'provisioning' then 'failed' else i.status end,
+      power = case when i.status = 'ready' then 'stopped' end, ssh = null, ssh_said = null,
+      failure_code = ${code}, failure_message = ${wordsOf(observation)}`,
+    sql`(i.status = 'provisioning' or ${STANDS} and i.power <> 'stopped')`,
+    { failure_code: code },
+  );
+}
+
+function changed(set: RawBuilder<unknown>, from: RawBuilder<unknown>, payload: Record<string, string> = {}) {
   return sql`
-    subject as (
-      update instances i set status = ${status}, ${set}, version = i.version + 1
-      from machine where i.machine_id = machine.id and ${from} and ${AFTER_ROOM}
-      returning i.id, i.account_id, i.name
-    ),
+    ${subject(set, from)},
     held as (
       update instance_names n set held_until = now() + interval '30 days'
-      from subject where ${status === "terminated"} and n.account_id = subject.account_id and n.name = subject.name
+      from subject where subject.kind = 'terminated' and n.account_id = subject.account_id and n.name = subject.name
         and n.instance_id = subject.id
     ),
     ${CLOSE_PERIOD}, ${END_INSTANCE_TOKENS},
-    ${appendClauses(about, sql`exists (select from subject)`)}`;
+    ${entry(payload)}`;
 }
+
+/** It is counted on: nobody stopped it. */
+const fallen = (): RawBuilder<unknown> =>
+  sql`${subject(sql`power = 'starting'`, sql`i.status = 'ready' and i.power = 'running'`)}, ${entry({})}`;
+
+const subject = (set: RawBuilder<unknown>, from: RawBuilder<unknown>): RawBuilder<unknown> => sql`
+  subject as (
+    update instances i set ${set}, version = i.version + 1
+    from machine where i.machine_id = machine.id and ${from} and ${AFTER_ROOM}
+    returning i.id, i.account_id, i.name, case when i.status = 'ready' then i.power else i.status end as kind
+  )`;
+
+const entry = (payload: Record<string, string>): RawBuilder<unknown> =>
+  appendClauses(
+    {
+      account: sql`(select account_id from subject)`,
+      type: sql`(select 'instance.' || kind from subject)`,
+      subject: sql`(select name from subject)`,
+      payload,
+    },
+    sql`exists (select from subject)`,
+  );
 
 const MESSAGE_MAX = 500;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reading instances: one, a page, and waiting for a state. */
 import type { getInstance, listInstances } from "#contract/instances/instances.ts";
-import { STATUSES } from "#contract/instances/vocabulary.ts";
+import { POWERS, STATUSES } from "#contract/instances/vocabulary.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { cursorAt, parseCursor } from "../../http/cursor.ts";
 import { shown } from "../../http/etag.ts";
@@ -12,9 +12,9 @@ import { viewInstance } from "./view.ts";
 
 export async function read(deps: Pick<Deps, "db" | "feed">, call: Call<typeof getInstance>): Promise<Answer> {
   const row = await waitFor(call, {
-    states: STATUSES,
+    states: [...STATUSES, ...POWERS],
     read: () => requireInstance(deps.db.soft, call.account.id, call.params.name),
-    statusOf: ({ status }) => status,
+    statusOf: ({ status, power }) => (status === "ready" && power !== null ? [status, power] : [status]),
     isOver: ({ status }) => status === "terminated" || status === "failed",
     more: ({ name }, timeoutMs, signal) => deps.feed.wait(name, timeoutMs, signal),
   });

@@ -7,12 +7,14 @@ import {
   instanceLogs,
   instanceMetrics,
 } from "#contract/instances/observed.ts";
+import { restartInstance, startInstance, stopInstance } from "#contract/instances/power.ts";
 import { getDailyUsage, getInstanceUsage, getUsage } from "#contract/instances/usage.ts";
 import { type Route, route } from "../../http/call.ts";
 import { create } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { remove } from "./end.ts";
 import { attestation, events, logs, metrics } from "./observed.ts";
+import { restart, start, stop } from "./power.ts";
 import { list, read } from "./read.ts";
 import { dailyUsage, instanceUsage, usage } from "./usage.ts";
 
@@ -22,6 +24,9 @@ export function instanceRoutes(deps: Deps): Route[] {
     route(listInstances, (call) => list(deps, call)),
     route(getInstance, (call) => read(deps, call)),
     route(deleteInstance, (call) => remove(deps, call)),
+    route(stopInstance, (call) => stop(deps, call)),
+    route(startInstance, (call) => start(deps, call)),
+    route(restartInstance, (call) => restart(deps, call)),
     route(getUsage, (call) => usage(deps, call)),
     route(getDailyUsage, (call) => dailyUsage(deps, call)),
     route(getInstanceUsage, (call) => instanceUsage(deps, call)),

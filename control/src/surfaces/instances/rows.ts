@@ -24,6 +24,7 @@ export interface InstanceRow {
   created_at: Date;
   ready_at: Date | null;
   terminated_at: Date | null;
+  power: string | null;
   version: number;
   isolation: string;
   host_id: string | null;
@@ -34,7 +35,7 @@ export const NAME = /^[a-z0-9]{8}$/;
 const COLUMNS = sql`
   i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
   i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
-  i.created_at, i.ready_at, i.terminated_at, i.version, m.spec->>'isolation' as isolation, m.host_id
+  i.created_at, i.ready_at, i.terminated_at, i.power, i.version, m.spec->>'isolation' as isolation, m.host_id
   from instances i join machines m on m.id = i.machine_id`;
 
 /** Of two that had a name one after the other, the newer. */
