@@ -286,11 +286,13 @@ workloads
 program
   .command("ssh")
   .description("log in to an instance by its name; the key of its tenant is in CASEMATE_INSTANCES_KEY")
-  .argument("<name>")
+  .argument("<name>", "its name, or its whole host name")
   .argument("[command...]", "run there instead of a shell")
   .option("--url <url>", "the API", process.env.CASEMATE_URL ?? "http://127.0.0.1:8787")
   .option("--key-file <file>", "file with the key of the tenant")
   .option("-i, --identity <file>", "private key that the instance lets in; without it what ssh uses")
+  .option("--pipe", "only carry bytes to its SSH server, for ProxyCommand in ssh_config")
+  .option("--known-hosts", "only print its keys, for KnownHostsCommand in ssh_config")
   .passThroughOptions()
   .action((name, words, options) =>
     finish(import("./ssh.ts").then(({ sshCommand }) => sshCommand(name, words, options))),

@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { sql } from "kysely";
 import ssh2 from "ssh2";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { sshConfig } from "#embedded/names/words.ts";
 import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { callerOf, type Installation, startInstallation } from "#testing/installation.ts";
@@ -80,6 +81,31 @@ describeWith([openssh], "casemate ssh", () => {
     expect(await run(["aaaaaaaa", "true"])).toMatchObject({
       ...{ code: 1, stderr: expect.stringContaining("There is no such instance") },
     });
+  });
+
+  it("an ssh with the lines that up prints reaches it by its host name, and asks about no key", async () => {
+    const ssh = (target: string) => {
+      const config = join(folder, "config");
+      const lines = sshConfig("casemate.internal", CASEMATE, casemate.url);
+      writeFileSync(config, `${lines.join("\n")}\n  UserKnownHostsFile /dev/null\n`, { mode: 0o600 });
+      const words = ["-F", config, "-o", "BatchMode=yes", "-i", join(folder, "id"), target, "uname"];
+      return promisify(execFile)("ssh", words, {
+        ...{ timeout: 60_000, env: { ...process.env, CASEMATE_INSTANCES_KEY: key } },
+      }).then(
+        ({ stdout }) => ({ code: 0, stdout, stderr: "" }),
+        (error: { code: number; stdout: string; stderr: string }) => error,
+      );
+    };
+    expect(await ssh(hostname)).toMatchObject({ code: 0, stdout: `${hostname}: uname\n` });
+    // The same first label below another tenant's: it must not lead to this one.
+    expect(await ssh(`${name}.other.casemate.internal`)).toMatchObject({
+      ...{ code: 255, stderr: expect.stringContaining("is not this tenant's") },
+    });
+  });
+
+  it("what is for another ssh is not mixed with a command", async () => {
+    expect(await run(["--pipe", name, "true"])).toMatchObject({ code: 2 });
+    expect(await run(["--pipe", "--known-hosts", name])).toMatchObject({ code: 2 });
   });
 
   it("is not let in where another key is shown than the record has", async () => {

@@ -3,9 +3,13 @@
  * `casemate ssh`: logs in to an instance by its name, with the machine's own `ssh`. Neither a resolver nor a known_hosts of yours
  * is needed: where the instance is, and by which keys it is known, its record says, and control shows no keys that the machine's
  * evidence did not bind. Any other key at that address ends it before anything is said.
+ *
+ * For an `ssh` that is started by other programs it gives the two things that this one needs, by the lines that `up` prints: the way
+ * to the machine (`--pipe`, ProxyCommand) and its keys (`--known-hosts`, KnownHostsCommand).
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { orUsage, UsageFault } from "./usage.ts";
@@ -15,6 +19,10 @@ export interface SshOptions {
   keyFile?: string;
   /** A private key; without it what ssh itself uses. */
   identity?: string;
+  /** Carries standard input and output to the machine's SSH server. */
+  pipe?: boolean;
+  /** Prints its keys as known_hosts has them. */
+  knownHosts?: boolean;
 }
 
 interface Login {
@@ -42,16 +50,25 @@ async function logIn(
   options: SshOptions,
   err: (text: string) => void,
 ): Promise<number> {
+  if ([options.pipe, options.knownHosts, words.length > 0].filter(Boolean).length > 1)
+    throw new UsageFault("--pipe, --known-hosts and a command exclude each other");
   const { hostname, status, ssh } = await recordOf(name, options);
   if (ssh === null) {
     err(`casemate: the instance ${name} is ${status}; one logs in when it is ready\n`);
     return NOT_REACHED;
   }
+  if (options.pipe === true) return carry(ssh);
+  const known_hosts = ssh.known_hosts
+    .map((line) => `${hostname} ${line.split(" ").slice(1).join(" ")}\n`)
+    .join("");
+  if (options.knownHosts === true) {
+    process.stdout.write(known_hosts);
+    return 0;
+  }
   const folder = mkdtempSync(join(tmpdir(), "casemate-ssh-"));
   try {
     const known = join(folder, "known_hosts");
-    const keys = ssh.known_hosts.map((line) => line.split(" ").slice(1).join(" "));
-    writeFileSync(known, keys.map((key) => `${hostname} ${key}\n`).join(""), { mode: 0o600 });
+    writeFileSync(known, known_hosts, { mode: 0o600 });
     const settings = [
       ...[`UserKnownHostsFile=${known}`, "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes"],
       ...[`HostKeyAlias=${hostname}`, "UpdateHostKeys=no", "CheckHostIP=no"],
@@ -66,7 +83,9 @@ async function logIn(
   }
 }
 
-async function recordOf(name: string, { url, keyFile }: SshOptions): Promise<Login> {
+/** By its name, or its whole host name, which has to be this tenant's: another's may have the same name before the first dot. */
+async function recordOf(given: string, { url, keyFile }: SshOptions): Promise<Login> {
+  const [name = "", ...rest] = given.split(".");
   const key =
     keyFile === undefined ? process.env.CASEMATE_INSTANCES_KEY : readFileSync(keyFile, "utf8").trim();
   if (key === undefined || key === "")
@@ -76,7 +95,18 @@ async function recordOf(name: string, { url, keyFile }: SshOptions): Promise<Log
   });
   const body = (await reply.json()) as { data?: Login; error?: { message: string } };
   if (body.data === undefined) throw new Error(body.error?.message ?? `the API answered ${reply.status}`);
+  if (rest.length > 0 && body.data.hostname !== given.toLowerCase())
+    throw new Error(`${given} is not this tenant's: its instance ${name} is ${body.data.hostname}`);
   return body.data;
+}
+
+function carry({ address, port }: NonNullable<Login["ssh"]>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address, port, allowHalfOpen: true });
+    socket.once("error", reject);
+    socket.once("close", () => resolve(0));
+    process.stdin.pipe(socket).pipe(process.stdout);
+  });
 }
 
 function run(program: string, args: readonly string[]): Promise<number> {

@@ -11,6 +11,7 @@ import { isAbsolute } from "node:path";
 import type { AdminKey } from "./admin-key.ts";
 import { CONTROL_ROLE } from "./database.ts";
 import { type Layout, signerPlace } from "./layout.ts";
+import type { NamesPlace } from "./names/place.ts";
 
 export interface UserConfig {
   control: Record<string, unknown>;
@@ -94,6 +95,18 @@ export function apiDomain(user: UserConfig, environment: NodeJS.ProcessEnv): str
   return `api.${environment.CASEMATE_WORKLOADS_ZONE || zone || "workloads.localhost"}`;
 }
 
+/** The domain of instances' names. */
+export function instancesZone(user: UserConfig, environment: NodeJS.ProcessEnv): string {
+  const { zone } = (user.control.instances ?? {}) as { zone?: string };
+  return environment.CASEMATE_INSTANCES_ZONE || zone || "casemate.internal";
+}
+
+/** There may be instances, and nobody has said where their names are answered. */
+export const needsNames = (layout: Layout, { control, host }: UserConfig, environment: NodeJS.ProcessEnv) =>
+  (layout.root || (host.kept ?? null) !== null) &&
+  (control.names as { host?: unknown } | undefined)?.host === undefined &&
+  !environment.CASEMATE_NAMES_HOST;
+
 /** True when the user's configuration names a PostgreSQL of their own. */
 export const usesOwnServer = (user: UserConfig): boolean =>
   typeof (user.control.database as { urlFile?: unknown } | undefined)?.urlFile === "string";
@@ -143,6 +156,8 @@ export interface Wiring {
   databaseSocket: string | null;
   user: UserConfig;
   ingressPorts: IngressPorts;
+  /** Where control answers for the names of instances; null: it is not us who says. */
+  names: NamesPlace | null;
   /** Plain HTTP also where others could listen in. */
   insecure: boolean;
 }
@@ -267,12 +282,15 @@ export function writeConfigs({
   databaseSocket,
   user,
   ingressPorts,
+  names,
   insecure,
 }: Wiring): {
   control: string;
   host: string;
   /** The API under its own name over TLS; null when nobody serves that, or at a port that is not known yet. */
   secureUrl: string | null;
+  /** Port 22 of their addresses is to lead to instances. */
+  sshRedirect: boolean;
 } {
   const socket = layout.path("run", "link.sock");
   const proofFile = layout.path("keys", "ingress.proof");
@@ -286,6 +304,7 @@ export function writeConfigs({
       imagesFolder: imagesFolderOf(layout, user),
       registry: { host: registryOf(user, address) },
       instance: admin.instance,
+      ...(names !== null && { names: nameServer(names, instancesZone(user, process.env)) }),
       operator: { keyHash: admin.hash, keyPrefix: admin.prefix },
     },
     overlay(
@@ -327,5 +346,11 @@ export function writeConfigs({
   writeFileSync(paths.control, `${JSON.stringify(control, null, 2)}\n`, { mode: 0o600 });
   writeFileSync(paths.host, `${JSON.stringify(host, null, 2)}\n`, { mode: 0o600 });
   if (layout.owners !== null) chownSync(paths.control, layout.owners.control.uid, layout.owners.control.gid);
-  return { ...paths, secureUrl };
+  const { ssh } = (host.kept ?? {}) as { ssh?: { redirect?: boolean } | null };
+  return { ...paths, secureUrl, sshRedirect: ssh?.redirect === true };
 }
+
+const nameServer = ({ address, port }: NamesPlace, zone: string): Tree => ({
+  ...{ host: address, port },
+  nameServers: [{ name: `ns.${zone}`, addresses: [address] }],
+});

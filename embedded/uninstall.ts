@@ -10,6 +10,8 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { lockFolder } from "./lock.ts";
+import { forgetNames, namesAddress } from "./names/place.ts";
+import { linesOfOurs } from "./names/resolver.ts";
 import { findInstallation, type Installation } from "./uninstall/installation.ts";
 import { dropOurs, dropStatements, findOurs, type OurObjects } from "./uninstall/own-server.ts";
 import {
@@ -64,6 +66,7 @@ export async function uninstall(options: UninstallOptions): Promise<boolean> {
     for (const line of await server.drop()) print(line);
     const foreign = removeFiles(installation, keepData);
     await forgetSshRedirect();
+    await forgetNames(state);
     const forwarding = await putForwardingBack();
     const rest = await survey(installation);
     return report({ installation, options, before: found, rest, foreign, forwarding });
@@ -180,6 +183,8 @@ function report(done: {
       `left: images in the Docker engine's store, which others may use too: docker image rm ${images.join(" ")}`,
     );
   if (forwarding !== null) print(forwarding);
+  for (const { file, line } of linesOfOurs(namesAddress(state)))
+    print(`left: "${line}" in ${file}, which you put there for names of instances; take it out again`);
   if (keepData) {
     print(`left: database and keys in ${state}; ./casemate up --state ${state} takes them up again`);
     if (rest.volumes.length > 0) print(`left: volumes of workloads: ${rest.volumes.join(", ")}`);

@@ -19,6 +19,8 @@ import {
   imagesFolderOf,
   imagesOf,
   ingressPortsHere,
+  instancesZone,
+  needsNames,
   readUserConfig,
   type UserConfig,
   usesOwnServer,
@@ -31,6 +33,8 @@ import { keepImages } from "./images/keep.ts";
 import { type Layout, prepareLayout } from "./layout.ts";
 import { lockFolder } from "./lock.ts";
 import { openLogFile } from "./log-file.ts";
+import { findNamesPlace, forgetNames, leadNames } from "./names/place.ts";
+import { resolverOf } from "./names/resolver.ts";
 import { keepRunning, type Part } from "./part.ts";
 import { checkRelease } from "./release.ts";
 import { keepReserve, type Reserve } from "./reserve.ts";
@@ -99,7 +103,8 @@ export async function up(
       throw new Error("--with-edge speaks plain HTTP to this machine, and control.http.tls is set");
     const databaseSocket = database?.host ?? null;
     const { insecure } = options;
-    const wiring = { layout, admin, address, databaseSocket, user, insecure };
+    const names = needsNames(layout, user, process.env) ? await findNamesPlace(layout.state) : null;
+    const wiring = { layout, admin, address, databaseSocket, user, names, insecure };
     let configs = writeConfigs({ ...wiring, ingressPorts: await ingressPortsHere() });
     let fault: string | null = null;
     const failed = () => fault;
@@ -131,9 +136,14 @@ export async function up(
     // Where the other commands find this installation; it holds no secret.
     writeFileSync(layout.path("running.json"), `${JSON.stringify({ url, pid: process.pid })}\n`);
     undo.push(() => rmSync(layout.path("running.json"), { force: true }));
+    // After it is there: until then the port might have been somebody else's.
+    const led = names !== null && (await leadNames(layout.state, names));
+    if (led) undo.push(async () => void (await forgetNames(layout.state)));
+    const zone = instancesZone(user, process.env);
+    const resolver = led && configs.sshRedirect ? resolverOf(names.address, zone) : null;
     const demo = options.withEdge ? await withEdge(options, url, layout, admin, user, warn, undo) : null;
     for (const line of await welcome({
-      ...{ url, layout, admin, json: options.json, demo },
+      ...{ url, layout, admin, json: options.json, demo, byName: names && { zone, resolver } },
       secureUrl: configs.secureUrl,
     }))
       print(line);

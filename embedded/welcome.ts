@@ -4,6 +4,9 @@ import type { AdminKey } from "./admin-key.ts";
 import { askOwn } from "./ask-own.ts";
 import type { Demo } from "./demo/demo.ts";
 import type { Layout } from "./layout.ts";
+import { type ByName, wordsOf } from "./names/words.ts";
+
+const CASEMATE = new URL("../casemate", import.meta.url).pathname;
 
 interface Welcome {
   url: string;
@@ -14,6 +17,8 @@ interface Welcome {
   json: boolean;
   /** Null: none runs. */
   demo: Demo | null;
+  /** Null: names of instances are not ours to answer for. */
+  byName: ByName | null;
 }
 
 interface Isolation {
@@ -23,7 +28,15 @@ interface Isolation {
   missing: string | null;
 }
 
-export async function welcome({ url, secureUrl, layout, admin, json, demo }: Welcome): Promise<string[]> {
+export async function welcome({
+  url,
+  secureUrl,
+  layout,
+  admin,
+  json,
+  demo,
+  byName,
+}: Welcome): Promise<string[]> {
   const answer = await askOwn(`${url}/v1/health`);
   const health = JSON.parse(answer?.text ?? '{"status":"unknown"}') as {
     status: string;
@@ -37,6 +50,7 @@ export async function welcome({ url, secureUrl, layout, admin, json, demo }: Wel
         status: health.status,
         admin_key_file: layout.path("admin.key"),
         isolation: health.isolation ?? [],
+        instances: byName,
         demo: demo === null ? null : demoJson(demo),
       }),
     ];
@@ -71,6 +85,7 @@ export async function welcome({ url, secureUrl, layout, admin, json, demo }: Wel
           "Try an instance (a virtual machine; its image is built in the background, and the create says until then what is missing):",
           "",
           ...instanceExample(url).map((line) => `  ${line}`),
+          ...(byName === null ? [] : ["", ...wordsOf(byName, CASEMATE, url)]),
         ]
       : []),
     "",

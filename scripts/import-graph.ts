@@ -149,6 +149,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   "embedded/doctor": ["confine", "contract", "drivers", "embedded", "images", "package.json"],
   // The installation's issuer vouches for images.
   "embedded/images": ["drivers/qemu/launch-note.ts", "embedded", "evidence", "host/signer", "images"],
+  // The rule of nftables is written as that for SSH is.
+  "embedded/names": ["drivers/qemu/network/redirect.ts"],
   // A template is unpacked as the driver binds it, and measured as the driver measures it.
   "embedded/templates": ["drivers"],
   "embedded/uninstall": ["confine", "contract", "control/src/database", "drivers", "embedded"],

@@ -43,7 +43,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     graceMs: 300_000,
   },
   instances: {
-    zone: "instances.localhost",
+    zone: "casemate.internal",
     egressLimitBytes: 5 * 1024 ** 3,
     inferenceModel: "default",
     cpus: 1,

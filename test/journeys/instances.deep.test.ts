@@ -101,7 +101,7 @@ describeWith([root, workloadImage, qemu, swtpm, swtpmSetup, firmware], "an insta
       expect(ssh("hostname; uname -s; tr ' ' '\\n' < /proc/cmdline | grep -c launch")).toBe(
         `${name}\nLinux\n1\n`,
       );
-      expect(hostname).toBe(`${name}.acme.instances.localhost`);
+      expect(hostname).toBe(`${name}.acme.casemate.internal`);
 
       // A program inside asks a model, through the host's door, by what it finds in the machine.
       const asking = [

@@ -113,7 +113,7 @@ describe("an instance", () => {
     expect(made).toMatchObject({
       ...{ status: "provisioning", agent: "none", public_key: PUBLIC_KEY, inference_mode: "default_gateway" },
       egress_limit_bytes: 5368709120,
-      hostname: `${made.name}.acme.instances.localhost`,
+      hostname: `${made.name}.acme.casemate.internal`,
     });
     expect(made.name).toMatch(/^[2-9a-hjkmnp-z]{8}$/);
     const ready = (await acme("GET", `/v1/instances/${made.name}?wait=ready&timeout=20`)).body.data;
@@ -131,14 +131,14 @@ describe("an instance", () => {
 
     expect(await countedOf(made.name)).toEqual([{ fromReady: true, open: true, billedAfter: null }]);
     const { lookup, serial } = openZoneRecords({
-      ...{ db: casemate.control.db.run, zone: "workloads.localhost", instancesZone: "instances.localhost" },
+      ...{ db: casemate.control.db.run, zone: "workloads.localhost", instancesZone: "casemate.internal" },
     });
     const before = await serial();
     const address = [{ type: "A", address: ready.ssh.address, ttlSeconds: 15 }];
     expect(await lookup(made.hostname, "A")).toEqual(address);
-    expect(await lookup("acme.instances.localhost", "A")).toEqual([]);
+    expect(await lookup("acme.casemate.internal", "A")).toEqual([]);
     for (const nobody of ["aaaaaaaa.acme", `${made.name}.other`, "other", `x.${made.name}.acme`])
-      expect(await lookup(`${nobody}.instances.localhost`, "A")).toBeNull();
+      expect(await lookup(`${nobody}.casemate.internal`, "A")).toBeNull();
 
     const shown = (await acme("GET", `/v1/instances/${made.name}/attestation`)).body.data;
     expect(shown).toMatchObject({ isolation: "vm-vtpm", hardware: false, image_sha256: image.sha256 });
@@ -415,7 +415,7 @@ describe("another dialect", () => {
       expect((await own("POST", "/v1/instances", ask({ public_key: rsa(1024) }))).status).toBe(400);
       const { name, hostname } = (await own("POST", "/v1/instances", ask({ public_key: rsa(2048) }))).body
         .data;
-      expect(hostname).toBe(`${name}.uni-corp.instances.localhost`);
+      expect(hostname).toBe(`${name}.uni-corp.casemate.internal`);
       const [listed] = (await own("GET", "/v1/instances")).body.data.instances;
       expect([listed.name, "public_key" in listed]).toEqual([name, false]);
       const deleted = (await own("DELETE", `/v1/instances/${name}`)).body.data;
