@@ -32,6 +32,10 @@ export interface KeptProbe {
   ready: boolean;
   /** One line saying what is missing and what to do, or null. */
   missing: string | null;
+  /** Of virtual machines: whether a processor runs their instructions, or a program does, many times slower. */
+  accelerator?: "kvm" | "tcg";
+  /** It is not ready and is finding out whether it will be. */
+  looking?: boolean;
   /** What vouches for the TPMs of its machines: DER in base64, the root last. */
   endorsers?: string[];
 }
@@ -124,7 +128,7 @@ export interface DiskPart {
 }
 
 export interface KeptDriver {
-  readonly isolation: "container" | "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx";
+  readonly isolation: "container" | "system-container" | "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx";
   probe(): Promise<KeptProbe>;
   start(
     machineId: string,

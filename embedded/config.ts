@@ -201,6 +201,7 @@ function keptDefaults(
       registriesInside,
     },
     qemu: { folder: layout.path("vms"), isolations: ["vm", "vm-vtpm"] },
+    systemContainers: { folder: layout.path("vms") },
     // All of them are this computer's, without anybody's doing.
     ssh: { addresses: "127.64.0.0/10", port: 2222, redirect: true },
     // Containers get what their tier promises, so nothing is offered twice; some is left for the host.

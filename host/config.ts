@@ -45,6 +45,18 @@ const Qemu = closed({
 });
 export type QemuConfig = Static<typeof Qemu>;
 
+const SystemContainers = closed({
+  /** As that of `qemu`. */
+  folder: Path,
+  /** An OCI runtime; absent: the first of Debian's that is there. */
+  runtime: Type.Optional(Path),
+  /** Host uids, 65,536 for each; absent: our own choice. */
+  users: Type.Optional(closed({ base: Uid, ranges: AtLeastOne })),
+  /** A range that nothing else here uses, four addresses a container. */
+  addresses: Type.Optional(Type.String({ pattern: "^[0-9.]{7,15}/[0-9]{1,2}$" })),
+});
+export type SystemContainersConfig = Static<typeof SystemContainers>;
+
 const HostConfig = closed({
   stateFolder: Path,
   /** Control's socket on this machine; null when control is met at a broker. */
@@ -91,6 +103,8 @@ const HostConfig = closed({
       }),
       /** Virtual machines; null: none are taken. */
       qemu: Type.Optional(Type.Union([Qemu, Type.Null()])),
+      /** Containers that people log in to, in the folder of virtual machines; null or absent: none are taken. */
+      systemContainers: Type.Optional(Type.Union([SystemContainers, Type.Null()])),
       /** Where people log in to machines that are for that: addresses of this computer, one for each machine; absent or null: nowhere. */
       ssh: Type.Optional(
         Type.Union([

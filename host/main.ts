@@ -13,6 +13,7 @@ import type { NatsAccess } from "#link/nats/access.ts";
 import { natsAccess } from "#link/nats/files.ts";
 import { startHost } from "./assemble.ts";
 import { readHostConfig } from "./config.ts";
+import { openContainersOfHost } from "./kept/system-containers.ts";
 import { openVirtualMachines } from "./kept/virtual-machines.ts";
 import type { HostLog } from "./machine.ts";
 
@@ -69,10 +70,8 @@ const host = await startHost({
       ingressUid: ingressUid ?? INGRESS_UID,
       drivers: [
         new DockerDriver({ ...kept.docker, owner }),
-        ...openVirtualMachines(kept.qemu ?? null, {
-          ...{ owner, imagesFolder: config.imagesFolder, log },
-          registriesInside: kept.docker.registriesInside ?? [],
-        }),
+        ...openVirtualMachines(kept.qemu ?? null, guestsOf(kept)),
+        ...openContainersOfHost(kept.systemContainers ?? null, guestsOf(kept)),
       ],
     },
   }),
@@ -103,6 +102,10 @@ log("host.stopping", { why: await stop });
 await host.stop();
 log("host.stopped", {});
 process.exit(0);
+
+function guestsOf({ docker }: { docker: { registriesInside?: string[] } }) {
+  return { owner, imagesFolder: config.imagesFolder, log, registriesInside: docker.registriesInside ?? [] };
+}
 
 function meetingOf(path: string | null, access: NatsAccess | null): { path: string } | { nats: NatsAccess } {
   if ((path === null) === (access === null))

@@ -7,7 +7,7 @@
 import { createInterface } from "node:readline";
 import type { Desired } from "#contract/link/machine.ts";
 import type { LaunchPayload } from "#contract/link/payload.ts";
-import { QemuDriver } from "#drivers/qemu/driver.ts";
+import { QemuDriver, type QemuOptions } from "#drivers/qemu/driver.ts";
 import { AddressPool } from "#drivers/qemu/network/addresses.ts";
 import { Taps } from "#drivers/qemu/network/taps.ts";
 import { openAuthority } from "#host/ingress/authority.ts";
@@ -23,7 +23,7 @@ export interface Go {
 }
 
 export interface KeptVmHostInput {
-  options: ConstructorParameters<typeof QemuDriver>[0];
+  options: QemuOptions;
   folder: string;
   range: string;
   payload: LaunchPayload;

@@ -82,13 +82,16 @@ export const instanceAttestation = operation({
   path: "/v1/instances/:name/attestation",
   summary: "The verdicts on its machine, newest first",
   description:
-    "`seal`: before it was told who may log in. `login`: of the keys that its SSH server shows. Everything that a verdict was made of is at `/platform/v1/attestations/<id>`. A `vm` has none.",
+    "`seal`: before it was told who may log in. `login`: of the keys that its SSH server shows. Everything that a verdict was made of is at `/platform/v1/attestations/<id>`. A `vm` and a `container` have none: nothing but their host vouches for them, and `note` says so.",
   responses: {
     200: {
       description: "Verdicts",
       schema: enveloped(
         Type.Object({
           isolation: Type.String(),
+          note: Type.Union([Type.String(), Type.Null()], {
+            description: "What is to be known where there is no evidence: the host is trusted",
+          }),
           hardware: Type.Boolean({ description: "Of the newest verdict: evidence of a processor" }),
           image_sha256: Type.String({ description: "Of the image's metadata: /guest-images/<sha256>" }),
           launch_sha256: Type.String({

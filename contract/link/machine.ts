@@ -6,7 +6,17 @@
  */
 import { type Static, Type } from "typebox";
 
-export const Isolation = Type.Enum(["process", "gvisor", "container", "vm", "vm-vtpm", "vm-snp", "vm-tdx"]);
+/** `container`: compose's services. `system-container`: one that is a machine to those in it, with a server to log in to. */
+export const Isolation = Type.Enum([
+  "process",
+  "gvisor",
+  "container",
+  "system-container",
+  "vm",
+  "vm-vtpm",
+  "vm-snp",
+  "vm-tdx",
+]);
 
 /** Words for the proof of the machine's end; the host copies them into the proof's context unread. */
 export const EndProof = Type.Object(
@@ -281,6 +291,10 @@ export const HostFacts = Type.Object(
           /** v2, v1, rlimits. */
           limits: Type.String(),
           privileged: Type.Boolean(),
+          /** Of virtual machines: whether a processor runs their instructions, or a program does, many times slower. */
+          accelerator: Type.Optional(Type.Enum(["kvm", "tcg"])),
+          /** It is not ready and is finding out whether it will be. */
+          looking: Type.Optional(Type.Boolean()),
           /** Of machines with a TPM: what vouches for it, DER in base64, its root last. */
           endorsers: Type.Optional(Type.Array(Type.String({ maxLength: 8192 }), { maxItems: 8 })),
         },

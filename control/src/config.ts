@@ -129,6 +129,10 @@ export const ControlConfig = closed({
     inferenceModel: Type.String({ minLength: 1, maxLength: 200 }),
     cpus: Type.Integer({ minimum: 1 }),
     memoryMiB: Type.Integer({ minimum: 128 }),
+    /** Only machines that a processor keeps from their host (vm-snp, vm-tdx); a create is refused otherwise, and not weakened. */
+    requireHardware: Type.Boolean(),
+    /** Agents also in machines whose processor is emulated; many minutes, and some do not come up at all. */
+    allowSlowAgents: Type.Boolean(),
     /** What other public variants of this API do otherwise than its seed. */
     dialect: closed({
       sshRsa: Type.Enum(["refuse", "accept"]),

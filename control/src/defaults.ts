@@ -48,6 +48,8 @@ export const DEFAULT_CONFIG: ControlConfig = {
     inferenceModel: "default",
     cpus: 1,
     memoryMiB: 512,
+    requireHardware: false,
+    allowSlowAgents: false,
     dialect: { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true },
     requestsPerMinute: 600,
     inference: {

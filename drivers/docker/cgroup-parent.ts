@@ -117,7 +117,7 @@ export function listCgroups(kind: CgroupKind, owner: string): string[] {
 }
 
 /** runc makes the same path in every v1 hierarchy, also in those that limit nothing. */
-function basesOf(owner: string): string[] {
+export function basesOf(owner: string): string[] {
   return [ROOT, ...readdirSync(ROOT).map((name) => join(ROOT, name))]
     .map((hierarchy) => join(hierarchy, "casemate", owner))
     .filter((path) => existsSync(path));

@@ -603,7 +603,7 @@ test("what is missing is said, and nothing is claimed to be ready before", async
     missing: expect.stringMatching(/guest image/),
   });
   expect(await open().probe()).toEqual({
-    ready: true,
+    ...{ ready: true, accelerator: "tcg" },
     missing: expect.stringMatching(/networks of their own/),
   });
 });

@@ -42,6 +42,7 @@ import type {
 } from "../kept-driver.ts";
 import { Turns } from "../turns.ts";
 import { guestLines } from "./guest-logs.ts";
+import type { GuestMachines } from "./guest-machines.ts";
 import { judged } from "./guest-words.ts";
 import { bootOf, requireImage, rootOf } from "./image-files.ts";
 import { openLaunchNotes } from "./launch-note.ts";
@@ -55,8 +56,8 @@ import { requireSsh } from "./ssh-probe.ts";
 import type { Confidential, Firmware } from "./vm.ts";
 import { pause, type Watched, watchGuest } from "./watch.ts";
 
-export interface QemuOptions extends VmOptions {
-  isolation: "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx";
+export interface GuestOptions extends Pick<VmOptions, "folder" | "networks" | "answerMs"> {
+  isolation: "vm" | "vm-vtpm" | "vm-snp" | "vm-tdx" | "system-container";
   /** Of `vm-snp` and `vm-tdx`, by the launch's hash; null: memory that the host can read. */
   confidential: ((launchSha256: Uint8Array) => Confidential) | null;
   /** Of built images (images/store.ts); every uid can read what is in it. */
@@ -67,9 +68,18 @@ export interface QemuOptions extends VmOptions {
   firmware: Firmware | null;
   /** What keeps machines of this kind from starting here, looked for by somebody else; null: nothing. */
   lacking(): string | null;
+  /** What runs a virtual machine's instructions. */
+  accelerator?: VmOptions["accelerator"];
+  /** That it is still being looked for. */
+  looking?(): boolean;
   /** Between two looks at a machine that runs, or starts. */
   lookMs: number;
   now?(): number;
+}
+
+export interface QemuOptions extends GuestOptions, VmOptions {
+  isolation: Exclude<GuestOptions["isolation"], "system-container">;
+  accelerator: VmOptions["accelerator"];
 }
 
 /** Known of a guest while it runs. */
@@ -105,9 +115,9 @@ const PROBED_MS = 60_000;
 const USER_NETWORK = { address: "10.0.2.15/24", gateway: "10.0.2.2", nameServers: [] };
 
 export class QemuDriver implements KeptDriver {
-  readonly isolation: QemuOptions["isolation"];
-  readonly #options: QemuOptions;
-  readonly #machines: VirtualMachines;
+  readonly isolation: GuestOptions["isolation"];
+  readonly #options: GuestOptions;
+  readonly #machines: GuestMachines;
   readonly #notes: ReturnType<typeof openLaunchNotes>;
   readonly #turns = new Turns();
   readonly #starts = new Map<string, Set<AbortController>>();
@@ -119,10 +129,13 @@ export class QemuDriver implements KeptDriver {
   #probed: { probe: KeptProbe; untilMs: number } | null = null;
   #certify: ((machineId: string, request: Uint8Array) => Promise<string>) | null = null;
 
-  constructor(options: QemuOptions) {
+  constructor(options: QemuOptions);
+  /** The same guests in something else than virtual machines. */
+  constructor(options: GuestOptions, machines: GuestMachines);
+  constructor(options: GuestOptions, machines?: GuestMachines) {
     this.#options = options;
     this.isolation = options.isolation;
-    this.#machines = new VirtualMachines(options);
+    this.#machines = machines ?? new VirtualMachines(options as QemuOptions);
     this.#notes = openLaunchNotes(options.folder);
     this.#machines.onChange((machineId, change) => {
       this.#fates.get(machineId)?.(change.detail);
@@ -133,9 +146,9 @@ export class QemuDriver implements KeptDriver {
   }
 
   async probe(): Promise<KeptProbe> {
-    const { isolation, imagesFolder, firmware, lacking } = this.#options;
+    const { isolation, imagesFolder, firmware, lacking, looking } = this.#options;
     const missing = lacking();
-    if (missing !== null) return { ready: false, missing };
+    if (missing !== null) return { ready: false, missing, ...(looking?.() && { looking: true }) };
     if (isolation === "vm-vtpm" && firmware === null)
       return { ready: false, missing: "measured boot needs firmware: apt-get install -y ovmf" };
     if (!hasImage(imagesFolder))
@@ -155,7 +168,13 @@ export class QemuDriver implements KeptDriver {
       ? "machines reach nothing outside: networks of their own need root and nftables"
       : null;
     const endorsers = this.isolation === "vm-vtpm" ? await this.#machines.endorsers() : [];
-    return { ready: true, missing, ...(endorsers.length > 0 && { endorsers }) };
+    const { accelerator } = this.#options;
+    return {
+      ...probe,
+      missing,
+      ...(accelerator && { accelerator }),
+      ...(endorsers.length > 0 && { endorsers }),
+    };
   }
 
   async start(
@@ -223,6 +242,7 @@ export class QemuDriver implements KeptDriver {
       machineId,
       spec,
       {
+        ...{ image, launchSha256: launch.manifestSha256 },
         boot: bootOf(image, commandLine(image.metadata, launch.manifestSha256), boots !== null),
         ...{ firmware: boots, tpm: measured, roots: [rootOf(image)] },
         confidential: confidential?.(Buffer.from(launch.manifestSha256, "hex")) ?? null,
@@ -456,6 +476,8 @@ export class QemuDriver implements KeptDriver {
   /** The guest's own figures, as a container's are; this computer's where it does not answer. */
   async stats(machineId: string): Promise<MachineStats> {
     const seen = await this.#machines.stats(machineId);
+    // The kernel of a container counts for the whole computer.
+    if (this.isolation === "system-container") return seen;
     const launched = this.#launched.get(machineId);
     if (launched === undefined) return seen;
     const said = await this.#ask(launched, "stats", {}).catch(() => null);

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Notes } from "../docker/notes.ts";
-import { placeOfDriver, VM_ISOLATIONS } from "./of-host.ts";
+import { GUEST_ISOLATIONS, placeOfDriver } from "./of-host.ts";
 
 export interface LaunchNote {
   v: 1;
@@ -20,12 +20,12 @@ export const openLaunchNotes = (folder: string) => new Notes<LaunchNote>(folderO
 
 /**
  * Also of those that are halted: they are started from them again.
- * @param folder Of all virtual machines of this host (`kept.qemu.folder`).
+ * @param folder Of all virtual machines and system containers of this host (`kept.qemu.folder`).
  * @throws When one of them does not say: whoever asks wants to remove the others.
  */
 export function imagesOfMachines(folder: string): Set<string> {
   const images = new Set<string>();
-  for (const isolation of VM_ISOLATIONS) {
+  for (const isolation of GUEST_ISOLATIONS) {
     const own = placeOfDriver(isolation, "any", folder).folder;
     if (!existsSync(folderOf(own))) continue;
     const notes = openLaunchNotes(own);

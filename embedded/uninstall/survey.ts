@@ -8,7 +8,7 @@ import { join } from "node:path";
 import Docker from "dockerode";
 import { LABEL_MACHINE, LABEL_OWNER } from "#drivers/docker/marks.ts";
 import { runProgram } from "#drivers/docker/program.ts";
-import { placeOfDriver, VM_ISOLATIONS } from "#drivers/qemu/of-host.ts";
+import { GUEST_ISOLATIONS, placeOfDriver } from "#drivers/qemu/of-host.ts";
 import { processesIn } from "#drivers/sandbox/cgroups.ts";
 import { markOf } from "#drivers/sandbox/recover.ts";
 import { type Installation, realPath } from "./installation.ts";
@@ -98,7 +98,7 @@ export function cgroupsOf(owner: string): string[] {
     .filter(([, , type]) => type === "cgroup" || type === "cgroup2")
     .map(([, path]) => path!);
   const found: string[] = [];
-  const machines = VM_ISOLATIONS.map((isolation) => placeOfDriver(isolation, owner, "/").owner);
+  const machines = GUEST_ISOLATIONS.map((isolation) => placeOfDriver(isolation, owner, "/").owner);
   const own = new Set([owner, `${owner}-host`, ...machines]);
   /** systemd reads a dash as one level of nesting. */
   const slice = `casemate-${owner.replaceAll("-", "_")}`;

@@ -122,6 +122,11 @@ func (i *instance) live(secrets *instanceSecrets) error {
 	if err := syscall.Sethostname([]byte(label)); err != nil {
 		return fmt.Errorf("the name: %w", err)
 	}
+	if inContainer {
+		if err := dropContainerRights(); err != nil {
+			return fmt.Errorf("rights: %w", err)
+		}
+	}
 	if err := serveAnybody(anybodySocket, "/etc/passwd"); err != nil {
 		return fmt.Errorf("names of users: %w", err)
 	}

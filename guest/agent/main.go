@@ -2,7 +2,8 @@
 
 // The first and only process that Casemate adds to a virtual machine: it is /init of the measured initramfs, mounts the
 // measured root, and goes on as process 1 and as the agent that the host speaks to. It starts itself once more as the front
-// (front.go), which has no rights and speaks to strangers. Standard library only.
+// (front.go), which has no rights and speaks to strangers. Standard library only. The same program is the first process of a system
+// container (container.go), of which nothing below holds.
 //
 // The attacker is the host's operator, who wrote the kernel command line, the disk and every byte on the port. So:
 //
@@ -27,6 +28,10 @@ var version = "unset"
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == frontWord {
 		fmt.Fprintln(os.Stderr, runFront())
+		os.Exit(1)
+	}
+	if len(os.Args) == 3 && os.Args[1] == containerWord {
+		fmt.Fprintln(os.Stderr, runContainer(os.Args[2]))
 		os.Exit(1)
 	}
 	if os.Getpid() != 1 {
@@ -76,6 +81,10 @@ func boot() (string, error) {
 }
 
 func logLine(text string) {
+	if inContainer {
+		logToHost(text)
+		return
+	}
 	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
 	if err != nil {
 		return
@@ -86,6 +95,10 @@ func logLine(text string) {
 }
 
 func powerOff() {
+	if inContainer {
+		// With the first process all others end.
+		os.Exit(0)
+	}
 	syscall.Sync()
 	syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
 	// A kernel that cannot power off: nothing more runs here.

@@ -95,6 +95,10 @@ func (n *network) apply() error {
 	if err := ioctl(socket, syscall.SIOCADDRT, route); err != nil {
 		return fmt.Errorf("route: %w", err)
 	}
+	return n.writeNameServers()
+}
+
+func (n *network) writeNameServers() error {
 	lines := ""
 	for _, each := range n.nameServers {
 		lines += "nameserver " + each + "\n"

@@ -20,7 +20,10 @@ const (
 
 // port is the virtio-serial port, read by lines. One host at a time has its other end.
 type port struct {
+	// Below 0 while nobody holds the other end of a container's.
 	descriptor int
+	// Of a container alone: where hosts connect, one after the other.
+	listener int
 	rest       []byte
 	// The rest of a line that was too long is passed over.
 	skipping bool
@@ -79,7 +82,14 @@ func (from *port) next() (incoming, error) {
 		if from.skipping {
 			from.rest = nil
 		}
+		if err := from.waitHost(); err != nil {
+			return incoming{}, err
+		}
 		count, err := syscall.Read(from.descriptor, buffer)
+		if from.listener > 0 && (count == 0 || err == syscall.ECONNRESET) {
+			from.hangUp()
+			count, err = 0, nil
+		}
 		switch {
 		case err == syscall.EINTR || err == syscall.EAGAIN:
 		case err != nil:
@@ -97,12 +107,34 @@ func (from *port) next() (incoming, error) {
 	}
 }
 
+// waitHost is for a container's port, which is a socket: each host that comes has a connection of its own.
+func (from *port) waitHost() error {
+	for from.listener > 0 && from.descriptor < 0 {
+		descriptor, _, err := syscall.Accept4(from.listener, syscall.SOCK_CLOEXEC)
+		if err == nil {
+			from.descriptor = descriptor
+		} else if err != syscall.EINTR && err != syscall.ECONNABORTED {
+			return err
+		}
+	}
+	return nil
+}
+
+func (from *port) hangUp() {
+	syscall.Close(from.descriptor)
+	from.descriptor = -1
+}
+
 // write waits while nobody holds the other end: what is left of an answer then meets a host that throws it away.
 func (to *port) write(bytes []byte) error {
-	for len(bytes) > 0 {
+	for len(bytes) > 0 && to.descriptor >= 0 {
 		count, err := syscall.Write(to.descriptor, bytes)
 		if err == syscall.EINTR || err == syscall.EAGAIN {
 			continue
+		}
+		if to.listener > 0 && (err == syscall.EPIPE || err == syscall.ECONNRESET) {
+			// It is met again by who reads next.
+			return nil
 		}
 		if err != nil {
 			return err

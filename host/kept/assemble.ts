@@ -48,6 +48,10 @@ export interface KeptHostOptions {
 }
 
 const ORPHAN_GRACE_MS = 60 * 60_000;
+/** What holds machines to their limits, where it is not QEMU. */
+const LIMITED_BY: Partial<Record<KeptDriver["isolation"], string>> = {
+  ...{ container: "docker", "system-container": "cgroups" },
+};
 
 export interface Kept {
   reconciler: KeptReconciler;
@@ -131,7 +135,7 @@ export async function startKept(
         drivers.map(async (driver) => ({
           isolation: driver.isolation,
           ...(await driver.probe()),
-          limits: driver.isolation === "container" ? "docker" : "qemu",
+          limits: LIMITED_BY[driver.isolation] ?? "qemu",
           privileged: true,
         })),
       ),

@@ -71,7 +71,7 @@ export function openVirtualMachines(config: QemuConfig | null, of: VirtualMachin
         firmware: measured && existsSync(firmware.code) ? firmware : null,
         uids: process.getuid?.() === 0 ? { base: uids.base + first, count: share } : null,
         ...{ answerMs: ANSWER_MS, shutdownMs: SHUTDOWN_MS, lookMs: LOOK_MS },
-        lacking: () => here.lacking(isolation),
+        ...{ lacking: () => here.lacking(isolation), looking: () => here.looking },
         confidential: confidentialOf(isolation, config),
         // Found out later than the driver is made.
         get accelerator() {
@@ -126,6 +126,10 @@ class Here {
   readonly #log: HostLog;
   readonly #objects = new Set<string>();
   #looked: "not" | "looking" | "done" = "not";
+
+  get looking(): boolean {
+    return this.#looked === "looking";
+  }
 
   constructor(
     config: QemuConfig,

@@ -235,6 +235,8 @@ export interface Operations {
         correlation_id: string | null;
         data: {
           isolation: string;
+          /** What is to be known where there is no evidence: the host is trusted */
+          note: string | null;
           /** Of the newest verdict: evidence of a processor */
           hardware: boolean;
           /** Of the image's metadata: /guest-images/<sha256> */

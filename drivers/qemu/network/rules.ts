@@ -48,7 +48,7 @@ export interface Carried {
 }
 
 /** E. Of the numbers that nobody gives to cards; the same on every wire, and no card's on any. */
-const NOBODY = "02:00:00:00:00:01";
+export const NOBODY = "02:00:00:00:00:01";
 /** After address translation of what comes in, before every filter: iptables' `mangle` is at the same place. */
 const BEFORE_FILTERS = -150;
 export const FIRST = -300;

@@ -12,6 +12,9 @@
  *     leaves nothing that `remove` does not find, and `list` sees all of it.
  *  C. Rules are there before the wire is (rules.ts), and go after it. What is said on it is heard last.
  *  D. QEMU is given the open end of the tap and no right to open another.
+ *  E. A system container has the namespace for itself, with the machine's address on its end of the wire. The namespace is ours
+ *     and not its users': who is root inside may change neither address nor neighbours, and sends no frame of their own
+ *     making. So all that it sends is for nobody's card, as a tap's guard has it (rules.ts, E).
  */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
@@ -20,7 +23,7 @@ import { mustRun, runProgram } from "../../docker/program.ts";
 import { DriverFault } from "../../driver.ts";
 import type { Addresses } from "./addresses.ts";
 import { enableForwarding } from "./forwarding.ts";
-import { type Carried, guardRules, hostRules, SHARE, type Share } from "./rules.ts";
+import { type Carried, guardRules, hostRules, NOBODY, SHARE, type Share } from "./rules.ts";
 
 const TIMEOUT_MS = 30_000;
 const NAMESPACES = "/run/netns";
@@ -28,6 +31,10 @@ export const TAP = "tap0";
 /** Another program may hold the lock of the tables. */
 const IPTABLES = ["iptables", "-w", "20"];
 const RULES_MAX = 16;
+/** E. Of a namespace: what its users' root may do in it is decided here, since it has no rights over it. */
+const WITHOUT_RIGHTS = `for each in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $each; done
+echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
+echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range`;
 
 export interface TapAsk {
   addresses: Addresses;
@@ -46,7 +53,7 @@ export class Taps {
   }
 
   /** What is missing for networks of machines' own, or null. */
-  async missing(): Promise<string | null> {
+  async missing(inside: "tap" | "wire" = "tap"): Promise<string | null> {
     if (process.getuid?.() !== 0) return "networks of machines' own need root";
     for (const [program, from] of [
       ["ip", "iproute2"],
@@ -59,7 +66,8 @@ export class Taps {
       }).catch(() => null);
       if (ran?.code !== 0) return `networks of machines' own need ${program}: apt-get install -y ${from}`;
     }
-    if (!existsSync("/dev/net/tun")) return "networks of machines' own need /dev/net/tun: modprobe tun";
+    if (inside === "tap" && !existsSync("/dev/net/tun"))
+      return "networks of machines' own need /dev/net/tun: modprobe tun";
     return null;
   }
 
@@ -74,7 +82,7 @@ export class Taps {
   }
 
   /** Replaces what there is of an earlier start. Rejects with nothing of it left to be reached. */
-  async make(machineId: string, ask: TapAsk): Promise<void> {
+  async make(machineId: string, ask: TapAsk, inside: "tap" | "wire" = "tap"): Promise<void> {
     await this.remove(machineId);
     await this.protect(machineId, ask);
     const [name, link] = [this.#name(machineId), this.linkOf(machineId)];
@@ -89,12 +97,18 @@ export class Taps {
       ["ipv4/conf/#/forwarding", "1"],
     ] as const)
       writeIfThere(`/proc/sys/net/${file.replace("#", link)}`, value);
-    const inside = [
+    await (inside === "tap" ? this.#joinTap(machineId, name, ask) : this.#giveWire(machineId, name, ask));
+    await this.#rule(machineId, ask);
+    await batch([], [`addr add ${ask.addresses.gateway}/30 dev ${link}`, `link set ${link} up`]);
+  }
+
+  async #joinTap(machineId: string, name: string, ask: TapAsk): Promise<void> {
+    const joined = [
       `tuntap add dev ${TAP} mode tap vnet_hdr`,
       "link add br0 type bridge forward_delay 0",
       ...[`set ${TAP} master br0`, "set up0 master br0"].map((words) => `link ${words}`),
     ];
-    await batch(["-n", name], inside);
+    await batch(["-n", name], joined);
     const into = ["nsenter", `--net=${this.namespaceOf(machineId)}`];
     await mustRun([...into, "nft", "-f", "-"], {
       timeoutMs: TIMEOUT_MS,
@@ -108,8 +122,23 @@ export class Taps {
       ["-n", name],
       [TAP, "up0", "br0"].map((device) => `link set ${device} up`),
     );
-    await this.#rule(machineId, ask);
-    await batch([], [`addr add ${ask.addresses.gateway}/30 dev ${link}`, `link set ${link} up`]);
+  }
+
+  /** E */
+  async #giveWire(machineId: string, name: string, { addresses }: TapAsk): Promise<void> {
+    await mustRun(["nsenter", `--net=${this.namespaceOf(machineId)}`, "sh", "-ec", WITHOUT_RIGHTS], {
+      timeoutMs: TIMEOUT_MS,
+    });
+    await batch(
+      ["-n", name],
+      [
+        "link set lo up",
+        `addr add ${addresses.guest}/30 dev up0`,
+        "link set up0 up",
+        `neigh replace ${addresses.gateway} lladdr ${NOBODY} dev up0 nud permanent`,
+        `route add default via ${addresses.gateway}`,
+      ],
+    );
   }
 
   /** Makes the machine's rules what they should be, whatever they were. What was counted is not lost. */

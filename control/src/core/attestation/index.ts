@@ -6,5 +6,5 @@ export { imagesInUse } from "./images-in-use.ts";
 export { judgeLaunch } from "./judge-launch.ts";
 export { forgetBrought, keepVerdict } from "./keep.ts";
 export { rejudgeRevoked } from "./rejudge.ts";
-export { refusedAt, sealingKeyOf } from "./sealing-key.ts";
+export { hostIsTrusted, refusedAt, sealingKeyOf } from "./sealing-key.ts";
 export { openTalk, TalkFault, TalkRefused } from "./talk.ts";

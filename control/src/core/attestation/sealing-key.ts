@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The key that a machine's secrets are sealed to, whatever it is for: that of its evidence, when that is of the image and the launch it
- * should be. The attacker is its host. A `vm` has no evidence: what it is given is sealed on its way, and its host is believed about
- * the key, unless image or launch was revoked.
+ * should be. The attacker is its host. A `vm` and a system container have no evidence: what they are given is sealed on its way, and
+ * their host is believed about the key, unless image or launch was revoked.
  */
 import { randomBytes } from "node:crypto";
 import type { EvidenceVerdict } from "#evidence/verify.ts";
@@ -17,6 +17,11 @@ type Ask = Omit<LaunchToJudge, "image" | "purpose" | "nonce" | "login"> & {
 };
 
 const NONCE_BYTES = 32;
+/** By name: an isolation that nobody thought of here needs evidence. */
+const WITHOUT_EVIDENCE: readonly string[] = ["vm", "system-container"];
+
+/** Nothing vouches for such a machine but its host, whoever asks is told so. */
+export const hostIsTrusted = (isolation: string): boolean => WITHOUT_EVIDENCE.includes(isolation);
 
 /** Public words that say why there is none. Throws when the machine did not answer at all: it is asked again. */
 export async function sealingKeyOf(
@@ -26,7 +31,7 @@ export async function sealingKeyOf(
 ): Promise<Uint8Array | string> {
   if (image === null)
     return "this installation does not know the image that the machine was to be started with";
-  if (ask.isolation === "vm") {
+  if (hostIsTrusted(ask.isolation)) {
     const { ok, detail } = await revocationStep(needs.db.run, [image.sha256, ask.launchSha256]);
     if (!ok) return detail;
     const { keys } = await talk.evidence("seal", randomBytes(NONCE_BYTES));

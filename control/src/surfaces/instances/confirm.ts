@@ -7,10 +7,17 @@
  *  A. Asked anew with each report: another start is another machine, whatever keys it has.
  *  B. One that never was ready fails when it is refused; of one that was, nothing is shown until it is accepted, and it is asked
  *     again: a fault of the host's must not cost its owner the machine.
- *  C. A `vm` has no evidence. Its host is believed, and the record says what it is.
+ *  C. A `vm` and a system container have no evidence. Their host is believed, and the record says what it is.
  */
 import { sql } from "kysely";
-import { judgeLaunch, openTalk, refusedAt, TalkFault, TalkRefused } from "../../core/attestation/index.ts";
+import {
+  hostIsTrusted,
+  judgeLaunch,
+  openTalk,
+  refusedAt,
+  TalkFault,
+  TalkRefused,
+} from "../../core/attestation/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import type { Deps } from "./deps.ts";
 import { launchOf } from "./launch.ts";
@@ -74,7 +81,7 @@ async function confirm(needs: Needs, said: Said): Promise<void> {
 /** Null: its evidence is accepted. Throws when it did not answer at all. */
 async function refusalOf(needs: Needs, said: Said): Promise<string | null> {
   const { host_id: hostId, machine_id: machineId, isolation, hostname, public_key: authorizedKey } = said;
-  if (isolation === "vm") return null;
+  if (hostIsTrusted(isolation)) return null;
   const image = needs.guestImages.ofHash(said.image_sha256);
   if (image === null) return "this installation does not know the image that the machine was started with";
   const talk = openTalk(needs.fleet.open(hostId, { kind: "attest", machineId, incarnation: null }), TALK_MS);

@@ -14,18 +14,15 @@ import { seededId } from "../../http/idempotency.ts";
 import type { Deps } from "./deps.ts";
 import { toMachineSpec } from "./launch.ts";
 import { makeName } from "./names.ts";
+import { requirePlace } from "./place.ts";
 import { requirePublicKey } from "./public-key.ts";
 import { findInstance } from "./rows.ts";
 import { viewCreated } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances">;
 
-/** Strongest first. */
-const ISOLATIONS = ["vm-snp", "vm-tdx", "vm-vtpm", "vm"] as const;
 /** Of 31⁸ names one that is held is met so seldom that this many in a row are no chance. */
 const NAMES_MAX = 16;
-/** The flavour of guest image that an agent is in. */
-const IMAGE_OF: Record<string, string> = { none: "base" };
 
 export async function create(deps: Needs, call: Call<typeof createInstance>): Promise<Answer> {
   const { db, instances } = deps;
@@ -38,8 +35,9 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
   const mode = oneOf("inference_mode", body.inference_mode ?? "default_gateway", INFERENCE_MODES);
   const model = requireModel(instances, body.inference_model);
   const slug = await requireSlug(deps, account.id);
-  const { image, isolation } = requirePlace(deps, agent);
-  const spec = toMachineSpec({ instance: id, account: account.id }, isolation, instances);
+  const { image, isolation, hosts, memoryMiB } = requirePlace(deps, agent);
+  const size = { cpus: instances.cpus, memoryMiB };
+  const spec = toMachineSpec({ instance: id, account: account.id }, isolation, size);
   const made = await insert(deps, {
     ...{
       id,
@@ -51,7 +49,7 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
       mode,
       image,
     },
-    ...{ model, spec, once: call.once },
+    ...{ model, spec, hosts, once: call.once },
   });
   deps.converger.send({ ...made, ...NEW, spec }, call.now);
   await db.settled();
@@ -86,25 +84,6 @@ async function requireSlug({ db }: Pick<Needs, "db">, account: string): Promise<
   return rows[0].slug;
 }
 
-/** Of what an agent needs, the best that is here. */
-function requirePlace(
-  { fleet, guestImages }: Pick<Needs, "fleet" | "guestImages">,
-  agent: string,
-): { image: string; isolation: MachineSpec["isolation"] } {
-  const flavour = IMAGE_OF[agent];
-  const image = flavour === undefined ? null : guestImages.ofFlavour(flavour);
-  if (image === null)
-    throw new Fault("host.not-ready", {
-      detail: `There is no image with the agent ${agent} here yet${flavour === undefined ? "" : `: casemate images build ${flavour}`}.`,
-    });
-  const isolation = ISOLATIONS.find((one) => fleet.able(one).length > 0);
-  if (isolation === undefined)
-    throw new Fault("host.not-ready", {
-      detail: fleet.missing("vm-vtpm") ?? fleet.missing("vm") ?? "No host here runs virtual machines.",
-    });
-  return { image: image.sha256, isolation };
-}
-
 interface NewInstance {
   id: string;
   machineId: string;
@@ -116,6 +95,8 @@ interface NewInstance {
   model: string;
   image: string;
   spec: MachineSpec;
+  /** That can run it. */
+  hosts: string[];
   once: RawBuilder<unknown>;
 }
 
@@ -136,13 +117,12 @@ async function insert(deps: Needs, ask: NewInstance): Promise<Made> {
   }
 }
 
-async function insertAs({ db, fleet, instances }: Needs, i: NewInstance, name: string): Promise<Made> {
-  const hosts = fleet.able(i.spec.isolation);
+async function insertAs({ db, instances }: Needs, i: NewInstance, name: string): Promise<Made> {
   const created = {
     ...{ account: i.account, type: "instance.created", subject: name, payload: { agent: i.agent } },
   };
   const { rows } = await sql<Made>`
-    with ${i.once}, ${takeRoomClauses(i.spec, hosts, sql`exists (select from once)`)},
+    with ${i.once}, ${takeRoomClauses(i.spec, i.hosts, sql`exists (select from once)`)},
     ${requestKeptClause({ id: i.machineId, account: i.account, surface: "instances", spec: i.spec })},
     name as (
       insert into instance_names (account_id, name, instance_id)

@@ -17,6 +17,10 @@ export interface InstancesConfig {
   inferenceModel: string;
   cpus: number;
   memoryMiB: number;
+  /** Only machines that a processor keeps from their host. */
+  requireHardware: boolean;
+  /** Agents also where their machine's processor is emulated, and they may not come up in time. */
+  allowSlowAgents: boolean;
   dialect: { sshRsa: "refuse" | "accept"; deleteBody: "final" | "terminating"; publicKeyInList: boolean };
   /** null is unlimited. */
   requestsPerMinute: number | null;

@@ -9,6 +9,7 @@ import type {
   instanceMetrics,
 } from "#contract/instances/observed.ts";
 import type { MachineStats } from "#contract/link/kept.ts";
+import { hostIsTrusted } from "../../core/attestation/index.ts";
 import { askHost, followLines, readLines } from "../../core/fleet/index.ts";
 import { findCheckpoint } from "../../core/journal/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
@@ -16,9 +17,12 @@ import { followEvents, lastEventId } from "../../http/event-stream.ts";
 import type { Deps } from "./deps.ts";
 import { launchOf } from "./launch.ts";
 import { requireInstance } from "./rows.ts";
+import { shownIsolation } from "./view.ts";
 
 const LINES = 100;
 const VERDICTS_MAX = 20;
+const HOST_TRUSTED =
+  "Nothing vouches for this machine but its host: the host is trusted, and whoever runs it can see into the machine and answer in its place.";
 const OVER = new Set(["instance.terminated"]);
 
 export async function events(
@@ -114,7 +118,8 @@ export async function attestation(
   return {
     status: 200,
     body: {
-      isolation: instance.isolation,
+      isolation: shownIsolation(instance.isolation),
+      note: hostIsTrusted(instance.isolation) ? HOST_TRUSTED : null,
       hardware: rows[0]?.hardware ?? false,
       image_sha256: instance.image_sha256,
       launch_sha256: launchOf(instance.agent).sha256,

@@ -36,11 +36,15 @@ export function viewInstance(row: InstanceRow): Static<typeof Instance> {
     created_at: instant(row.created_at),
     ready_at: instantOr(row.ready_at),
     terminated_at: instantOr(row.terminated_at),
-    isolation: row.isolation,
+    isolation: shownIsolation(row.isolation),
     ssh: row.ssh === null || row.status !== "ready" ? null : viewSsh(row, row.ssh),
     power: (row.status === "ready" ? row.power : null) as Static<typeof Instance>["power"],
   };
 }
+
+/** A container is one, whatever runs it: its host sees into it. */
+export const shownIsolation = (isolation: string) =>
+  isolation === "system-container" ? "container" : isolation;
 
 /** Host keys under the name and under the address with its port, as ssh looks for them. */
 function viewSsh({ hostname }: InstanceRow, { address, port, hostKeys }: NonNullable<InstanceRow["ssh"]>) {
