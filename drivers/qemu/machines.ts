@@ -210,8 +210,9 @@ export class VirtualMachines implements HalfOfPort {
         if (ask.firmware !== null && spec.memoryMiB < FIRMWARE_MIB_MIN)
           throw new DriverFault("machine.start-failed", `firmware needs at least ${FIRMWARE_MIB_MIN} MiB`);
         await hooks.onRecord(record);
-        // Port A: whatever ran before is replaced.
-        await this.#endAll(machineId, place, 0);
+        // Port A: whatever ran before is replaced. What it has not written to its disk yet it writes when it is asked to end.
+        const ran = this.#notes.read(machineId)?.phase === "running";
+        await this.#endAll(machineId, place, ran ? this.#options.shutdownMs : 0);
         const { accelerator } = this.#options;
         const network = this.#takeNetwork(machineId, ask);
         const note: VmNote = {

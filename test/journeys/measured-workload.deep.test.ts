@@ -75,7 +75,7 @@ describeWith(
       const tier = { name: "small", cpus: 1, gpus: 0, memoryMb: 1024, diskGb: 1, cost: 0.001 };
       expect((await admin("POST", "/api/v1/workload-tiers/create", tier)).status).toBe(201);
       const shell = (text: string) => JSON.stringify(["/busybox", "sh", "-c", text]);
-      const serve = `/busybox mkdir -p /www; echo start >> /data/kept; (echo "$$WHO"; /busybox cat /data/kept) > /www/index.html; trap "exit 0" TERM; /busybox httpd -f -p 8080 -h /www & wait`;
+      const serve = `/busybox mkdir -p /www; echo start >> /data/kept; (echo "$$WHO"; /busybox cat /data/kept) > /www/index.html; trap "echo ended in order >> /data/kept; exit 0" TERM; /busybox httpd -f -p 8080 -h /www & wait`;
       compose = `services:\n  api:\n    image: ${registry.image}\n    command: ${shell(serve)}\n    environment: [WHO]\n    volumes: ["data:/data"]\nvolumes: {data: {}}\n`;
       writeFileSync(path("docker-compose.yaml"), compose);
       writeFileSync(path("other.yaml"), `${compose}# other\n`);
@@ -220,7 +220,7 @@ describeWith(
     );
 
     it(
-      "its data outlives a restart with other variables, in a new machine with new keys",
+      "what it writes until the last moment outlives a restart with other variables, in a new machine with new keys",
       async () => {
         const restarted = await post("workloads/restart", {
           workloadId: id,
@@ -233,7 +233,9 @@ describeWith(
           if (last.startsWith("somebody")) break;
           await sleep(1_000);
         }
-        expect(last, last.startsWith("somebody") ? "" : await told(id)).toBe("somebody else\nstart\nstart\n");
+        expect(last, last.startsWith("somebody") ? "" : await told(id)).toBe(
+          "somebody else\nstart\nended in order\nstart\n",
+        );
         await becomes(id, "running");
         expect(await verify("--compose", path("docker-compose.yaml"))).toMatchObject({ code: 0 });
         expect((await post("workload-containers/list", { workloadId: id })).body).toMatchObject([
