@@ -20,13 +20,15 @@
  *     and of A only this is left: what may run is replaced by the next start.
  *  G. A disk that is written is there whole or not at all: a process that is killed half way leaves nothing
  *     that a start or a read would take for it.
+ *  H. What a machine with a limit has sent is counted over all its starts, restarts of this process and of the computer, and its
+ *     limit never begins anew.
  */
-import type { ContainerFacts, MachineStats } from "#contract/link/kept.ts";
+import type { ContainerFacts, EgressFacts, MachineStats } from "#contract/link/kept.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import type { EvidencePurpose, GuestEvidence } from "#guest/protocol.ts";
 
-export type { ContainerFacts, MachineStats };
+export type { ContainerFacts, EgressFacts, MachineStats };
 
 export interface KeptProbe {
   ready: boolean;
@@ -165,6 +167,11 @@ export interface KeptDriver {
    * next start looks for it, on disk; whatever was there is replaced.
    */
   writeDisk?(machineId: string, parts: AsyncIterable<DiskPart>, signal: AbortSignal): Promise<void>;
+  /**
+   * H. Of drivers that count: what every machine of theirs with a limit (`kept.egressLimitBytes`) has sent, as it is now. One of which
+   * nothing is said is not counted.
+   */
+  egress?(): Promise<EgressFacts[]>;
   /** F. */
   onChange(listener: (machineId: string, change: KeptChange) => void): void;
   /** Whether what runs machines answers, so that a start could be tried. Cheap, and never rejects. */

@@ -32,7 +32,7 @@ export function serveStream(
 export function concludeStream(
   work: Promise<unknown>,
   log: HostLog,
-  { kind, machineId }: StreamRequest,
+  { kind, ...about }: StreamRequest,
   stream: LinkStream,
 ): void {
   work.then(
@@ -41,7 +41,8 @@ export function concludeStream(
       if (stream.signal.aborted) return stream.end({ kind: "cancelled" });
       if (error instanceof DriverFault)
         return stream.end({ kind: "failed", code: error.code, detail: error.message });
-      log("host.stream-failed", { kind, machineId, error: String(error) });
+      const machineId = "machineId" in about ? { machineId: about.machineId } : {};
+      log("host.stream-failed", { kind, ...machineId, error: String(error) });
       stream.end({ kind: "failed", code: "platform.unexpected", detail: "the host could not do this" });
     },
   );

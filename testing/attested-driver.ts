@@ -9,7 +9,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Payload } from "#contract/link/payload.ts";
+import type { LaunchPayload, Payload } from "#contract/link/payload.ts";
 import { halfOf, readDiskFile, writeDiskFile } from "#drivers/disk-file.ts";
 import { DriverFault } from "#drivers/driver.ts";
 import type { AttestedMachine, DiskPart, KeptStart } from "#drivers/kept-driver.ts";
@@ -52,6 +52,8 @@ export class AttestedDriver extends FakeKeptDriver {
   deviation: Deviation = {};
   /** What each machine's guest was given last. */
   readonly secrets = new Map<string, GuestSecrets>();
+  /** What each machine was started with last. */
+  readonly launches = new Map<string, LaunchPayload>();
   readonly images = new Map<string, ImageMetadata>();
   /** What each machine that one logs in to was given last. */
   readonly claims = new Map<string, InstanceSecrets>();
@@ -118,6 +120,7 @@ export class AttestedDriver extends FakeKeptDriver {
 
   override async start(machineId: string, spec: MachineSpec, payload: Payload, hooks: KeptStart) {
     if (payload.kind !== "launch") throw new DriverFault("machine.start-failed", "not a launch");
+    this.launches.set(machineId, payload);
     const image = this.deviation.image ?? this.images.get(payload.image);
     if (image === undefined) throw new DriverFault("machine.start-failed", "this host has no such image");
     const manifest = Buffer.from(payload.manifest, "base64");

@@ -12,6 +12,7 @@ import type { ComposePayload, Payload } from "#contract/link/payload.ts";
 import { DriverFault } from "#drivers/driver.ts";
 import type {
   ContainerFacts,
+  EgressFacts,
   Endpoint,
   KeptChange,
   KeptDriver,
@@ -34,6 +35,8 @@ export class FakeKeptDriver implements KeptDriver {
   readonly running = new Map<string, Running>();
   /** Machines that were halted, whose disk is still there. */
   readonly disks = new Set<string>();
+  /** What its machines are said to have sent. */
+  readonly sent = new Map<string, Omit<EgressFacts, "machineId">>();
   /** An engine that is away: nothing can be started, ended or found. */
   away = false;
   #onChange: (machineId: string, change: KeptChange) => void = () => {};
@@ -123,6 +126,10 @@ export class FakeKeptDriver implements KeptDriver {
       cpus: [{ name: "cpu0", usage: 1, frequencyMhz: 1000 }],
       disks: [],
     };
+  }
+
+  async egress(): Promise<EgressFacts[]> {
+    return [...this.sent].map(([machineId, facts]) => ({ machineId, ...facts }));
   }
 
   onChange(listener: (machineId: string, change: KeptChange) => void): void {

@@ -13,7 +13,10 @@ const closed = { additionalProperties: false };
 const CYCLE = { period_start: Instant, period_end: Instant };
 
 const EGRESS = {
-  egress_bytes: Type.Integer({ minimum: 0 }),
+  egress_bytes: Type.Integer({
+    minimum: 0,
+    description: "As last observed, of what is there now; each instance's is of its life",
+  }),
   egress_limit_bytes: Type.Integer({ description: "Of one instance" }),
   egress_observed_at: Nullable(Instant),
   egress_blocked: Type.Boolean(),

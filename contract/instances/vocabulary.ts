@@ -84,6 +84,15 @@ export const Instance = Type.Object(
         description: "Of one that is `ready`: stopped ones stay so. Not in the seed",
       }),
     ),
+    egress_bytes: Type.Integer({ minimum: 0, description: "Sent to the world in its life; not in the seed" }),
+    egress_observed_at: Type.Union([Instant, Type.Null()], {
+      description: "Null: its host does not count what it sends, or has not yet",
+    }),
+    egress_blocked: Type.Boolean({
+      description:
+        "It has reached its limit: of the world only SSH is left, slowly, and the gateway of models",
+    }),
+    egress_block_applied_at: Nullable(Instant),
   },
   { additionalProperties: false },
 );

@@ -57,6 +57,8 @@ export const MachineSpec = Type.Object(
           diskMiB: Type.Integer({ minimum: 0 }),
           /** Of the host's disk beside that, for what need not outlive a start. Its room is kept as the disk's is: a start never waits for it. */
           scratchMiB: Type.Optional(Type.Integer({ minimum: 0 })),
+          /** What it may send to the world in its life, over all its starts; absent: what it likes. A host that cannot count does not. */
+          egressLimitBytes: Type.Optional(Type.Integer({ minimum: 0 })),
           /** Marks for whoever looks at the host: account, workload. */
           labels: Type.Record(Type.String(), Type.String()),
           /** Names under which the host's ingress carries requests to the payload's public port. */
@@ -236,6 +238,8 @@ export const StreamRequest = Type.Union([
     },
     { additionalProperties: false },
   ),
+  /** Of all machines of the host that have a limit of what they send. Trailer: EgressTold (contract/link/kept.ts). */
+  Type.Object({ kind: Type.Literal("egress") }, { additionalProperties: false }),
   /** Trailer: the list of ContainerFacts. */
   Type.Object(
     { kind: Type.Literal("containers"), machineId: Type.String() },

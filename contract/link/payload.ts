@@ -42,6 +42,13 @@ const LaunchPayload = Type.Object(
     image: Type.String({ pattern: "^[0-9a-f]{64}$" }),
     /** Registries of ours that the guest reaches through a door of the host: as clients name them, `host:port`. */
     registries: Type.Array(Type.String({ pattern: "^[a-z0-9.-]+:[0-9]{1,5}$" }), { maxItems: 8 }),
+    /** Of a machine with a limit: what control knows that it has sent. Its host goes on from the larger of that and its own count. */
+    sent: Type.Optional(
+      Type.Object(
+        { sentBytes: Type.Integer({ minimum: 0 }), cut: Type.Boolean() },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 );

@@ -37,6 +37,7 @@ export const EVENT_TYPES = [
   "instance.restarting",
   "instance.running",
   "instance.failed",
+  "instance.egress_blocked",
   "instance.terminating",
   "instance.terminated",
   "attestation.accepted",

@@ -53,6 +53,7 @@ import { inferenceRoutes } from "./surfaces/inference/routes.ts";
 import { openUpstreams } from "./surfaces/inference/upstreams.ts";
 import { claimInstance, sendLaunch } from "./surfaces/instances/claim.ts";
 import { confirmTurn } from "./surfaces/instances/confirm.ts";
+import { egressTurn } from "./surfaces/instances/egress.ts";
 import { instancesTurn } from "./surfaces/instances/end.ts";
 import { dressError as dressInstancesError, envelope } from "./surfaces/instances/envelope.ts";
 import { insideOf } from "./surfaces/instances/inside.ts";
@@ -96,6 +97,8 @@ const MOVES_MS = 1_000;
 const CONFIRM_MS = 250;
 /** Between two looks for instances that failed and whose machines are to end. */
 const INSTANCES_MS = 1_000;
+/** Between two looks at what instances have sent. Their hosts count and cut meanwhile. */
+const EGRESS_MS = 3_000;
 /** Between two looks for calls of models that nobody is left to end. */
 const REAP_MS = 60_000;
 /** A host that was not heard of for two minutes gets no machine. */
@@ -328,6 +331,7 @@ export async function startControl({
     });
     undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
     const confirming = { db, fleet, guestImages, collateral, expectedOf };
+    undo.push(every(EGRESS_MS, () => egressTurn({ db, fleet }, onError), onError));
     undo.push(every(CONFIRM_MS, () => confirmTurn(confirming, onError), onError));
     const routes = [
       ...sessions,

@@ -30,6 +30,7 @@ import { DriverFault } from "../driver.ts";
 import type {
   AttestedMachine,
   DiskPart,
+  EgressFacts,
   Endpoint,
   KeptChange,
   KeptDriver,
@@ -247,7 +248,7 @@ export class QemuDriver implements KeptDriver {
         ...{ firmware: boots, tpm: measured, roots: [rootOf(image)] },
         confidential: confidential?.(Buffer.from(launch.manifestSha256, "hex")) ?? null,
         ...{ scratchMiB: spec.kept?.scratchMiB ?? 0, publicPort: launch.logins ? SSH_PORT : TLS_PORT },
-        network: { doors, nameServers: findNameServers() },
+        ...{ network: { doors, nameServers: findNameServers() }, sent: launch.payload.sent },
       },
       { onRecord, onProgress: (text) => hooks.onProgress(text), signal },
     );
@@ -494,6 +495,10 @@ export class QemuDriver implements KeptDriver {
 
   writeDisk(machineId: string, parts: AsyncIterable<DiskPart>, signal: AbortSignal): Promise<void> {
     return this.#turns.run(machineId, () => this.#machines.writeDisk(machineId, parts, signal));
+  }
+
+  egress(): Promise<EgressFacts[]> {
+    return this.#machines.egress();
   }
 
   onChange(listener: (machineId: string, change: KeptChange) => void): void {

@@ -24,6 +24,7 @@ import { DriverFault } from "../driver.ts";
 import { findHostPort } from "../host-port.ts";
 import type {
   DiskPart,
+  EgressFacts,
   Endpoint,
   KeptChange,
   KeptDriver,
@@ -42,8 +43,9 @@ import { commandLine } from "./launch.ts";
 import type { AddressPool } from "./network/addresses.ts";
 import { type OpenDoors, openDoors } from "./network/doors.ts";
 import { type KeptRules, keepRules } from "./network/keep-rules.ts";
-import type { Carried } from "./network/rules.ts";
-import { inNamespace, TAP_DESCRIPTOR, type TapAsk, type Taps } from "./network/taps.ts";
+import { Meters } from "./network/meters.ts";
+import type { Carried, Meter } from "./network/rules.ts";
+import { inNamespace, type Metered, TAP_DESCRIPTOR, type TapAsk, type Taps } from "./network/taps.ts";
 import type { VmNetwork, VmNote } from "./note.ts";
 import {
   emptyPlace,
@@ -111,6 +113,8 @@ export interface VmAsk {
   publicPort: number | null;
   /** What it may reach of the host, and whom it asks for names, where it has a network of its own; null: it has none. */
   network: Pick<VmNetwork, "doors" | "nameServers"> | null;
+  /** Of one whose sending is limited (`kept.egressLimitBytes`): what others know that it has sent. */
+  sent?: Metered | undefined;
 }
 
 export interface VmHooks {
@@ -139,6 +143,7 @@ const TPM_WORDS = "the program that plays its TPM has ended";
 const LOOK_EVERY_MS = 20;
 const WORDS_MS = 500;
 const RULES_LOOK_MS = 5_000;
+const METERS_LOOK_MS = 5_000;
 
 type HalfOfPort = Pick<
   KeptDriver,
@@ -159,6 +164,7 @@ export class VirtualMachines implements HalfOfPort {
   readonly #listeners: ((machineId: string, change: KeptChange) => void)[] = [];
   readonly #end = new AbortController();
   readonly #rules: KeptRules;
+  readonly #meters: Meters;
 
   constructor(options: VmOptions) {
     if (!OWNER.test(options.owner))
@@ -174,6 +180,10 @@ export class VirtualMachines implements HalfOfPort {
         ? null
         : new TpmAuthority({ folder: `${folder}/tpm-authority`, program: tpmSetupProgram });
     this.#uids = options.uids === null ? null : new UidPool(options.uids);
+    this.#meters = new Meters({
+      ...{ folder: `${folder}/egress`, everyMs: METERS_LOOK_MS },
+      taps: () => options.networks?.taps ?? null,
+    });
     this.#rules = keepRules({
       taps: { ruled: async () => (await options.networks?.taps.ruled()) ?? new Set() },
       everyMs: RULES_LOOK_MS,
@@ -214,7 +224,7 @@ export class VirtualMachines implements HalfOfPort {
         const ran = this.#notes.read(machineId)?.phase === "running";
         await this.#endAll(machineId, place, ran ? this.#options.shutdownMs : 0);
         const { accelerator } = this.#options;
-        const network = this.#takeNetwork(machineId, ask);
+        const network = this.#takeNetwork(machineId, spec, ask);
         const note: VmNote = {
           ...{ v: 1, phase: "starting", qemu: null, tpm: null, accelerator },
           uids: this.#takeUids(machineId),
@@ -254,7 +264,7 @@ export class VirtualMachines implements HalfOfPort {
     makePlace(place, note.uids, sizes, ask.firmware?.variables ?? null);
     if (note.network !== null) {
       hooks.onProgress("making the machine's network");
-      await this.#connect(machineId, note.network);
+      await this.#connect(machineId, note.network, ask.sent);
     }
     const cgroups = limitMachine(this.#cgroups, machineId, { ...note, cpuMillis: spec.cpuMillis });
     hooks.onProgress("starting the virtual machine");
@@ -390,6 +400,7 @@ export class VirtualMachines implements HalfOfPort {
     await this.#inTurn(machineId, async (place) => {
       await this.#endAll(machineId, place, 0);
       removePlace(place);
+      this.#meters.remove(machineId);
       this.#consoles.remove(machineId);
       this.#notes.remove(machineId);
     });
@@ -491,6 +502,7 @@ export class VirtualMachines implements HalfOfPort {
       ...marked.filter((id) => MACHINE_ID.test(id)),
       ...((await this.#options.networks?.taps.list()) ?? []),
       ...[...listPlaces(this.#options.folder), ...this.#notes.list(), ...this.#consoles.list()],
+      ...this.#meters.list(),
     ]);
   }
 
@@ -504,6 +516,7 @@ export class VirtualMachines implements HalfOfPort {
   async close(): Promise<void> {
     this.#end.abort(new Error("the host is stopping"));
     this.#rules.close();
+    this.#meters.close();
     for (const conversation of this.#live.values()) conversation.close();
     for (const doors of this.#doors.values()) doors.close();
     this.#live.clear();
@@ -577,24 +590,34 @@ export class VirtualMachines implements HalfOfPort {
     return { qemu: take(), tpm: take() };
   }
 
-  #takeNetwork(machineId: string, { network, publicPort }: VmAsk): VmNetwork | null {
+  #takeNetwork(machineId: string, { kept }: MachineSpec, { network, publicPort }: VmAsk): VmNetwork | null {
     const { networks } = this.#options;
     if (networks === null || network === null) return null;
     const used = this.#otherNotes(machineId).flatMap((note) => note.network?.addresses.guest ?? []);
-    return { addresses: networks.addresses.take(new Set(used)), ...network, publicPort };
+    const limit = kept?.egressLimitBytes;
+    return {
+      ...{ addresses: networks.addresses.take(new Set(used)), ...network, publicPort },
+      ...(limit !== undefined && { egressLimitBytes: limit }),
+    };
   }
 
-  async #connect(machineId: string, network: VmNetwork): Promise<void> {
-    const { addresses, doors, nameServers } = network;
-    await this.#options.networks!.taps.make(machineId, tapAsk(network));
+  async #connect(
+    machineId: string,
+    network: VmNetwork,
+    known: Metered = { sentBytes: 0, cut: false },
+  ): Promise<void> {
+    const { addresses, doors, nameServers, egressLimitBytes: limit } = network;
+    const meter = limit === undefined ? undefined : this.#meters.begin(machineId, limit, known);
+    await this.#options.networks!.taps.make(machineId, tapAsk(network, meter));
     this.#doors.set(machineId, await openDoors(addresses, doors, nameServers.door));
   }
 
   async #reconnect(machineId: string, { network }: VmNote): Promise<void> {
     if (network === null || this.#options.networks === null) return;
-    await this.#options.networks.taps.protect(machineId, tapAsk(network));
+    const { addresses, doors, nameServers, egressLimitBytes: limit } = network;
+    const meter = limit === undefined ? undefined : this.#meters.resume(machineId, limit);
+    await this.#options.networks.taps.protect(machineId, tapAsk(network, meter));
     if (this.#doors.has(machineId)) return;
-    const { addresses, doors, nameServers } = network;
     this.#doors.set(machineId, await openDoors(addresses, doors, nameServers.door));
   }
 
@@ -614,6 +637,7 @@ export class VirtualMachines implements HalfOfPort {
     this.#doors.get(machineId)?.close();
     this.#doors.delete(machineId);
     if (networks === null) return;
+    await this.#meters.settle(machineId);
     await networks.taps.remove(machineId);
     if (note?.network) networks.addresses.give(note.network.addresses);
   }
@@ -631,6 +655,11 @@ export class VirtualMachines implements HalfOfPort {
   async carried(machineId: string): Promise<Carried | null> {
     checkId(machineId);
     return (await this.#options.networks?.taps.carried(machineId)) ?? null;
+  }
+
+  /** What machines with a limit have sent in their lives; nothing of those that have no network of their own. */
+  egress(): Promise<EgressFacts[]> {
+    return this.#meters.readings();
   }
 
   #findPort(machineId: string): Promise<number> {
@@ -656,7 +685,8 @@ function endpointOf({ hostPort, network }: VmNote): Endpoint | null {
   return hostPort === null ? null : { host: "127.0.0.1", port: hostPort };
 }
 
-const tapAsk = ({ addresses, doors, nameServers }: VmNetwork): TapAsk => ({
+const tapAsk = ({ addresses, doors, nameServers }: VmNetwork, meter: Meter | undefined): TapAsk => ({
+  meter,
   addresses,
   doors: doors.map(({ port }) => port),
   dnsDoor: nameServers.door !== null,

@@ -31,6 +31,8 @@ export interface VmNetwork {
   addresses: Addresses;
   doors: Door[];
   nameServers: NameServers;
+  /** What it may send in its life; absent: what it likes. */
+  egressLimitBytes?: number;
   /** The guest's own, that the ingress reaches. */
   publicPort: number | null;
 }

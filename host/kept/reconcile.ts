@@ -8,6 +8,7 @@
  *  B. A machine that is not known is made from the wish alone: each of the driver's verbs is safe on a
  *     machine that never was.
  */
+import type { EgressFacts } from "#contract/link/kept.ts";
 import type { Desired, Isolation, Observation } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
 import type { Endpoint, KeptDriver } from "#drivers/kept-driver.ts";
@@ -116,6 +117,19 @@ export class KeptReconciler {
     const machine = this.#machines.get(machineId);
     const driver = machine && this.#drivers.get(machine.desired.spec.isolation);
     return machine && driver && { machine, driver };
+  }
+
+  /** What machines with a limit have sent, as far as their drivers count. One that cannot say now keeps nobody else's from being told. */
+  async egress(): Promise<EgressFacts[]> {
+    const asked = this.#options.drivers.map(async (driver) => {
+      try {
+        return (await driver.egress?.()) ?? [];
+      } catch (error) {
+        this.#options.log("host.egress-uncounted", { isolation: driver.isolation, error: String(error) });
+        return [];
+      }
+    });
+    return (await Promise.all(asked)).flat();
   }
 
   give(machineId: string, incarnation: number, payload: Payload): void {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Streams about kept machines: their payload and their disk come in, the disk, logs, containers and figures go out. */
+/** Streams about kept machines: their payload and their disk come in, the disk, logs, containers and figures go out. One is about all of them. */
 
 import { Compile } from "typebox/compile";
 import type { StreamRequest } from "#contract/link/machine.ts";
@@ -14,12 +14,12 @@ import type { KeptReconciler } from "./reconcile.ts";
 
 type Ask<K extends StreamRequest["kind"]> = Extract<StreamRequest, { kind: K }>;
 export type KeptRequest = Ask<
-  "payload" | "attest" | "disk-get" | "disk-put" | "containers" | "stats" | "logs"
+  "payload" | "attest" | "disk-get" | "disk-put" | "egress" | "containers" | "stats" | "logs"
 >;
 
 /** What a payload may be at most: a request's body and what we add to it. */
 const PAYLOAD_MAX = 32 * 1024 * 1024;
-const KINDS = ["payload", "attest", "disk-get", "disk-put", "containers", "stats", "logs"];
+const KINDS = ["payload", "attest", "disk-get", "disk-put", "egress", "containers", "stats", "logs"];
 const check = Compile(Payload);
 
 export const isKeptRequest = (request: StreamRequest): request is KeptRequest => KINDS.includes(request.kind);
@@ -34,6 +34,7 @@ export function serveKept(
 }
 
 async function serve(reconciler: KeptReconciler, request: KeptRequest, stream: LinkStream): Promise<unknown> {
+  if (request.kind === "egress") return reconciler.egress();
   const found = reconciler.find(request.machineId);
   if (found === undefined) throw new DriverFault("machine.not-running", "this host has no such machine");
   const { driver } = found;

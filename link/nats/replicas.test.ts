@@ -225,7 +225,8 @@ describeWith([natsServer], "replicas over NATS", () => {
     const served = new Map<string, LinkStream>();
     const host = dial({
       onDesired() {},
-      async onStream({ machineId }, stream) {
+      async onStream(request, stream) {
+        const machineId = "machineId" in request ? request.machineId : "none";
         served.set(machineId, stream);
         try {
           for (;;) await stream.write(new Uint8Array(1000));

@@ -326,6 +326,13 @@ export interface Instance {
   isolation: string;
   ssh: SshAddress | null;
   power: "running" | "stopping" | "stopped" | "starting" | null;
+  /** Sent to the world in its life; not in the seed */
+  egress_bytes: number;
+  /** Null: its host does not count what it sends, or has not yet */
+  egress_observed_at: string | null;
+  /** It has reached its limit: of the world only SSH is left, slowly, and the gateway of models */
+  egress_blocked: boolean;
+  egress_block_applied_at: string | null;
 }
 
 export interface InstanceParams {
@@ -348,6 +355,7 @@ export interface InstanceUsage {
     inference_cost_usd: string;
     inference_input_tokens: number;
     inference_output_tokens: number;
+    /** As last observed, of what is there now; each instance's is of its life */
     egress_bytes: number;
     /** Of one instance */
     egress_limit_bytes: number;
@@ -390,6 +398,7 @@ export interface Usage {
     instance_hours_used: number;
     /** Through the default gateway */
     inference_cost_usd: string;
+    /** As last observed, of what is there now; each instance's is of its life */
     egress_bytes: number;
     /** Of one instance */
     egress_limit_bytes: number;

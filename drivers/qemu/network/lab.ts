@@ -16,6 +16,7 @@ const calls: Record<string, (...args: never[]) => Promise<unknown>> = {
   protect: (id: string, ask: never) => taps.protect(id, ask),
   remove: (id: string) => taps.remove(id),
   carried: (id: string) => taps.carried(id),
+  metered: async () => [...(await taps.metered())],
   list: async () => [...(await taps.list())],
   missing: () => taps.missing(),
   keep: async (id: string, ask: never) => {

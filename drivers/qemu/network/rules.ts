@@ -15,6 +15,9 @@
  *     empties the host's rules (`nft flush ruleset`, as a reload of a firewall does) opens nothing.
  *  F. The host's table of connections is everybody's, and a full one fails all new connections of the computer. A machine
  *     has a share of it: connections that live, and new ones in a second, since one that was closed stays in it for two minutes.
+ *  G. What a machine with a limit sends is counted after everything that would drop it, and the packet that would be over the limit
+ *     is the first that does not pass. Answers to whoever logs in are counted as the rest; doors are not. From then on only
+ *     those two are left, and whoever logs in at the pace of reading. It is the kernel that cuts: nobody has to look.
  */
 import { NOT_THE_WORLD } from "../../docker/firewall.ts";
 import { BRIDGE_PREFIX } from "../../docker/marks.ts";
@@ -42,6 +45,14 @@ export interface Share {
 /** The kernel's table has 262,144 places on a computer of 4 GiB or more. */
 export const SHARE: Share = { max: 4096, perSecond: 64, burst: 1024 };
 
+/** What a machine may send in its life, and what it has sent so far (G). */
+export interface Meter {
+  limitBytes: number;
+  sentBytes: number;
+  /** It was over its limit before: it stays cut, however little was missing. */
+  cut: boolean;
+}
+
 export interface Carried {
   sentBytes: number;
   receivedBytes: number;
@@ -61,14 +72,17 @@ export interface HostRules {
   reach: Reach;
   carried: Carried;
   share: Share;
+  /** Null: it may send what it likes. */
+  meter: Meter | null;
   /** Whether the host's end of the wire is there: rules of a card go with it. */
   wired: boolean;
 }
 
-export function hostRules(table: string, { reach, carried, share, wired }: HostRules): string {
+export function hostRules(table: string, { reach, carried, share, meter, wired }: HostRules): string {
   const { link, doors, dnsDoor, nameServers } = reach;
   const { gateway, guest } = reach.addresses;
-  const answers = "ct direction reply ct state established,related return";
+  const leaving = meter === null ? "return" : "goto leaving";
+  const answers = "ct direction reply ct state established,related";
   return lines(
     ...["inet", "netdev"].flatMap((family) => [
       `table ${family} ${table}`,
@@ -77,6 +91,7 @@ export function hostRules(table: string, { reach, carried, share, wired }: HostR
     `table inet ${table} {`,
     `counter sent { packets 0 bytes ${carried.sentBytes} }`,
     `counter received { packets 0 bytes ${carried.receivedBytes} }`,
+    ...(meter === null ? [] : metered(meter, guest)),
     "chain whose {",
     `type filter hook prerouting priority ${FIRST}; policy accept;`,
     `iifname != "${link}" return`,
@@ -87,10 +102,10 @@ export function hostRules(table: string, { reach, carried, share, wired }: HostR
     `type filter hook input priority ${BEFORE_FILTERS}; policy accept;`,
     `iifname != "${link}" return`,
     'counter name "sent"',
-    answers,
+    `${answers} ${meter === null ? "return" : "goto answering"}`,
     "ct status & confirmed == 0 jump opened",
     ...(doors.length > 0 ? [`ip daddr ${gateway} tcp dport ${set(doors)} return`] : []),
-    ...(dnsDoor ? [`ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 return`] : []),
+    ...(dnsDoor ? [`ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 ${leaving}`] : []),
     "drop",
     "}",
     "chain through {",
@@ -100,22 +115,25 @@ export function hostRules(table: string, { reach, carried, share, wired }: HostR
     `iifname "${link}" jump outwards`,
     "}",
     "chain inwards {",
-    answers,
+    ...(meter === null ? [] : ["ip daddr @cut drop"]),
+    `${answers} return`,
     "drop",
     "}",
     "chain outwards {",
     'counter name "sent"',
-    answers,
+    `${answers} ${leaving}`,
     "ct status & confirmed == 0 jump opened",
     ...(nameServers.length > 0
-      ? [`ip daddr ${set(nameServers)} meta l4proto { tcp, udp } th dport 53 return`]
+      ? [`ip daddr ${set(nameServers)} meta l4proto { tcp, udp } th dport 53 ${leaving}`]
       : []),
     `oifname "${BRIDGE_PREFIX}*" drop`,
     `ip daddr ${set(NOT_THE_WORLD)} drop`,
+    ...(meter === null ? [] : [leaving]),
     "}",
     "chain from-host {",
     `type filter hook output priority ${BEFORE_FILTERS}; policy accept;`,
     `oifname "${link}" ct status & confirmed == 0 jump let-in`,
+    ...(meter === null ? [] : [`oifname "${link}" ip daddr @cut ct direction original ${READING} drop`]),
     "}",
     ...["opened", "let-in"].flatMap((chain) => [`chain ${chain} {`, ...within(share), "}"]),
     "chain counted {",
@@ -130,6 +148,34 @@ export function hostRules(table: string, { reach, carried, share, wired }: HostR
     ...(wired ? hearing(table, link) : []),
   );
 }
+
+/**
+ * G. Bytes in a second, each way, for who logs in to a machine that is cut: to read why, and not to carry its disk away. The burst
+ * is more than the largest packet that a guest hands over at once, or none of those would ever pass.
+ */
+const READING = "limit rate over 16 kbytes/second burst 128 kbytes";
+export const METER = "egress";
+/** Of packets that met the limit: a quota that is over is listed as one that is full. */
+export const OVER = "over";
+
+/** A quota that is over stays over: what it drops it counts as well, and `counter` only what passed. None can begin beyond its limit. */
+const metered = ({ limitBytes, sentBytes, cut }: Meter, guest: string) => [
+  `counter ${METER} { packets 0 bytes ${sentBytes} }`,
+  `counter ${OVER} { packets ${cut ? 1 : 0} bytes 0 }`,
+  `quota ${METER} { over ${limitBytes} bytes used ${cut ? limitBytes : Math.min(limitBytes, sentBytes)} bytes }`,
+  `set cut { type ipv4_addr; size 1; flags dynamic; ${cut ? `elements = { ${guest} };` : ""} }`,
+  ...["chain answering {", `quota name "${METER}" goto reading`, `counter name "${METER}"`, "}"],
+  ...[
+    "chain reading {",
+    `counter name "${OVER}"`,
+    "add @cut { ip saddr }",
+    `${READING} drop`,
+    `counter name "${METER}"`,
+    "}",
+  ],
+  ...["chain leaving {", `quota name "${METER}" goto over`, `counter name "${METER}"`, "}"],
+  ...["chain over {", `counter name "${OVER}"`, "add @cut { ip saddr }", "drop", "}"],
+];
 
 /** F. What is dropped here has no place in the table yet. The rate is first: counting costs more. */
 const within = ({ max, perSecond, burst }: Share) => [

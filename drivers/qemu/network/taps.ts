@@ -23,7 +23,18 @@ import { mustRun, runProgram } from "../../docker/program.ts";
 import { DriverFault } from "../../driver.ts";
 import type { Addresses } from "./addresses.ts";
 import { enableForwarding } from "./forwarding.ts";
-import { type Carried, guardRules, hostRules, NOBODY, SHARE, type Share } from "./rules.ts";
+import {
+  type Carried,
+  guardRules,
+  hostRules,
+  lines,
+  METER,
+  type Meter,
+  NOBODY,
+  OVER,
+  SHARE,
+  type Share,
+} from "./rules.ts";
 
 const TIMEOUT_MS = 30_000;
 const NAMESPACES = "/run/netns";
@@ -41,7 +52,12 @@ export interface TapAsk {
   doors: readonly number[];
   dnsDoor: boolean;
   nameServers: readonly string[];
+  /** Of one whose sending is limited: what is known of it where the kernel knows less (rules.ts, G). */
+  meter?: Meter | undefined;
 }
+
+/** What the kernel counted of a machine with a limit. */
+export type Metered = Omit<Meter, "limitBytes">;
 
 export class Taps {
   readonly #owner: string;
@@ -150,10 +166,49 @@ export class Taps {
 
   async #rule(machineId: string, ask: TapAsk): Promise<void> {
     const link = this.linkOf(machineId);
+    const { meter: asked, ...reached } = ask;
+    const meter = asked === undefined ? null : await this.#still(machineId, asked);
     const carried = (await this.carried(machineId)) ?? { sentBytes: 0, receivedBytes: 0 };
     const wired = existsSync(settingsOf(link));
-    const rules = { reach: { link, ...ask }, carried, share: this.#share, wired };
+    const rules = { reach: { link, ...reached }, carried, share: this.#share, meter, wired };
     await nft(hostRules(this.#name(machineId), rules));
+  }
+
+  /**
+   * The meter that the next rules begin with. Between reading what was counted and the rules that go on from there nothing passes: it
+   * would be sent for nothing. Whoever is killed between leaves a machine that sends nothing, until its rules are made again.
+   */
+  async #still(machineId: string, asked: Meter): Promise<Meter> {
+    const table = `inet ${this.#name(machineId)}`;
+    const held = ["answering", "leaving"].map((chain) => `insert rule ${table} ${chain} drop`);
+    const { code } = await runProgram(["nft", "-f", "-"], {
+      timeoutMs: TIMEOUT_MS,
+      input: lines(...held),
+    });
+    const counted = (await this.metered()).get(machineId);
+    // There were no rules, or none with a meter.
+    if (counted === undefined) return asked;
+    if (code !== 0) throw new DriverFault("host.not-ready", "the machine's meter cannot be held still");
+    return {
+      limitBytes: asked.limitBytes,
+      sentBytes: Math.max(asked.sentBytes, counted.sentBytes),
+      cut: asked.cut || counted.cut,
+    };
+  }
+
+  /** What each machine with a limit has sent, as the kernel has it now. */
+  async metered(): Promise<Map<string, Metered>> {
+    const said = await mustRun(["nft", "-j", "list", "counters"], { timeoutMs: TIMEOUT_MS });
+    type Counter = { family: string; table: string; name: string; bytes: number; packets: number };
+    const { nftables } = JSON.parse(said) as { nftables: { counter?: Counter }[] };
+    const start = this.#name("");
+    const all = nftables.flatMap(({ counter }) => {
+      const own = counter?.family === "inet" && counter.table.startsWith(start);
+      return own ? [{ ...counter, id: counter.table.slice(start.length) }] : [];
+    });
+    const over = new Set(all.flatMap(({ id, name, packets }) => (name === OVER && packets > 0 ? [id] : [])));
+    const counted = all.filter(({ id, name }) => name === METER && MACHINE_ID.test(id));
+    return new Map(counted.map(({ id, bytes }) => [id, { sentBytes: bytes, cut: over.has(id) }]));
   }
 
   /** What went over the wire since the start, as the host counts it; null when there is no such network. */

@@ -57,6 +57,7 @@ const PROJECTIONS: Record<string, Projection> = {
   "instance.restarting": instance("instance.restarting"),
   "instance.running": instance("instance.running"),
   "instance.failed": instance("instance.failed"),
+  "instance.egress_blocked": instance("instance.egress_blocked", ["egress_bytes"]),
   "instance.terminating": instance("instance.terminating"),
   "instance.terminated": instance("instance.terminated"),
   "attestation.accepted": attestation("attestation.accepted"),

@@ -29,6 +29,8 @@ interface Wanted {
   image_sha256: string;
   isolation: string;
   cpus: number;
+  sent_bytes: number;
+  blocked: boolean;
 }
 
 /** A guest under emulation takes seconds for a quote and as many for a credential. */
@@ -44,8 +46,8 @@ async function wantedOf(
 ): Promise<Wanted | undefined> {
   const { rows } = await sql<Wanted>`
     select i.id, i.account_id, i.agent, i.hostname, i.public_key, i.inference_model, i.image_sha256, m.spec->>'isolation' as isolation,
-      (m.spec->>'cpuMillis')::int / 1000 as cpus
-    from instances i join machines m on m.id = i.machine_id
+      (m.spec->>'cpuMillis')::int / 1000 as cpus, coalesce(e.sent_bytes, 0) as sent_bytes, e.blocked_at is not null as blocked
+    from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id
     where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
       and i.status in ('provisioning', 'ready')`.execute(db.run);
   return rows[0];
@@ -62,7 +64,9 @@ export async function sendLaunch(
   const { machineId, incarnation = 1 } = observation;
   const door = needs.inside()?.door ?? null;
   const doors = door === null ? [] : [door];
-  const payload = toLaunchPayload(launchOf(wanted.agent), wanted.image_sha256, doors);
+  const payload = toLaunchPayload(launchOf(wanted.agent), wanted.image_sha256, doors, {
+    ...{ sentBytes: wanted.sent_bytes, cut: wanted.blocked },
+  });
   const bytes = Buffer.from(JSON.stringify(payload));
   const stream = needs.fleet.open(hostId, {
     kind: "payload",

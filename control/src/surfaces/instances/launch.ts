@@ -22,8 +22,11 @@ export const toLaunchPayload = (
   { manifest }: InstanceLaunch,
   image: string,
   doors: readonly string[],
+  sent: NonNullable<LaunchPayload["sent"]>,
 ): LaunchPayload => ({
   ...{ kind: "launch", manifest: Buffer.from(manifest).toString("base64"), image, registries: [...doors] },
+  // What control knows that it has sent: its host may have lost its count.
+  ...((sent.sentBytes > 0 || sent.cut) && { sent }),
 });
 
 const PIDS_PER_CPU = 4096;
@@ -31,13 +34,14 @@ const PIDS_PER_CPU = 4096;
 export function toMachineSpec(
   about: { instance: string; account: string },
   isolation: MachineSpec["isolation"],
-  { cpus, memoryMiB }: Pick<InstancesConfig, "cpus" | "memoryMiB">,
+  { cpus, memoryMiB, egressLimitBytes }: Pick<InstancesConfig, "cpus" | "memoryMiB" | "egressLimitBytes">,
 ): MachineSpec {
   return {
     ...{ isolation, image: null, cpuMillis: cpus * 1000, memoryMiB, pidsMax: cpus * PIDS_PER_CPU },
     ...{ network: "own", endProof: null },
     kept: {
       diskMiB: 0,
+      egressLimitBytes,
       labels: { "casemate.account": about.account, "casemate.instance": about.instance },
       domains: [],
     },

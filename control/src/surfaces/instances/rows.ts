@@ -3,8 +3,9 @@
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
+import { EGRESS_COLUMNS, type EgressRow } from "./egress.ts";
 
-export interface InstanceRow {
+export interface InstanceRow extends EgressRow {
   id: string;
   account_id: string;
   machine_id: string;
@@ -35,8 +36,9 @@ export const NAME = /^[a-z0-9]{8}$/;
 const COLUMNS = sql`
   i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
   i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
-  i.created_at, i.ready_at, i.terminated_at, i.power, i.version, m.spec->>'isolation' as isolation, m.host_id
-  from instances i join machines m on m.id = i.machine_id`;
+  i.created_at, i.ready_at, i.terminated_at, i.power, i.version + coalesce(e.version, 0) as version, m.spec->>'isolation' as isolation, m.host_id,
+  ${EGRESS_COLUMNS}
+  from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id`;
 
 /** Of two that had a name one after the other, the newer. */
 export async function requireInstance(db: Db, account: string, name: string): Promise<InstanceRow> {

@@ -15,9 +15,10 @@ import type { Answer, Call } from "../../http/call.ts";
 import { hoursOf, overageMicrosOf, overageMsOf, usdOf } from "./bill.ts";
 import { cycleAt, daysOf, type Window } from "./cycles.ts";
 import type { Deps } from "./deps.ts";
+import { type EgressRow, egressOfActive, viewEgress } from "./egress.ts";
+import { instant } from "./instant.ts";
 import { requireInstance } from "./rows.ts";
 import { type Used, usedIn } from "./used.ts";
-import { instant } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "instances">;
 
@@ -38,7 +39,7 @@ export async function usage({ db, instances }: Needs, call: Call<typeof getUsage
     usage: {
       instance_hours_used: hoursOf(ms),
       inference_cost_usd: usdOf(inferenceMicros),
-      ...egressOf(egressLimitBytes),
+      ...shownEgress(await egressOfActive(db.soft, account.id), egressLimitBytes),
       overage_hours: hoursOf(overageMsOf(ms, pricing)),
       overage_cost_usd: usdOf(overageMicros),
       total_cost_usd: usdOf(pricing.subscriptionMicros + overageMicros + inferenceMicros),
@@ -68,7 +69,7 @@ export async function instanceUsage({ db }: Needs, call: Call<typeof getInstance
   const [inCycle, inAll] = await usedIn(db.soft, ask);
   const body: Static<typeof InstanceUsage> = {
     ...{ name: row.name, ...shownCycle(cycle) },
-    usage: { ...shownUse(inCycle!), ...egressOf(row.egress_limit_bytes) },
+    usage: { ...shownUse(inCycle!), ...shownEgress(row, row.egress_limit_bytes) },
     lifetime: shownUse(inAll!),
   };
   return { status: 200, body };
@@ -91,11 +92,8 @@ const shownUse = ({ ms, inferenceMicros, inputTokens, outputTokens }: Used) => (
   inference_output_tokens: outputTokens,
 });
 
-/** Nothing observes it yet, and no time of an observation says so. */
-const egressOf = (limitBytes: number) => ({
-  egress_bytes: 0,
+const shownEgress = (row: EgressRow, limitBytes: number) => ({
+  egress_bytes: row.egress_bytes,
   egress_limit_bytes: limitBytes,
-  egress_observed_at: null,
-  egress_blocked: false,
-  egress_block_applied_at: null,
+  ...viewEgress(row),
 });

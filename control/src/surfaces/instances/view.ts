@@ -2,10 +2,10 @@
 /** An instance as the wire shows it. A create is answered with the seed's nine members, everything else with all. */
 import type { Static } from "typebox";
 import type { CreatedInstance, Instance } from "#contract/instances/vocabulary.ts";
+import { viewEgress } from "./egress.ts";
+import { instant } from "./instant.ts";
 import type { InstanceRow } from "./rows.ts";
 
-/** To the second, rounded down: nothing is said to have happened before it did. */
-export const instant = (at: Date) => `${at.toISOString().slice(0, 19)}Z`;
 const instantOr = (at: Date | null) => (at === null ? null : instant(at));
 
 export const viewCreated = (row: InstanceRow): Static<typeof CreatedInstance> => ({
@@ -39,6 +39,8 @@ export function viewInstance(row: InstanceRow): Static<typeof Instance> {
     isolation: shownIsolation(row.isolation),
     ssh: row.ssh === null || row.status !== "ready" ? null : viewSsh(row, row.ssh),
     power: (row.status === "ready" ? row.power : null) as Static<typeof Instance>["power"],
+    egress_bytes: row.egress_bytes,
+    ...viewEgress(row),
   };
 }
 
