@@ -24,6 +24,7 @@ export interface GuestMachines
     | "find"
     | "logs"
     | "stats"
+    | "egress"
     | "readDisk"
     | "writeDisk"
     | "onChange"

@@ -23,6 +23,7 @@ import { runProgram } from "../docker/program.ts";
 import { DriverFault } from "../driver.ts";
 import type {
   DiskPart,
+  EgressFacts,
   Endpoint,
   KeptChange,
   KeptProbe,
@@ -37,6 +38,8 @@ import type { StartedVm, VmHooks } from "../qemu/machines.ts";
 import type { AddressPool } from "../qemu/network/addresses.ts";
 import { type OpenDoors, openDoors } from "../qemu/network/doors.ts";
 import { type KeptRules, keepRules } from "../qemu/network/keep-rules.ts";
+import { Meters } from "../qemu/network/meters.ts";
+import type { Meter } from "../qemu/network/rules.ts";
 import type { TapAsk, Taps } from "../qemu/network/taps.ts";
 import type { VmNetwork } from "../qemu/note.ts";
 import { findClosedFolder } from "../qemu/place.ts";
@@ -70,6 +73,7 @@ const LAUNCH = new URL("launch.pl", import.meta.url).pathname;
 const ASK_MS = 5_000;
 const LOOK_EVERY_MS = 20;
 const RULES_LOOK_MS = 5_000;
+const METERS_LOOK_MS = 5_000;
 const END_MS = 500;
 /** Of its memory, for what is written. */
 const WRITTEN_SHARE = 0.5;
@@ -92,6 +96,7 @@ export class SystemContainers implements GuestMachines {
   readonly #listeners: ((machineId: string, change: KeptChange) => void)[] = [];
   readonly #end = new AbortController();
   readonly #rules: KeptRules;
+  readonly #meters: Meters;
 
   constructor(options: ContainerOptions) {
     if (!OWNER.test(options.owner))
@@ -101,6 +106,10 @@ export class SystemContainers implements GuestMachines {
     this.#notes = new Notes(options.folder);
     this.#consoles = new Notes(`${options.folder}/consoles`);
     this.#users = new UidPool({ base: 0, count: options.users.ranges });
+    this.#meters = new Meters({
+      ...{ folder: join(options.folder, "egress"), everyMs: METERS_LOOK_MS },
+      taps: () => options.networks?.taps ?? null,
+    });
     this.#rules = keepRules({
       taps: { ruled: async () => (await options.networks?.taps.ruled()) ?? new Set() },
       everyMs: RULES_LOOK_MS,
@@ -139,7 +148,7 @@ export class SystemContainers implements GuestMachines {
         signal.throwIfAborted();
         await hooks.onRecord(record);
         await this.#endAll(machineId, place, 0);
-        const network = this.#takeNetwork(machineId, ask);
+        const network = this.#takeNetwork(machineId, spec, ask);
         const note: ContainerNote = {
           ...{ v: 1, phase: "starting", init: null, network, firstUid: this.#takeUsers(machineId) },
           cpus: Math.max(1, Math.ceil(spec.cpuMillis / 1000)),
@@ -181,7 +190,10 @@ export class SystemContainers implements GuestMachines {
     });
     makePlace(place, join(ask.image.folder, "initrd"), config);
     hooks.onProgress("making the machine's network");
-    await taps.make(machineId, tapAsk(network), "wire");
+    const limit = network.egressLimitBytes;
+    const known = ask.sent ?? { sentBytes: 0, cut: false };
+    const meter = limit === undefined ? undefined : this.#meters.begin(machineId, limit, known);
+    await taps.make(machineId, tapAsk(network, meter), "wire");
     this.#doors.set(machineId, await openDoors(network.addresses, network.doors, network.nameServers.door));
     signal.throwIfAborted();
     hooks.onProgress("starting the container");
@@ -288,6 +300,7 @@ export class SystemContainers implements GuestMachines {
     this.#callOff(machineId);
     await this.#inTurn(machineId, async (place) => {
       await this.#endAll(machineId, place, 0);
+      this.#meters.remove(machineId);
       this.#consoles.remove(machineId);
       this.#notes.remove(machineId);
     });
@@ -353,6 +366,10 @@ export class SystemContainers implements GuestMachines {
     return containerStats(this.#options.owner, machineId, note);
   }
 
+  egress(): Promise<EgressFacts[]> {
+    return this.#meters.readings();
+  }
+
   onChange(listener: (machineId: string, change: KeptChange) => void): void {
     this.#listeners.push(listener);
   }
@@ -363,7 +380,7 @@ export class SystemContainers implements GuestMachines {
     return new Set([
       ...named.filter((id) => MACHINE_ID.test(id)),
       ...((await networks?.taps.list()) ?? []),
-      ...[...listPlaces(folder), ...this.#notes.list(), ...this.#consoles.list()],
+      ...[...listPlaces(folder), ...this.#notes.list(), ...this.#consoles.list(), ...this.#meters.list()],
     ]);
   }
 
@@ -371,6 +388,7 @@ export class SystemContainers implements GuestMachines {
   async close(): Promise<void> {
     this.#end.abort(new Error("the host is stopping"));
     this.#rules.close();
+    this.#meters.close();
     for (const live of this.#live.values()) live.close();
     for (const doors of this.#doors.values()) doors.close();
     this.#live.clear();
@@ -392,6 +410,7 @@ export class SystemContainers implements GuestMachines {
     await removeCgroups(CGROUPS, owner, machineId);
     this.#doors.get(machineId)?.close();
     this.#doors.delete(machineId);
+    if (networks !== null) await this.#meters.settle(machineId);
     await networks?.taps.remove(machineId);
     if (note?.network != null) networks?.addresses.give(note.network.addresses);
     if (note?.firstUid != null) this.#users.give(this.#rangeOf(note.firstUid));
@@ -418,12 +437,16 @@ export class SystemContainers implements GuestMachines {
     live.close();
   }
 
-  #takeNetwork(machineId: string, { network, publicPort }: GuestAsk): VmNetwork {
+  #takeNetwork(machineId: string, { kept }: MachineSpec, { network, publicPort }: GuestAsk): VmNetwork {
     const { networks } = this.#options;
     if (networks === null || network === null)
       throw new DriverFault("machine.start-failed", "a system container needs a network of its own");
     const used = this.#otherNotes(machineId).flatMap((note) => note.network?.addresses.guest ?? []);
-    return { addresses: networks.addresses.take(new Set(used)), ...network, publicPort };
+    const limit = kept?.egressLimitBytes;
+    return {
+      ...{ addresses: networks.addresses.take(new Set(used)), ...network, publicPort },
+      ...(limit !== undefined && { egressLimitBytes: limit }),
+    };
   }
 
   #takeUsers(machineId: string): number {
@@ -442,7 +465,9 @@ export class SystemContainers implements GuestMachines {
 
   async #reconnect(machineId: string, { network }: ContainerNote): Promise<void> {
     if (network === null || this.#options.networks === null) return;
-    await this.#options.networks.taps.protect(machineId, tapAsk(network));
+    const limit = network.egressLimitBytes;
+    const meter = limit === undefined ? undefined : this.#meters.resume(machineId, limit);
+    await this.#options.networks.taps.protect(machineId, tapAsk(network, meter));
     if (this.#doors.has(machineId)) return;
     this.#doors.set(machineId, await openDoors(network.addresses, network.doors, network.nameServers.door));
   }
@@ -484,7 +509,8 @@ interface Run {
 const endpointOf = ({ network }: ContainerNote): Endpoint | null =>
   network?.publicPort == null ? null : { host: network.addresses.guest, port: network.publicPort };
 
-const tapAsk = ({ addresses, doors, nameServers }: VmNetwork): TapAsk => ({
+const tapAsk = ({ addresses, doors, nameServers }: VmNetwork, meter: Meter | undefined): TapAsk => ({
+  meter,
   addresses,
   doors: doors.map(({ port }) => port),
   dnsDoor: nameServers.door !== null,
