@@ -155,6 +155,11 @@ export interface KeptDriver {
    * started, for its names as they are by then. What a start is given (`InsideHooks.certify`) ends with the start.
    */
   certifyBy?(certify: (machineId: string, request: Uint8Array) => Promise<string>): void;
+  /**
+   * Of drivers whose machines somebody logs in to: a box for one that runs, sealed to its key, which says anew who is let in. Rejects when
+   * the machine does not take it.
+   */
+  claimAnew?(machineId: string, box: Uint8Array): Promise<void>;
   /** Its names are others now, or somebody else signs for them: a machine that runs is given another certificate at once. */
   certifyAnew?(machineId: string): void;
   /**

@@ -124,6 +124,10 @@ export interface InstanceSecrets {
   hostname: string;
   /** One line of type, key and comment. */
   authorizedKey: string;
+  /** Grows with each key that its owner gives it: a box with a lower one than the machine has is an older one. Absent: 0. */
+  keyNumber?: number;
+  /** 64 bytes in base64 where the launch has a state disk, and absent where it has none. */
+  stateKey?: string;
   /** How programs in it ask models; absent where there are none to ask. */
   inference?: { baseUrl: string; token: string; model: string };
 }

@@ -36,6 +36,8 @@ export interface Deviation {
   ownKey?: boolean;
   /** Says that the machine's SSH server has another key than it has. */
   ownHostKey?: boolean;
+  /** Does not hand on what a machine that runs is told anew, and says that it did. */
+  withholds?: boolean;
   /** Before it answers about itself. */
   onEvidence?: () => Promise<void>;
   /** Of a TPM that is none: its key opens no credential. */
@@ -57,6 +59,8 @@ export class AttestedDriver extends FakeKeptDriver {
   readonly images = new Map<string, ImageMetadata>();
   /** What each machine that one logs in to was given last. */
   readonly claims = new Map<string, InstanceSecrets>();
+  /** What machines that ran were handed, sealed. */
+  readonly boxes: Uint8Array[] = [];
   readonly #machines = new Map<string, SshMachine>();
   readonly #guests = new Map<string, SpecimenGuest>();
   readonly #authority = new SpecimenAuthority();
@@ -171,6 +175,23 @@ export class AttestedDriver extends FakeKeptDriver {
       machine.endpoint = { ...machine.endpoint, ssh: { hostKeys: [`ssh-ed25519 ${"A".repeat(68)}`] } };
     this.#machines.set(machineId, machine);
     return { record, endpoint: machine.endpoint };
+  }
+
+  async claimAnew(machineId: string, box: Uint8Array): Promise<void> {
+    if (this.deviation.withholds === true) return;
+    const guest = this.#guests.get(machineId);
+    const machine = this.#machines.get(machineId);
+    const before = this.claims.get(machineId);
+    if (guest === undefined || machine === undefined || before === undefined)
+      throw new DriverFault("machine.not-running", "this host runs no such machine");
+    this.boxes.push(box);
+    const secrets = await guest.openInstance(box);
+    if ((secrets.keyNumber ?? 0) < (before.keyNumber ?? 0))
+      throw new DriverFault("machine.start-failed", "the box has an older key than the machine");
+    this.claims.set(machineId, secrets);
+    machine.authorize(secrets.authorizedKey);
+    const { hostKeys } = machine.endpoint.ssh!;
+    guest.letIn({ hostKeys, hostname: secrets.hostname, authorizedKey: secrets.authorizedKey });
   }
 
   override async halt(machineId: string): Promise<void> {

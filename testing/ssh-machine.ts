@@ -7,13 +7,14 @@ import type { Endpoint } from "#drivers/kept-driver.ts";
 
 export interface SshMachine {
   endpoint: Endpoint;
+  /** Lets in this key from now on, and no other. */
+  authorize(key: string): void;
   close(): void;
 }
 
 export async function startSshMachine(authorizedKey: string, hostname: string): Promise<SshMachine> {
   const keys = ssh2.utils.generateKeyPairSync("ed25519");
-  const allowed = ssh2.utils.parseKey(authorizedKey.split(" ", 2).join(" "));
-  if (allowed instanceof Error) throw allowed;
+  let allowed = keyOf(authorizedKey);
   const server = new ssh2.Server({ hostKeys: [keys.private] }, (client) => {
     client.on("error", () => {});
     client.on("authentication", (ask) => {
@@ -36,5 +37,14 @@ export async function startSshMachine(authorizedKey: string, hostname: string): 
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   const hostKeys = [keys.public.split(" ", 2).join(" ")];
-  return { endpoint: { host: "127.0.0.1", port, ssh: { hostKeys } }, close: () => server.close() };
+  const authorize = (key: string) => {
+    allowed = keyOf(key);
+  };
+  return { authorize, endpoint: { host: "127.0.0.1", port, ssh: { hostKeys } }, close: () => server.close() };
+}
+
+function keyOf(line: string) {
+  const key = ssh2.utils.parseKey(line.split(" ", 2).join(" "));
+  if (key instanceof Error) throw key;
+  return key;
 }

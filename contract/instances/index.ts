@@ -3,12 +3,12 @@
 import type { Operation } from "../operation.ts";
 import { createInstance, deleteInstance, getInstance, listInstances } from "./instances.ts";
 import { instanceAttestation, instanceEvents, instanceLogs, instanceMetrics } from "./observed.ts";
-import { restartInstance, startInstance, stopInstance } from "./power.ts";
+import { replacePublicKey, restartInstance, startInstance, stopInstance } from "./power.ts";
 import { getDailyUsage, getInstanceUsage, getUsage } from "./usage.ts";
 
 export const INSTANCES: readonly Operation[] = [
   ...[createInstance, listInstances, getInstance, deleteInstance],
-  ...[stopInstance, startInstance, restartInstance],
+  ...[stopInstance, startInstance, restartInstance, replacePublicKey],
   ...[getUsage, getDailyUsage, getInstanceUsage],
   ...[instanceEvents, instanceLogs, instanceMetrics, instanceAttestation],
 ];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Stop, start and restart. None of it is in the seed: an instance stays `ready`, and `power` says what its machine does. */
+/** Stop, start, restart, and another key. None of it is in the seed: an instance stays `ready`, and `power` says what its machine does. */
+import { Type } from "typebox";
 import { operation } from "../operation.ts";
 import { enveloped, Instance, InstanceParams } from "./vocabulary.ts";
 
@@ -44,4 +45,19 @@ export const restartInstance = operation({
   summary: "Restart an instance",
   description: "One that is stopped is started. Each call is a restart of its own.",
   errors: [...ANY_CALL, "fleet.no-capacity"],
+});
+
+export const replacePublicKey = operation({
+  ...base,
+  id: "instances.replaceKey",
+  method: "PUT",
+  path: "/v1/instances/:name/public_key",
+  summary: "Replace the key that may log in",
+  description:
+    "A machine that runs is told at once: nobody is shown where it is (`ssh` is null) until it has shown evidence that it lets in the new key alone, and then `public_key_applied` is true. Who is logged in stays so. One that is stopped has it with its next start.",
+  body: Type.Object({
+    public_key: Type.String({ maxLength: 8192, description: "One OpenSSH public key, as for a create" }),
+  }),
+  errors: [...ANY_CALL, "request.invalid", "instance.public-key"],
+  example: { body: { public_key: "ssh-ed25519 AAAA… user@example" } },
 });

@@ -79,6 +79,9 @@ export const Instance = Type.Object(
     terminated_at: Nullable(Instant),
     isolation: Type.String({ description: "What keeps it from others; not in the seed" }),
     ssh: Nullable(SshAddress),
+    public_key_applied: Type.Boolean({
+      description: "Its machine has shown that it lets in `public_key` and no other. Not in the seed",
+    }),
     power: Nullable(
       Type.Enum([...POWERS], {
         description: "Of one that is `ready`: stopped ones stay so. Not in the seed",

@@ -36,6 +36,8 @@ export const EVENT_TYPES = [
   "instance.starting",
   "instance.restarting",
   "instance.running",
+  "instance.key_replaced",
+  "instance.key_applied",
   "instance.failed",
   "instance.egress_blocked",
   "instance.terminating",

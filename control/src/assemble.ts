@@ -211,7 +211,7 @@ export async function startControl({
               ]).catch(onError);
             if (observation.wantsSecrets)
               claimInstance(
-                { db, fleet, guestImages, collateral, expectedOf, inside },
+                { db, fleet, vault, guestImages, collateral, expectedOf, inside },
                 hostId,
                 observation,
               ).catch(onError);
@@ -327,7 +327,7 @@ export async function startControl({
     // Those of a process that died; twice the time, so that none is taken for one that goes on.
     undo.push(every(REAP_MS, () => reapCalls(db, 2 * inference.timeoutMs), onError));
     const own = instanceRoutes({
-      ...{ db, fleet, converger, feed, guestImages, collateral, expectedOf, instances, log },
+      ...{ db, fleet, converger, feed, vault, guestImages, collateral, expectedOf, instances, log },
     });
     undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
     const confirming = { db, fleet, guestImages, collateral, expectedOf };

@@ -133,6 +133,8 @@ export const ControlConfig = closed({
     requireHardware: Type.Boolean(),
     /** Agents also in machines whose processor is emulated; many minutes, and some do not come up at all. */
     allowSlowAgents: Type.Boolean(),
+    /** Of the disk that outlives a stop, and has what is written in an instance; of those that are made from then on. */
+    diskMiB: Type.Integer({ minimum: 64 }),
     /** What other public variants of this API do otherwise than its seed. */
     dialect: closed({
       sshRsa: Type.Enum(["refuse", "accept"]),

@@ -50,6 +50,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     memoryMiB: 512,
     requireHardware: false,
     allowSlowAgents: false,
+    diskMiB: 8192,
     dialect: { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true },
     requestsPerMinute: 600,
     inference: {

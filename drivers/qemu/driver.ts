@@ -93,6 +93,8 @@ interface Launched {
   certifyAnew: boolean;
   /** Of one that somebody logs in to. */
   sshHostKeys?: readonly string[] | undefined;
+  /** The box that it is being handed while it runs. */
+  claiming: Promise<void>;
   /** What is asked about it from outside. */
   questions: Questions;
   /** The same, of its evidence: a TPM takes a second for each. */
@@ -283,7 +285,7 @@ export class QemuDriver implements KeptDriver {
     const { sealing, tls, request } = answer.keys;
     this.#machines.say(machineId, "claimed");
     return {
-      ...{ guest, keys: { sealing, tls }, watch: null, certifyAnew: false },
+      ...{ guest, keys: { sealing, tls }, watch: null, certifyAnew: false, claiming: Promise.resolve() },
       ...{ questions: new Questions(), challenges: new Questions(CHALLENGES) },
       request: request === null ? null : Buffer.from(request, "base64"),
     };
@@ -445,6 +447,17 @@ export class QemuDriver implements KeptDriver {
             judged("activate", await guest.ask("activate", { credential, secret }, this.#bound())).secret,
         ),
     };
+  }
+
+  /** B */
+  async claimAnew(machineId: string, box: Uint8Array): Promise<void> {
+    const launched = this.#require(machineId);
+    const taken = launched.claiming.then(() => this.#give(launched.guest, box, this.#end.signal));
+    // One after the other: two boxes whose parts come in turns are none.
+    launched.claiming = taken.catch(() => {});
+    await taken.catch((error: unknown) => {
+      throw faultOf(error, this.#end.signal);
+    });
   }
 
   certifyAnew(machineId: string): void {

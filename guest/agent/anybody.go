@@ -27,13 +27,23 @@ const (
 	askLimit = 5 * time.Second
 )
 
+// accounts answers the text of a passwd.
+type accounts func() (string, error)
+
+func accountsOf(path string) accounts {
+	return func() (string, error) {
+		text, err := os.ReadFile(path)
+		return string(text), err
+	}
+}
+
 type passwdEntry struct {
 	name, password, comment, home, shell string
 	uid, gid                             int32
 }
 
 // serveAnybody answers from now on, until the machine ends.
-func serveAnybody(socket, passwd string) error {
+func serveAnybody(socket string, accounts accounts) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return err
 	}
@@ -51,13 +61,13 @@ func serveAnybody(socket, passwd string) error {
 			if err != nil {
 				return
 			}
-			goGuarded("a question for a user", func() { answerAnybody(connection, passwd) })
+			goGuarded("a question for a user", func() { answerAnybody(connection, accounts) })
 		}
 	})
 	return nil
 }
 
-func answerAnybody(connection net.Conn, passwd string) {
+func answerAnybody(connection net.Conn, accounts accounts) {
 	defer connection.Close()
 	connection.SetDeadline(time.Now().Add(askLimit))
 	var head [3]int32
@@ -75,16 +85,16 @@ func answerAnybody(connection net.Conn, passwd string) {
 	name := strings.TrimSuffix(string(key), "\x00")
 	switch asked {
 	case askByName:
-		connection.Write(userFound(findUser(passwd, name)))
+		connection.Write(userFound(findUser(accounts, name)))
 	case askById:
-		connection.Write(userFound(findUid(passwd, name)))
+		connection.Write(userFound(findUid(accounts, name)))
 	}
 	// Of all else nothing is said, and glibc reads its files.
 }
 
 // findUser: who is in no file is root by another name, if it could be a name at all.
-func findUser(passwd, name string) *passwdEntry {
-	users := readPasswd(passwd)
+func findUser(accounts accounts, name string) *passwdEntry {
+	users := readPasswd(accounts)
 	for _, user := range users {
 		if user.name == name {
 			return &user
@@ -101,8 +111,8 @@ func findUser(passwd, name string) *passwdEntry {
 	return nil
 }
 
-func findUid(passwd, number string) *passwdEntry {
-	for _, user := range readPasswd(passwd) {
+func findUid(accounts accounts, number string) *passwdEntry {
+	for _, user := range readPasswd(accounts) {
 		if strconv.Itoa(int(user.uid)) == number {
 			return &user
 		}
@@ -110,13 +120,13 @@ func findUid(passwd, number string) *passwdEntry {
 	return nil
 }
 
-func readPasswd(path string) []passwdEntry {
-	text, err := os.ReadFile(path)
+func readPasswd(accounts accounts) []passwdEntry {
+	text, err := accounts()
 	if err != nil {
 		return nil
 	}
 	var all []passwdEntry
-	for _, line := range strings.Split(string(text), "\n") {
+	for _, line := range strings.Split(text, "\n") {
 		words := strings.Split(line, ":")
 		if len(words) != 7 {
 			continue

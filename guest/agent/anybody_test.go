@@ -40,7 +40,7 @@ func TestEverybodyWhoCouldHaveANameIsRootAndTheOthersAreWhoTheyAre(t *testing.T)
 	if err := os.WriteFile(passwd, []byte(twoUsers), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := serveAnybody(socket, passwd); err != nil {
+	if err := serveAnybody(socket, accountsOf(passwd)); err != nil {
 		t.Fatal(err)
 	}
 	root := "root\x00x\x00root\x00/root\x00/bin/bash\x00"

@@ -98,7 +98,7 @@ func (a *agent) take(given claimArgs) (map[string]any, error) {
 	a.claim.attester = a.places.attester(a.claim.keys, given.Endorsers)
 	hostKeys := []string{}
 	if len(given.AuthorizedKeys) > 0 {
-		if a.claim.server, err = startSsh(a.processes, given.AuthorizedKeys); err != nil {
+		if a.claim.server, err = startSsh(a.processes, sshInMemory, given.AuthorizedKeys); err != nil {
 			return nil, fmt.Errorf("ssh: %w", err)
 		}
 		hostKeys = a.claim.server.hostKeys

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,11 +18,15 @@ import (
 type instance struct {
 	processes *processes
 	attester  *attester
+	// Makes these the keys that are let in from now on.
+	authorize func(keys []string) error
 
 	mutex  sync.Mutex
 	phase  string
 	detail string
 	server *sshServer
+	// By which somebody was let in last; nil before that.
+	claimed *instanceSecrets
 }
 
 // instanceSecrets is what the sealed box of an instance holds; equal in TypeScript: guest/protocol.ts.
@@ -32,8 +37,12 @@ type instanceSecrets struct {
 	Incarnation   int64  `json:"incarnation"`
 	Hostname      string `json:"hostname"`
 	AuthorizedKey string `json:"authorizedKey"`
+	// Grows with each key that its owner gives it. Absent: 0.
+	KeyNumber int64 `json:"keyNumber"`
 	// Absent where there are no models to ask.
 	Inference *inferenceAccess `json:"inference"`
+	// Where there is a state disk, and nowhere else: 64 bytes in base64.
+	StateKey string `json:"stateKey"`
 }
 
 // inferenceAccess is how programs of the instance ask models.
@@ -59,12 +68,18 @@ var (
 
 var keyForm = regexp.MustCompile(`^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}( .{0,256})?$`)
 
-func parseInstanceSecrets(plain []byte) (*instanceSecrets, error) {
+func parseInstanceSecrets(plain []byte, stateDisk bool) (*instanceSecrets, error) {
 	refused := func(words string) error { return refusal{"secrets-refused", words} }
 	var given instanceSecrets
 	names := []string{"v", "kind", "machineId", "incarnation", "hostname", "authorizedKey"}
 	if has(plain, "inference") {
 		names = append(names, "inference")
+	}
+	if has(plain, "keyNumber") {
+		names = append(names, "keyNumber")
+	}
+	if stateDisk {
+		names = append(names, "stateKey")
 	}
 	if err := readExactly(plain, &given, names...); err != nil {
 		return nil, refused("the box has not exactly an instance's members")
@@ -82,6 +97,9 @@ func parseInstanceSecrets(plain []byte) (*instanceSecrets, error) {
 	}
 	if i := given.Inference; i != nil && (!baseUrlForm.MatchString(i.BaseUrl) || !tokenForm.MatchString(i.Token) || !modelForm.MatchString(i.Model)) {
 		return nil, refused("the way to models is none")
+	}
+	if key, err := base64.StdEncoding.DecodeString(given.StateKey); err != nil || stateDisk && len(key) != stateKeyBytes {
+		return nil, refused("the state key is base64 of 64 bytes")
 	}
 	return &given, nil
 }
@@ -105,11 +123,11 @@ func writeInference(path string, access *inferenceAccess) error {
 	return os.WriteFile(path, []byte(lines), 0o600)
 }
 
-// begin answers at once; status says when one can log in.
-func (i *instance) begin(secrets *instanceSecrets) {
-	i.say("starting", "making the keys of the SSH server")
+// begin answers at once; status says when one can log in. disk: nil where there is none.
+func (i *instance) begin(secrets *instanceSecrets, disk *stateDisk) {
+	i.say("starting", "making the machine ready to log in")
 	goGuarded("instance", func() {
-		err := guarded("instance", func() error { return i.live(secrets) })
+		err := guarded("instance", func() error { return i.live(secrets, disk) })
 		i.mutex.Lock()
 		defer i.mutex.Unlock()
 		i.phase, i.detail = "failed", shortened(printable(err.Error()))
@@ -117,7 +135,18 @@ func (i *instance) begin(secrets *instanceSecrets) {
 }
 
 // live answers when nobody can log in any more, with the reason.
-func (i *instance) live(secrets *instanceSecrets) error {
+func (i *instance) live(secrets *instanceSecrets, disk *stateDisk) error {
+	place := sshInMemory
+	if disk != nil {
+		key, _ := base64.StdEncoding.DecodeString(secrets.StateKey)
+		if err := disk.open(i.processes, key); err != nil {
+			return fmt.Errorf("the state disk: %w", err)
+		}
+		if err := enterInstanceRoot(); err != nil {
+			return fmt.Errorf("the root on the state disk: %w", err)
+		}
+		place = sshPlace{keysFolder: hostKeysFolder, root: instanceRoot}
+	}
 	label, _, _ := strings.Cut(secrets.Hostname, ".")
 	if err := syscall.Sethostname([]byte(label)); err != nil {
 		return fmt.Errorf("the name: %w", err)
@@ -127,15 +156,20 @@ func (i *instance) live(secrets *instanceSecrets) error {
 			return fmt.Errorf("rights: %w", err)
 		}
 	}
-	if err := serveAnybody(anybodySocket, "/etc/passwd"); err != nil {
+	if err := serveAnybody(anybodySocket, accountsOf("/etc/passwd")); err != nil {
 		return fmt.Errorf("names of users: %w", err)
+	}
+	if disk != nil {
+		if err := serveInside(); err != nil {
+			return fmt.Errorf("names of users inside: %w", err)
+		}
 	}
 	if secrets.Inference != nil {
 		if err := writeInference(inferenceFile, secrets.Inference); err != nil {
 			return fmt.Errorf("the way to models: %w", err)
 		}
 	}
-	server, err := startSsh(i.processes, []string{secrets.AuthorizedKey})
+	server, err := startSsh(i.processes, place, []string{secrets.AuthorizedKey})
 	if err != nil {
 		return fmt.Errorf("ssh: %w", err)
 	}
@@ -147,11 +181,39 @@ func (i *instance) live(secrets *instanceSecrets) error {
 		words := strings.Fields(line)
 		keys = append(keys, words[0]+" "+words[1])
 	}
+	i.mutex.Lock()
 	i.attester.login.Store(&login{keys, secrets.Hostname, secrets.AuthorizedKey})
-	i.say("running", "one can log in")
+	i.claimed = secrets
+	i.phase, i.detail = "running", "one can log in"
+	i.mutex.Unlock()
 	<-server.ended
 	server.over.Store(true)
 	return fmt.Errorf("the SSH server has ended")
+}
+
+// claimAnew lets in another key from now on, and the one before no more; who is logged in stays. The host carries the boxes, and could bring
+// an older one again, with a key that its owner has taken away: so numbers only grow. Evidence says the new key when the server knows it.
+func (i *instance) claimAnew(given *instanceSecrets) error {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	refused := func(words string) error { return refusal{"secrets-refused", words} }
+	known := i.claimed
+	if known == nil || i.phase != "running" {
+		return refusal{"failed", "nobody can log in yet"}
+	}
+	if given.MachineId != known.MachineId || given.Incarnation != known.Incarnation || given.Hostname != known.Hostname {
+		return refused("the box is another start's")
+	}
+	if given.KeyNumber < known.KeyNumber || given.KeyNumber == known.KeyNumber && given.AuthorizedKey != known.AuthorizedKey {
+		return refused("the box has an older key than the machine")
+	}
+	if err := i.authorize([]string{given.AuthorizedKey}); err != nil {
+		return fmt.Errorf("who may log in: %w", err)
+	}
+	before := i.attester.login.Load()
+	i.attester.login.Store(&login{before.hostKeys, given.Hostname, given.AuthorizedKey})
+	i.claimed = given
+	return nil
 }
 
 func (i *instance) say(phase, detail string) {

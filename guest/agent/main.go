@@ -49,6 +49,7 @@ func main() {
 		logLine("refused: " + err.Error())
 		powerOff()
 	}
+	agent.powerOffOnSignal()
 	logLine("ready")
 	err = agent.serve()
 	logLine("the port is lost: " + err.Error())

@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,8 +13,18 @@ import (
 
 const (
 	sshFolder = "/run/casemate-ssh"
-	keyLimit  = 60 * time.Second
+	// Lines of who may log in. Never on a disk: each start is told anew.
+	authorizedFile = sshFolder + "/authorized_keys"
+	keyLimit       = 60 * time.Second
 )
+
+// sshPlace: where the server's own keys are, and the root of whoever is logged in; "" is ours.
+type sshPlace struct {
+	keysFolder string
+	root       string
+}
+
+var sshInMemory = sshPlace{keysFolder: sshFolder}
 
 type sshServer struct {
 	ended    <-chan syscall.WaitStatus
@@ -21,19 +32,19 @@ type sshServer struct {
 	hostKeys []string
 }
 
-// startSsh makes host keys that exist in this machine's memory only, and a server that takes these keys for root and nothing else.
-func startSsh(all *processes, authorized []string) (*sshServer, error) {
+// startSsh makes a server that takes these keys for root and nothing else. Its own key is made once for each folder of keys: one in memory
+// is gone with the machine, one on a disk outlives it.
+func startSsh(all *processes, place sshPlace, authorized []string) (*sshServer, error) {
 	for _, folder := range []string{sshFolder, "/run/sshd"} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	keys := sshFolder + "/authorized_keys"
-	if err := os.WriteFile(keys, []byte(strings.Join(authorized, "\n")+"\n"), 0o600); err != nil {
+	if err := writeAuthorized(authorizedFile, authorized); err != nil {
 		return nil, err
 	}
-	hostKey := sshFolder + "/host_ed25519"
-	if err := all.run(keyLimit, "/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "casemate", "-f", hostKey); err != nil {
+	hostKey, err := hostKeyIn(all, place.keysFolder)
+	if err != nil {
 		return nil, err
 	}
 	public, err := os.ReadFile(hostKey + ".pub")
@@ -42,10 +53,13 @@ func startSsh(all *processes, authorized []string) (*sshServer, error) {
 	}
 	arguments := []string{"-D", "-h", hostKey, "-f", "/dev/null"}
 	for _, option := range []string{
-		"AuthorizedKeysFile=" + keys, "PasswordAuthentication=no", "KbdInteractiveAuthentication=no",
+		"AuthorizedKeysFile=" + authorizedFile, "PasswordAuthentication=no", "KbdInteractiveAuthentication=no",
 		"PermitRootLogin=prohibit-password", "AllowUsers=root", "PidFile=none", "Subsystem=sftp internal-sftp",
 	} {
 		arguments = append(arguments, "-o", option)
+	}
+	if place.root != "" {
+		arguments = append(arguments, "-o", "ChrootDirectory="+place.root)
 	}
 	// It says itself whether it can start with this; then it is started and stays.
 	if err := all.run(keyLimit, "/usr/sbin/sshd", append([]string{"-t"}, arguments[1:]...)...); err != nil {
@@ -57,6 +71,46 @@ func startSsh(all *processes, authorized []string) (*sshServer, error) {
 	}
 	server := &sshServer{ended: ended, hostKeys: []string{strings.TrimSpace(string(public))}}
 	return server, server.waitListening()
+}
+
+// writeAuthorized replaces the list in one step: who is about to log in meets the old one or the new.
+func writeAuthorized(path string, keys []string) error {
+	if err := os.WriteFile(path+".new", []byte(strings.Join(keys, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// hostKeyIn answers the path of the key in this folder, and makes one where there is none. A loss of power while it is made leaves
+// nothing that would be taken for a key: the folder gets its name when all of it is on the disk.
+func hostKeyIn(all *processes, folder string) (string, error) {
+	hostKey := filepath.Join(folder, "host_ed25519")
+	if _, err := os.Stat(hostKey + ".pub"); err == nil {
+		return hostKey, nil
+	}
+	making := folder
+	if folder != sshFolder {
+		making = folder + ".new"
+		if err := os.RemoveAll(making); err != nil {
+			return "", err
+		}
+		if err := os.MkdirAll(making, 0o700); err != nil {
+			return "", err
+		}
+	}
+	made := filepath.Join(making, "host_ed25519")
+	if err := all.run(keyLimit, "/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "casemate", "-f", made); err != nil {
+		return "", err
+	}
+	if making == folder {
+		return hostKey, nil
+	}
+	syscall.Sync()
+	if err := os.Rename(making, folder); err != nil {
+		return "", err
+	}
+	syscall.Sync()
+	return hostKey, nil
 }
 
 // waitListening: an answer to a claim says that one can log in now.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package main
 
-import "os"
+import (
+	"encoding/base64"
+	"os"
+)
 
 // workloadOperations: what runs in the guest, from the sealed box to its logs. Each answers at once, whatever podman does.
 var workloadOperations = map[string]operation{
@@ -37,7 +40,7 @@ func (a *agent) theWorkload() *workload {
 // bringUp refuses what is wrong before anything is begun, and before a disk is written to.
 func (a *agent) bringUp() error {
 	w, claimed := a.theWorkload(), a.claim
-	if w.status().Phase != "idle" || a.instance != nil {
+	if w.status().Phase != "idle" {
 		return refusal{"failed", "the workload was brought up before"}
 	}
 	box, err := w.parts.whole()
@@ -74,14 +77,32 @@ func (a *agent) bringUp() error {
 }
 
 func (a *agent) beInstance(plain []byte) error {
-	secrets, err := parseInstanceSecrets(plain)
+	// Of one that is there already the disk is open.
+	hasDisk := a.claim.launch.manifest.StateDisk && a.instance == nil
+	secrets, err := parseInstanceSecrets(plain, hasDisk)
 	if err != nil {
 		return err
+	}
+	if a.instance != nil {
+		return a.instance.claimAnew(secrets)
+	}
+	var disk *stateDisk
+	if hasDisk {
+		key, _ := base64.StdEncoding.DecodeString(secrets.StateKey)
+		found, err := judgeStateDisk(findDisk("state"), key)
+		clear(key)
+		if err != nil {
+			return err
+		}
+		disk = &found
 	}
 	if os.Getpid() != 1 {
 		return refusal{"failed", "an instance runs in a machine of its own only"}
 	}
-	a.instance = &instance{processes: a.processes, attester: a.claim.attester}
-	a.instance.begin(secrets)
+	a.instance = &instance{
+		processes: a.processes, attester: a.claim.attester,
+		authorize: func(keys []string) error { return writeAuthorized(authorizedFile, keys) },
+	}
+	a.instance.begin(secrets, disk)
 	return nil
 }

@@ -42,7 +42,7 @@ export async function serveAttest(
     if (ask.ask === "secrets" || ask.ask === "refused") {
       if (incarnation === null) throw new Error("this conversation is about evidence alone");
       if (ask.ask === "refused") machine.refuseSecrets(incarnation, ask.words);
-      else machine.giveSecrets(incarnation, await boxFrom(chunks, ask.sizeBytes));
+      else await machine.giveSecrets(incarnation, await boxFrom(chunks, ask.sizeBytes));
       return {};
     }
     // What the machine would not do is an answer, and the last word is still to come.

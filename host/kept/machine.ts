@@ -174,8 +174,12 @@ export class KeptMachine {
   }
 
   /** Sealed to the key of the guest that waits; a box for an earlier boot cannot be opened by it, and is asked for again. */
-  giveSecrets(incarnation: number, box: Uint8Array): void {
-    if (incarnation === (this.desired.incarnation ?? 1)) this.#secrets?.resolve(box);
+  async giveSecrets(incarnation: number, box: Uint8Array): Promise<void> {
+    if (incarnation !== (this.desired.incarnation ?? 1)) return;
+    if (this.#secrets !== null) return this.#secrets.resolve(box);
+    // Of one that runs it says anew who is let in.
+    if (this.running && this.#entry.applied?.incarnation === incarnation)
+      await this.#deps.driver.claimAnew?.(this.id, box);
   }
 
   refuseSecrets(incarnation: number, words: string): void {

@@ -123,6 +123,24 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found" | "instance.not-ready" | "fleet.no-capacity";
   };
+  /** Replace the key that may log in */
+  "instances.replaceKey": {
+    method: "PUT";
+    path: "/v1/instances/:name/public_key";
+    params: InstanceParams;
+    body: {
+      /** One OpenSSH public key, as for a create */
+      public_key: string;
+    };
+    answers: {
+      202: {
+        request_id: string;
+        correlation_id: string | null;
+        data: Instance;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "limits.rate" | "instance.not-found" | "instance.not-ready" | "request.invalid" | "instance.public-key";
+  };
   /** Get usage of the current cycle */
   "usage.get": {
     method: "GET";
@@ -325,6 +343,8 @@ export interface Instance {
   /** What keeps it from others; not in the seed */
   isolation: string;
   ssh: SshAddress | null;
+  /** Its machine has shown that it lets in `public_key` and no other. Not in the seed */
+  public_key_applied: boolean;
   power: "running" | "stopping" | "stopped" | "starting" | null;
   /** Sent to the world in its life; not in the seed */
   egress_bytes: number;

@@ -72,7 +72,7 @@ describeWith([root, workloadImage, qemu, swtpm, swtpmSetup, firmware], "an insta
   }, SLOW_MS);
 
   it(
-    "is made, reached over SSH by the key that it made inside, and deleted",
+    "is made, reached over SSH by the key that it made inside, keeps what was written through stops, and is deleted",
     async () => {
       const ask = { public_key: readFileSync(path("id_ed25519.pub"), "utf8"), agent: "none" };
       // A computer that has just been started is still finding out what it has for virtual machines.
@@ -124,6 +124,49 @@ describeWith([root, workloadImage, qemu, swtpm, swtpmSetup, firmware], "an insta
       const { usage } = (await acme("GET", `/v1/instances/${name}/usage`)).body.data;
       expect(usage).toMatchObject({ inference_input_tokens: 11, inference_output_tokens: 4 });
       expect(usage.instance_hours_used).toBeGreaterThan(0);
+
+      // What was written is there again, under the key that the machine was known by; what lies in memory is not.
+      ssh(
+        "echo here > /root/kept; mkdir -p /etc/mine && echo too > /etc/mine/kept; echo var > /var/kept; echo x > /tmp/gone; echo /nowhere.so > /etc/ld.so.preload; sync",
+      );
+      expect(ssh("findmnt -no FSTYPE / 2>/dev/null || stat -f -c %T /").trim()).toMatch(/overlay/);
+      // A root that everybody may write to lets nobody in any more, until its next start.
+      ssh("chmod 777 /");
+      const wished = async (verb: string, until: string) => {
+        expect((await acme("POST", `/v1/instances/${name}/${verb}`)).status).toBe(202);
+        const { data } = (await acme("GET", `/v1/instances/${name}?wait=${until}&timeout=300`)).body;
+        expect(data).toMatchObject({ status: "ready", power: until, failure_message: null });
+        return data;
+      };
+      expect((await wished("stop", "stopped")).ssh).toBeNull();
+      const again = await wished("start", "running");
+      expect(again.ssh).toEqual(ready.body.data.ssh);
+      expect(
+        ssh("cat /root/kept /etc/mine/kept /var/kept; [ -e /tmp/gone ] || echo gone; rm /etc/ld.so.preload"),
+      ).toBe("here\ntoo\nvar\ngone\n");
+
+      // Another key, while it runs.
+      const other = path("other_ed25519");
+      execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", other]);
+      const replaced = await acme("PUT", `/v1/instances/${name}/public_key`, {
+        public_key: readFileSync(`${other}.pub`, "utf8"),
+      });
+      expect([replaced.status, replaced.body.data.ssh]).toEqual([202, null]);
+      const record = async () => (await acme("GET", `/v1/instances/${name}`)).body.data;
+      await expect
+        .poll(async () => (await record()).public_key_applied, { timeout: 120_000, interval: 500 })
+        .toBe(true);
+      expect((await record()).ssh).toEqual(ready.body.data.ssh);
+      expect(() => ssh("true")).toThrow(/Permission denied|Command failed/);
+      cpSync(other, path("id_ed25519"));
+      rmSync(path("id_ed25519.pub"));
+      cpSync(`${other}.pub`, path("id_ed25519.pub"));
+      expect(ssh("cat /root/kept")).toBe("here\n");
+
+      // Powered off from inside, it stands until somebody starts it.
+      expect(() => ssh("poweroff; sleep 60")).toThrow();
+      const stands = await acme("GET", `/v1/instances/${name}?wait=stopped&timeout=120`);
+      expect(stands.body.data).toMatchObject({ status: "ready", power: "stopped" });
 
       expect((await acme("DELETE", `/v1/instances/${name}`)).status).toBe(202);
       const gone = await acme("GET", `/v1/instances/${name}?wait=terminated&timeout=60`);

@@ -56,6 +56,8 @@ const PROJECTIONS: Record<string, Projection> = {
   "instance.starting": instance("instance.starting"),
   "instance.restarting": instance("instance.restarting"),
   "instance.running": instance("instance.running"),
+  "instance.key_replaced": instance("instance.key_replaced"),
+  "instance.key_applied": instance("instance.key_applied"),
   "instance.failed": instance("instance.failed"),
   "instance.egress_blocked": instance("instance.egress_blocked", ["egress_bytes"]),
   "instance.terminating": instance("instance.terminating"),

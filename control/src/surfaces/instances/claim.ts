@@ -12,9 +12,10 @@ import { openTalk, sealingKeyOf } from "../../core/attestation/index.ts";
 import { makeInstanceToken } from "../../core/identity/index.ts";
 import type { Deps } from "./deps.ts";
 import type { Inside } from "./inside.ts";
-import { launchOf, toLaunchPayload } from "./launch.ts";
+import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf, toLaunchPayload } from "./launch.ts";
+import { stateKeyOf } from "./state-key.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "guestImages" | "collateral" | "expectedOf"> & {
+type Needs = Pick<Deps, "db" | "fleet" | "vault" | "guestImages" | "collateral" | "expectedOf"> & {
   /** How a machine reaches the gateway of models; null: not at all. */
   inside(): Inside | null;
 };
@@ -25,8 +26,11 @@ interface Wanted {
   agent: string;
   hostname: string;
   public_key: string;
+  key_number: number;
   inference_model: string | null;
   image_sha256: string;
+  state_disk: boolean;
+  knows_numbers: boolean;
   isolation: string;
   cpus: number;
   sent_bytes: number;
@@ -42,10 +46,11 @@ const underWay = new Set<string>();
 async function wantedOf(
   { db }: Pick<Needs, "db">,
   hostId: string,
-  { machineId, incarnation = 1 }: Observation,
+  { machineId, incarnation = 1 }: Pick<Observation, "machineId" | "incarnation">,
 ): Promise<Wanted | undefined> {
   const { rows } = await sql<Wanted>`
-    select i.id, i.account_id, i.agent, i.hostname, i.public_key, i.inference_model, i.image_sha256, m.spec->>'isolation' as isolation,
+    select i.id, i.account_id, i.agent, i.hostname, i.public_key, i.key_number, i.inference_model, i.image_sha256,
+      ${HAS_STATE_DISK} as state_disk, ${KNOWS_NUMBERS} as knows_numbers, m.spec->>'isolation' as isolation,
       (m.spec->>'cpuMillis')::int / 1000 as cpus, coalesce(e.sent_bytes, 0) as sent_bytes, e.blocked_at is not null as blocked
     from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id
     where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
@@ -64,7 +69,7 @@ export async function sendLaunch(
   const { machineId, incarnation = 1 } = observation;
   const door = needs.inside()?.door ?? null;
   const doors = door === null ? [] : [door];
-  const payload = toLaunchPayload(launchOf(wanted.agent), wanted.image_sha256, doors, {
+  const payload = toLaunchPayload(launchOf(wanted), wanted.image_sha256, doors, {
     ...{ sentBytes: wanted.sent_bytes, cut: wanted.blocked },
   });
   const bytes = Buffer.from(JSON.stringify(payload));
@@ -101,26 +106,64 @@ interface Ask {
 }
 
 async function claim(needs: Needs, ask: Ask): Promise<void> {
+  await hand(needs, ask, async (wanted) => {
+    const stateKey = wanted.state_disk ? await stateKeyOf(needs, wanted.id) : undefined;
+    if (stateKey === null) return null;
+    return { ...(stateKey !== undefined && { stateKey }), ...(await inferenceOf(needs, ask)) };
+  });
+}
+
+/**
+ * Says anew who is let in, to a machine that runs. It has its disk open and its token. True: its host has taken the box; whether the machine
+ * has, its evidence says.
+ */
+export async function claimAnew(
+  needs: Omit<Needs, "inside" | "vault">,
+  hostId: string,
+  observation: Pick<Observation, "machineId" | "incarnation">,
+): Promise<boolean> {
+  const { machineId, incarnation = 1 } = observation;
+  const wanted = await wantedOf(needs, hostId, { machineId, incarnation });
+  if (wanted === undefined) return false;
+  return hand(needs, { hostId, machineId, incarnation, wanted }, async () => ({}));
+}
+
+/** False when it was refused, or is not wished for any more. */
+async function hand(
+  needs: Omit<Needs, "inside" | "vault">,
+  ask: Ask,
+  more: (wanted: Wanted) => Promise<Partial<InstanceSecrets> | null>,
+): Promise<boolean> {
   const { hostId, machineId, incarnation, wanted } = ask;
   const talk = openTalk(needs.fleet.open(hostId, { kind: "attest", machineId, incarnation }), TALK_MS);
   try {
-    const launchSha256 = launchOf(wanted.agent).sha256;
+    const launchSha256 = launchOf(wanted).sha256;
     const sealingKey = await sealingKeyOf(needs, talk, {
       ...{ hostId, machineId, account: wanted.account_id, subject: { instance: wanted.id } },
       ...{ isolation: wanted.isolation, cpus: wanted.cpus, launchSha256 },
       image: needs.guestImages.ofHash(wanted.image_sha256),
     });
-    if (typeof sealingKey === "string") return await talk.refuse(sealingKey);
-    // It takes its time to judge; who deleted the instance meanwhile lets nobody in any more.
-    if ((await wantedOf(needs, hostId, { machineId, incarnation } as Observation)) === undefined)
-      return talk.close();
+    if (typeof sealingKey === "string") {
+      await talk.refuse(sealingKey);
+      return false;
+    }
+    // It takes its time to judge; who deleted the instance meanwhile, or took a key away, lets nobody in by it any more.
+    const now = await wantedOf(needs, hostId, { machineId, incarnation });
+    const rest = now === undefined ? null : await more(now);
+    if (now === undefined || rest === null) {
+      talk.close();
+      return false;
+    }
     const secrets: InstanceSecrets = {
       ...{ v: 1, kind: "instance", machineId, incarnation },
-      ...{ hostname: wanted.hostname, authorizedKey: wanted.public_key },
-      ...(await inferenceOf(needs, ask)),
+      ...{ hostname: now.hostname, authorizedKey: now.public_key },
+      ...(now.knows_numbers && { keyNumber: now.key_number }),
+      ...rest,
     };
     const to = { sealingKey, launchSha256: Buffer.from(launchSha256, "hex") };
     await talk.give(await sealBox("secrets", to, Buffer.from(JSON.stringify(secrets))));
+    await sql`update instances set key_told = ${now.key_number} where id = ${now.id}`.execute(needs.db.run);
+    return true;
   } catch (error) {
     talk.close();
     throw error;

@@ -8,6 +8,8 @@
  *  B. One that never was ready fails when it is refused; of one that was, nothing is shown until it is accepted, and it is asked
  *     again: a fault of the host's must not cost its owner the machine.
  *  C. A `vm` and a system container have no evidence. Their host is believed, and the record says what it is.
+ *  D. One whose owner has given it another key is told, sealed to its key, and asked for evidence of that one. Those without a disk are
+ *     of agents that take none while they run: they have it with their next start.
  */
 import { sql } from "kysely";
 import {
@@ -19,8 +21,9 @@ import {
   TalkRefused,
 } from "../../core/attestation/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
+import { claimAnew } from "./claim.ts";
 import type { Deps } from "./deps.ts";
-import { launchOf } from "./launch.ts";
+import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf } from "./launch.ts";
 import { OPEN_PERIOD } from "./periods.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "guestImages" | "collateral" | "expectedOf">;
@@ -43,7 +46,12 @@ interface Said {
   agent: string;
   hostname: string;
   public_key: string;
+  key_number: number;
+  key_told: number | null;
+  incarnation: number;
   image_sha256: string;
+  state_disk: boolean;
+  knows_numbers: boolean;
   isolation: string;
   cpus: number;
   ssh_said: { address: string; port: number; hostKeys: string[] };
@@ -54,15 +62,15 @@ export async function confirmTurn(needs: Needs, onError: (error: unknown) => voi
   const hosts = needs.fleet.held();
   if (hosts.length === 0) return;
   const { rows } = await sql<Said>`
-    select i.id, i.account_id, i.name, i.machine_id, m.host_id, i.status, i.agent, i.hostname, i.public_key, i.image_sha256,
-      i.ssh_said, m.spec->>'isolation' as isolation, (m.spec->>'cpuMillis')::int / 1000 as cpus
+    select i.id, i.account_id, i.name, i.machine_id, m.host_id, i.status, i.agent, i.hostname, i.public_key, i.key_number, i.key_told, m.incarnation, i.image_sha256,
+      ${HAS_STATE_DISK} as state_disk, ${KNOWS_NUMBERS} as knows_numbers, i.ssh_said, m.spec->>'isolation' as isolation, (m.spec->>'cpuMillis')::int / 1000 as cpus
     from instances i join machines m on m.id = i.machine_id
     where i.ssh_said is not null and i.status in ('provisioning', 'ready') and m.state = 'running'
       and m.want = 'up' and m.observed_incarnation = m.incarnation and m.host_id = any(${hosts}::text[]) limit ${BATCH}`.execute(
     needs.db.soft,
   );
   for (const said of rows) {
-    if (underWay.has(said.id) || performance.now() < (laterMs.get(said.id) ?? 0)) continue;
+    if (underWay.has(said.id) || performance.now() < (laterMs.get(turnOf(said)) ?? 0)) continue;
     underWay.add(said.id);
     confirm(needs, said)
       .catch(onError)
@@ -70,11 +78,28 @@ export async function confirmTurn(needs: Needs, onError: (error: unknown) => voi
   }
 }
 
+/** Another key is another question, and so is another start. */
+const turnOf = ({ id, incarnation, key_number }: Said): string => `${id} ${incarnation} ${key_number}`;
+
+/** D. Null: it was told, as far as its host says. */
+async function tellKey(needs: Needs, said: Said): Promise<string | null> {
+  const { host_id, machine_id: machineId, incarnation } = said;
+  if (!said.knows_numbers) return "its agent takes a key with its next start alone";
+  try {
+    const told = await claimAnew(needs, host_id, { machineId, incarnation });
+    return told ? null : "the machine was not told its owner's key";
+  } catch (error) {
+    if (error instanceof TalkFault) return error.message;
+    throw error;
+  }
+}
+
 async function confirm(needs: Needs, said: Said): Promise<void> {
-  const refused = await refusalOf(needs, said);
+  const isOld = said.key_told !== null && said.key_told !== said.key_number;
+  const refused = (isOld ? await tellKey(needs, said) : null) ?? (await refusalOf(needs, said));
   if (refused === null) return accept(needs, said);
   if (laterMs.size >= LATER_MAX) laterMs.clear();
-  laterMs.set(said.id, performance.now() + AGAIN_MS);
+  laterMs.set(turnOf(said), performance.now() + AGAIN_MS);
   if (said.status === "provisioning") await fail(needs, said, refused);
 }
 
@@ -88,7 +113,7 @@ async function refusalOf(needs: Needs, said: Said): Promise<string | null> {
   try {
     const { verdict } = await judgeLaunch(needs, talk, {
       ...{ hostId, machineId, account: said.account_id, subject: { instance: said.id } },
-      ...{ isolation, cpus: said.cpus, image, launchSha256: launchOf(said.agent).sha256 },
+      ...{ isolation, cpus: said.cpus, image, launchSha256: launchOf(said).sha256 },
       ...{ purpose: "login", login: { hostKeys: said.ssh_said.hostKeys, hostname, authorizedKey } },
     });
     return verdict.accepted ? null : refusedAt("the evidence of its SSH keys", verdict);
@@ -108,19 +133,19 @@ async function refusalOf(needs: Needs, said: Said): Promise<string | null> {
 async function accept({ db }: Pick<Needs, "db">, said: Said): Promise<void> {
   const entry = {
     ...{ account: sql`${said.account_id}`, subject: sql`${said.name}`, payload: {} },
-    type: sql`(select case when was_ready is null then 'instance.ready' else 'instance.running' end from subject)`,
+    type: sql`(select case when was_ready is null then 'instance.ready' when was = 'running' then 'instance.key_applied' else 'instance.running' end from subject)`,
   };
   await sql`
     with before as (
-      select id, ready_at, power from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
-        and status in ('provisioning', 'ready') for update
+      select id, ready_at, power, key_applied from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
+        and key_number = ${said.key_number} and status in ('provisioning', 'ready') for update
     ), subject as (
       update instances i set status = 'ready', ready_at = coalesce(i.ready_at, now()), ssh = i.ssh_said, ssh_said = null,
-        power = 'running', version = i.version + 1
-      from before where i.id = before.id returning i.id, before.ready_at as was_ready, before.power as was
+        power = 'running', key_applied = i.key_number, version = i.version + 1
+      from before where i.id = before.id returning i.id, before.ready_at as was_ready, before.power as was, before.key_applied as had
     ),
     ${OPEN_PERIOD},
-    ${appendClauses(entry, sql`exists (select from subject where was is distinct from 'running')`)}
+    ${appendClauses(entry, sql`exists (select from subject where was is distinct from 'running' or had is distinct from ${said.key_number})`)}
     select (select count(*) from entry), (select count(*) from subject)`.execute(db.run);
 }
 

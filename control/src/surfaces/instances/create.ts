@@ -36,8 +36,8 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
   const model = requireModel(instances, body.inference_model);
   const slug = await requireSlug(deps, account.id);
   const { image, isolation, hosts, memoryMiB } = requirePlace(deps, agent);
-  const { cpus, egressLimitBytes } = instances;
-  const size = { cpus, memoryMiB, egressLimitBytes };
+  const { cpus, diskMiB, egressLimitBytes } = instances;
+  const size = { cpus, memoryMiB, diskMiB, egressLimitBytes };
   const spec = toMachineSpec({ instance: id, account: account.id }, isolation, size);
   const made = await insert(deps, {
     ...{

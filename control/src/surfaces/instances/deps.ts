@@ -5,6 +5,7 @@ import type { Collateral, ExpectedOf, GuestImages } from "../../core/attestation
 import type { Fleet } from "../../core/fleet/index.ts";
 import type { JournalFeed } from "../../core/journal/index.ts";
 import type { Converger } from "../../core/machines/index.ts";
+import type { Vault } from "../../core/vault/index.ts";
 import type { Database } from "../../database/open.ts";
 import type { Pricing } from "./bill.ts";
 
@@ -21,6 +22,8 @@ export interface InstancesConfig {
   requireHardware: boolean;
   /** Agents also where their machine's processor is emulated, and they may not come up in time. */
   allowSlowAgents: boolean;
+  /** Of the disk that outlives a stop. */
+  diskMiB: number;
   dialect: { sshRsa: "refuse" | "accept"; deleteBody: "final" | "terminating"; publicKeyInList: boolean };
   /** null is unlimited. */
   requestsPerMinute: number | null;
@@ -34,6 +37,7 @@ export interface Deps {
   fleet: Fleet;
   converger: Converger;
   feed: JournalFeed;
+  vault: Vault;
   guestImages: GuestImages;
   collateral: Pick<Collateral, "forEvidence">;
   expectedOf: ExpectedOf;

@@ -14,6 +14,7 @@ import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { CLOSE_PERIOD, closeAllLeftOpen, closeLeftOpen } from "./periods.ts";
 import { findInstance, type InstanceRow, requireInstance } from "./rows.ts";
+import { FORGET_STATE_KEY } from "./state-key.ts";
 import { viewInstance } from "./view.ts";
 
 const BATCH = 100;
@@ -38,7 +39,7 @@ export async function remove(
       from locked where i.machine_id = locked.id and i.status in ('provisioning', 'ready', 'failed')
       returning i.id
     ),
-    ${CLOSE_PERIOD}, ${END_INSTANCE_TOKENS},
+    ${CLOSE_PERIOD}, ${END_INSTANCE_TOKENS}, ${FORGET_STATE_KEY},
     ${endClause(sql`(select machine_id from instances where id = (select id from subject))`, "api")},
     ${appendClauses(entry, sql`exists (select from subject) and (select count(*) from machine) >= 0`)}
     select (select to_jsonb(machine) from machine) as machine, (select count(*) from entry)`.execute(db.run);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an instance's machine is started with. Nothing in it is one tenant's: every instance of an agent on an image is measured alike. */
 import { createHash } from "node:crypto";
+import { sql } from "kysely";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { LaunchPayload } from "#contract/link/payload.ts";
 import { type InstanceManifest, manifestBytes } from "#evidence/launch/manifest.ts";
@@ -11,8 +12,19 @@ export interface InstanceLaunch {
   sha256: string;
 }
 
-export function launchOf(agent: string): InstanceLaunch {
-  const manifest: InstanceManifest = { v: 1, kind: "instance", agent, stateDisk: false };
+export interface Launched {
+  agent: string;
+  /** Those that were made before there were any have none. */
+  state_disk: boolean;
+}
+/** Of a row `m` of machines. */
+export const HAS_STATE_DISK = sql`(m.spec->'kept'->>'diskMiB')::int > 0`;
+
+/** Of the same row: its agent knows numbers of keys. Those of before there were disks do not, and would refuse a claim with one. */
+export const KNOWS_NUMBERS = sql`(${HAS_STATE_DISK} or m.spec->>'isolation' = 'container')`;
+
+export function launchOf({ agent, state_disk: stateDisk }: Launched): InstanceLaunch {
+  const manifest: InstanceManifest = { v: 1, kind: "instance", agent, stateDisk };
   const bytes = manifestBytes(manifest);
   return { manifest: bytes, sha256: createHash("sha256").update(bytes).digest("hex") };
 }
@@ -34,13 +46,19 @@ const PIDS_PER_CPU = 4096;
 export function toMachineSpec(
   about: { instance: string; account: string },
   isolation: MachineSpec["isolation"],
-  { cpus, memoryMiB, egressLimitBytes }: Pick<InstancesConfig, "cpus" | "memoryMiB" | "egressLimitBytes">,
+  {
+    cpus,
+    memoryMiB,
+    diskMiB,
+    egressLimitBytes,
+  }: Pick<InstancesConfig, "cpus" | "memoryMiB" | "diskMiB" | "egressLimitBytes">,
 ): MachineSpec {
   return {
     ...{ isolation, image: null, cpuMillis: cpus * 1000, memoryMiB, pidsMax: cpus * PIDS_PER_CPU },
     ...{ network: "own", endProof: null },
     kept: {
-      diskMiB: 0,
+      // What is written in a system container lies in memory.
+      diskMiB: isolation === "container" ? 0 : diskMiB,
       egressLimitBytes,
       labels: { "casemate.account": about.account, "casemate.instance": about.instance },
       domains: [],

@@ -122,7 +122,7 @@ export async function attestation(
       note: hostIsTrusted(instance.isolation) ? HOST_TRUSTED : null,
       hardware: rows[0]?.hardware ?? false,
       image_sha256: instance.image_sha256,
-      launch_sha256: launchOf(instance.agent).sha256,
+      launch_sha256: launchOf(instance).sha256,
       verdicts: rows.map(({ created_at, ...verdict }) => ({
         ...verdict,
         created_at: `${created_at.toISOString().slice(0, 19)}Z`,

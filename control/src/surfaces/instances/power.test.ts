@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { sql } from "kysely";
+import ssh2 from "ssh2";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
@@ -37,8 +38,8 @@ afterAll(async () => {
 });
 
 const db = () => casemate.control.db.run;
-async function ready(): Promise<string> {
-  const { body } = await acme("POST", "/v1/instances", { public_key: PUBLIC_KEY, agent: "none" });
+async function ready(publicKey = PUBLIC_KEY): Promise<string> {
+  const { body } = await acme("POST", "/v1/instances", { public_key: publicKey, agent: "none" });
   await becomes(body.data.name, "ready");
   return body.data.name;
 }
@@ -72,6 +73,133 @@ const kindsOf = async (name: string) =>
   (
     await sql<{ type: string }>`select type from journal where subject = ${name} order by seq`.execute(db())
   ).rows.map(({ type }) => type.replace("instance.", ""));
+
+describe("the disk of an instance", () => {
+  it("is opened by one key in all its starts, which no other instance has and nobody after its end", async () => {
+    const [one, two] = [await ready(), await ready()];
+    const [idOne, idTwo] = [await machineOf(one), await machineOf(two)];
+    const key = driver.claims.get(idOne)!.stateKey!;
+    expect(Buffer.from(key, "base64")).toHaveLength(64);
+    expect(driver.claims.get(idTwo)!.stateKey).not.toBe(key);
+    const boot = driver.claims.get(idOne);
+    await wish(one, "restart");
+    await becomes(one, "running");
+    expect(driver.claims.get(idOne)).not.toBe(boot);
+    expect(driver.claims.get(idOne)!.stateKey).toBe(key);
+    const kept = async () =>
+      (
+        await sql<{ key: Buffer }>`
+        select key_sealed as key from instance_state_keys k join instances i on i.id = k.instance_id
+        where i.name = any(${[one, two]})`.execute(db())
+      ).rows;
+    expect((await kept()).map((row) => row.key.includes(Buffer.from(key, "base64")))).toEqual([false, false]);
+    const disks = async () =>
+      (await sql<{ used: number }>`select disk_used as used from hosts`.execute(db())).rows[0]!.used;
+    const taken = await disks();
+    await wish(one, "stop");
+    await becomes(one, "stopped");
+    // What stands keeps its disk, and the room for it.
+    expect(await disks()).toBe(taken);
+    await end(one);
+    expect(await kept()).toHaveLength(1);
+    expect(await disks()).toBeLessThan(taken);
+    await end(two);
+    expect(await kept()).toHaveLength(0);
+  });
+});
+
+/** The first words of who logs in by this key. */
+function logIn(ssh: { address: string; port: number }, privateKey: string): Promise<string> {
+  const client = new ssh2.Client();
+  return new Promise<string>((resolve, reject) => {
+    client.on("error", reject);
+    client.on("ready", () => resolve("in"));
+    client.connect({ host: ssh.address, port: ssh.port, username: "me", privateKey, readyTimeout: 10_000 });
+  }).finally(() => client.end());
+}
+
+describe("the key of an instance", () => {
+  const pair = () => ssh2.utils.generateKeyPairSync("ed25519");
+  const line = ({ public: text }: { public: string }) => text.split(" ", 2).join(" ");
+  const replace = async (name: string, key: string) => {
+    const { status, body } = await acme("PUT", `/v1/instances/${name}/public_key`, { public_key: key });
+    expect([status, body.error]).toEqual([202, undefined]);
+    return body.data;
+  };
+  const applied = async (name: string) => {
+    await expect.poll(async () => (await record(name)).public_key_applied, { timeout: 20_000 }).toBe(true);
+    return record(name);
+  };
+
+  it("is replaced while it runs: nobody is led there until its machine shows the new one, which then alone logs in", async () => {
+    const [old, other] = [pair(), pair()];
+    const name = await ready(line(old));
+    const { ssh, public_key_applied } = await record(name);
+    expect([public_key_applied, await logIn(ssh, old.private)]).toEqual([true, "in"]);
+    const asked = await replace(name, line(other));
+    expect(asked).toMatchObject({
+      public_key: line(other),
+      public_key_applied: false,
+      ssh: null,
+      power: "running",
+    });
+    const after = await applied(name);
+    expect(after.ssh).toEqual(ssh);
+    expect(await logIn(ssh, other.private)).toBe("in");
+    await expect(logIn(ssh, old.private)).rejects.toThrow(/authentication/);
+    // Nobody stopped it.
+    expect((await periodsOf(name)).map(({ to }) => to)).toEqual([null]);
+    const kinds = await kindsOf(name);
+    expect(kinds).toEqual(["created", "ready", "key_replaced", "key_applied"]);
+    // The same again, and one that is none, change nothing.
+    expect(await replace(name, `${line(other)}\n`)).toMatchObject({ public_key_applied: true, ssh });
+    const wrong = await acme("PUT", `/v1/instances/${name}/public_key`, { public_key: "ssh-ed25519 AAAA" });
+    expect([wrong.status, wrong.body.error.param]).toEqual([400, "public_key"]);
+    expect(await kindsOf(name)).toEqual(kinds);
+
+    // What the host kept of it, it can bring again to no effect.
+    const id = await machineOf(name);
+    const box = driver.boxes.at(-1)!;
+    await replace(name, line(old));
+    await applied(name);
+    await expect(driver.claimAnew(id, box)).rejects.toThrow(/older/);
+    expect(await logIn(ssh, old.private)).toBe("in");
+    await end(name);
+  });
+
+  it("that its host keeps from it leads nobody there", async () => {
+    const [old, other] = [pair(), pair()];
+    const name = await ready(line(old));
+    driver.deviation = { withholds: true };
+    await replace(name, line(other));
+    const verdicts = async () =>
+      (await acme("GET", `/v1/instances/${name}/attestation`)).body.data.verdicts.map(
+        ({ purpose, accepted }: { purpose: string; accepted: boolean }) => `${purpose} ${accepted}`,
+      );
+    await expect.poll(async () => (await verdicts())[0], { timeout: 20_000 }).toBe("login false");
+    driver.deviation = {};
+    expect(await record(name)).toMatchObject({ status: "ready", public_key_applied: false, ssh: null });
+    // Its next start is told.
+    await wish(name, "restart");
+    const { ssh } = await becomes(name, "running");
+    expect((await record(name)).public_key_applied).toBe(true);
+    expect(await logIn(ssh, other.private)).toBe("in");
+    await end(name);
+  });
+
+  it("is replaced while it stands, and its next start lets in the new one alone", async () => {
+    const [old, other] = [pair(), pair()];
+    const name = await ready(line(old));
+    await wish(name, "stop");
+    await becomes(name, "stopped");
+    expect(await replace(name, line(other))).toMatchObject({ power: "stopped", public_key_applied: false });
+    await wish(name, "start");
+    const { ssh, public_key_applied } = await becomes(name, "running");
+    expect([public_key_applied, await logIn(ssh, other.private)]).toEqual([true, "in"]);
+    await expect(logIn(ssh, old.private)).rejects.toThrow(/authentication/);
+    await end(name);
+  });
+});
 
 describe("an instance that is stopped", () => {
   it("stays ready, is reached by nobody, gives its room back, is not counted, and runs again under the name and address it had", async () => {

@@ -22,7 +22,7 @@ import { viewInstance } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "converger">;
 /** Of whichever of the calls. */
-type Asked = { account: { id: string }; params: { name: string }; now: Date };
+export type Asked = { account: { id: string }; params: { name: string }; now: Date };
 interface Done {
   machine: MachineRow | null;
 }
@@ -91,7 +91,7 @@ async function bringUp(
 }
 
 /** Its name leads to it, and it was ready once: what is being made or ended is not stopped. */
-async function requireReady({ db }: Needs, call: Asked): Promise<InstanceRow> {
+export async function requireReady({ db }: Pick<Needs, "db">, call: Asked): Promise<InstanceRow> {
   const row = await requireInstance(db.run, call.account.id, call.params.name);
   if (row.status !== "ready") throw new Fault("instance.not-ready", { status: row.status });
   return row;

@@ -76,6 +76,8 @@ function changed(set: RawBuilder<unknown>, from: RawBuilder<unknown>, payload: R
       from subject where subject.kind = 'terminated' and n.account_id = subject.account_id and n.name = subject.name
         and n.instance_id = subject.id
     ),
+    over as (select id from subject where kind in ('terminated', 'failed')),
+    state_key as (delete from instance_state_keys k using over where k.instance_id = over.id),
     ${CLOSE_PERIOD}, ${END_INSTANCE_TOKENS},
     ${entry(payload)}`;
 }

@@ -7,7 +7,7 @@ import {
   instanceLogs,
   instanceMetrics,
 } from "#contract/instances/observed.ts";
-import { restartInstance, startInstance, stopInstance } from "#contract/instances/power.ts";
+import { replacePublicKey, restartInstance, startInstance, stopInstance } from "#contract/instances/power.ts";
 import { getDailyUsage, getInstanceUsage, getUsage } from "#contract/instances/usage.ts";
 import { type Route, route } from "../../http/call.ts";
 import { create } from "./create.ts";
@@ -16,6 +16,7 @@ import { remove } from "./end.ts";
 import { attestation, events, logs, metrics } from "./observed.ts";
 import { restart, start, stop } from "./power.ts";
 import { list, read } from "./read.ts";
+import { replaceKey } from "./replace-key.ts";
 import { dailyUsage, instanceUsage, usage } from "./usage.ts";
 
 export function instanceRoutes(deps: Deps): Route[] {
@@ -27,6 +28,7 @@ export function instanceRoutes(deps: Deps): Route[] {
     route(stopInstance, (call) => stop(deps, call)),
     route(startInstance, (call) => start(deps, call)),
     route(restartInstance, (call) => restart(deps, call)),
+    route(replacePublicKey, (call) => replaceKey(deps, call)),
     route(getUsage, (call) => usage(deps, call)),
     route(getDailyUsage, (call) => dailyUsage(deps, call)),
     route(getInstanceUsage, (call) => instanceUsage(deps, call)),

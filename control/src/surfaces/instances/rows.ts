@@ -4,6 +4,7 @@ import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
 import { EGRESS_COLUMNS, type EgressRow } from "./egress.ts";
+import { HAS_STATE_DISK } from "./launch.ts";
 
 export interface InstanceRow extends EgressRow {
   id: string;
@@ -26,8 +27,11 @@ export interface InstanceRow extends EgressRow {
   ready_at: Date | null;
   terminated_at: Date | null;
   power: string | null;
+  key_number: number;
+  key_applied: number | null;
   version: number;
   isolation: string;
+  state_disk: boolean;
   host_id: string | null;
 }
 
@@ -36,8 +40,8 @@ export const NAME = /^[a-z0-9]{8}$/;
 const COLUMNS = sql`
   i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
   i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
-  i.created_at, i.ready_at, i.terminated_at, i.power, i.version + coalesce(e.version, 0) as version, m.spec->>'isolation' as isolation, m.host_id,
-  ${EGRESS_COLUMNS}
+  i.created_at, i.ready_at, i.terminated_at, i.power, i.key_number, i.key_applied, i.version + coalesce(e.version, 0) as version,
+  m.spec->>'isolation' as isolation, ${HAS_STATE_DISK} as state_disk, m.host_id, ${EGRESS_COLUMNS}
   from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id`;
 
 /** Of two that had a name one after the other, the newer. */

@@ -38,6 +38,7 @@ export function viewInstance(row: InstanceRow): Static<typeof Instance> {
     terminated_at: instantOr(row.terminated_at),
     isolation: shownIsolation(row.isolation),
     ssh: row.ssh === null || row.status !== "ready" ? null : viewSsh(row, row.ssh),
+    public_key_applied: row.key_applied === row.key_number,
     power: (row.status === "ready" ? row.power : null) as Static<typeof Instance>["power"],
     egress_bytes: row.egress_bytes,
     ...viewEgress(row),
