@@ -34,6 +34,18 @@ export const createInstance = operation({
     agent: Type.Optional(Type.String({ maxLength: 64, description: AGENTS.join(", ") })),
     inference_mode: Type.Optional(Type.String({ maxLength: 64 })),
     inference_model: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    custom_inference_endpoint: Type.Optional(
+      Type.String({
+        maxLength: 2048,
+        description: "With inference_mode custom, where the installation takes it",
+      }),
+    ),
+    custom_inference_api_key: Type.Optional(
+      Type.String({ maxLength: 4096, description: "With inference_mode custom; never shown again" }),
+    ),
+    custom_inference_model_name: Type.Optional(
+      Type.String({ maxLength: 2048, description: "With inference_mode custom" }),
+    ),
   }),
   responses: { 202: { description: "It is being provisioned", schema: enveloped(CreatedInstance) } },
   errors: [

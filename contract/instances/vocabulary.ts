@@ -36,6 +36,8 @@ export const TERMINATED_REASONS = [
 /** Packages that are known; whether one can run here is said when it is asked for. */
 export const AGENTS = ["openclaw", "none"] as const;
 export const INFERENCE_MODES = ["default_gateway"] as const;
+/** Where the installation takes models of a tenant's own (`instances.dialect.customInference`). */
+export const INFERENCE_MODES_CUSTOM = [...INFERENCE_MODES, "custom"] as const;
 
 /** How the machine is reached, as soon as it is: not in the seed. */
 export const SshAddress = Type.Object({
@@ -96,6 +98,8 @@ export const Instance = Type.Object(
         "It has reached its limit: of the world only SSH is left, slowly, and the gateway of models",
     }),
     egress_block_applied_at: Nullable(Instant),
+    custom_inference_endpoint: Type.Optional(Type.String({ description: "With inference_mode custom" })),
+    custom_inference_model_name: Type.Optional(Type.String()),
   },
   { additionalProperties: false },
 );

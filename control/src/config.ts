@@ -141,6 +141,8 @@ export const ControlConfig = closed({
       /** What a delete is answered: the record as it is by then, or always one that is terminating. */
       deleteBody: Type.Enum(["final", "terminating"]),
       publicKeyInList: Type.Boolean(),
+      /** Takes `inference_mode: custom`: models of the tenant's own, with an endpoint, a key and a name. */
+      customInference: Type.Boolean(),
     }),
     requestsPerMinute: limit,
     /** Of a cycle, in micro-units of USD and whole cents: bills have two decimals. */
@@ -320,6 +322,8 @@ export const ControlConfig = closed({
     journalPayloadDays: Type.Integer({ minimum: 1 }),
     /** Days that journal entries are kept; afterwards a signed checkpoint stands for them. */
     journalDays: Type.Integer({ minimum: 1 }),
+    /** Days that calls of models are kept one by one, more than any cycle has; afterwards their sums by days are. */
+    inferenceCallDays: Type.Integer({ minimum: 33 }),
   }),
   log: closed({ level: Type.Enum(["silent", "error", "warn", "info", "debug"]) }),
   /** Names this process among replicas; its rows are taken back at its next start. */

@@ -51,7 +51,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     requireHardware: false,
     allowSlowAgents: false,
     diskMiB: 8192,
-    dialect: { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true },
+    dialect: { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true, customInference: false },
     requestsPerMinute: 600,
     inference: {
       ...{ upstreams: [], baseUrl: null, allowNetworks: [], spendLimitMicros: null, requestsPerMinute: 600 },
@@ -116,7 +116,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
     apiBase: null,
   },
   devices: { rolloutEveryMs: 1000, rolloutDays: 400, telemetryEveryMs: 10_000, telemetryHours: 168 },
-  retention: { journalPayloadDays: 400, journalDays: 800 },
+  retention: { journalPayloadDays: 400, journalDays: 800, inferenceCallDays: 400 },
   log: { level: "info" },
   replica: "control-1",
 };

@@ -10,6 +10,7 @@ import { every } from "./core/machines/index.ts";
 import { forgetRecords } from "./core/oauth/index.ts";
 import type { Database } from "./database/open.ts";
 import { forgetTelemetry } from "./surfaces/devices/telemetry.ts";
+import { pruneCalls } from "./surfaces/inference/calls.ts";
 
 const TURN_MS = 60_000;
 
@@ -45,6 +46,7 @@ export async function startHousekeeping(
         db.soft,
       );
       await rejudgeRevoked(db.run);
+      await pruneCalls(db.run, config.retention.inferenceCallDays);
       await pruneJournal(db, sealer, config.retention.journalDays);
       await sql`
         delete from rollouts where ended_at < now() - make_interval(days => ${config.devices.rolloutDays})`.execute(

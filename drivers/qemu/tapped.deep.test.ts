@@ -3,6 +3,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { describeWith } from "#testing/requirements.ts";
@@ -16,7 +17,7 @@ import { openMachines, qemu, type TestMachines } from "./testing.ts";
 const SPEC = {
   ...KEPT_SPEC,
   ...{ isolation: "vm" as const, cpuMillis: 1000, memoryMiB: 128 },
-  kept: { diskMiB: 16, labels: {}, domains: [] },
+  kept: { diskMiB: 16, labels: {}, domains: [], egressLimitBytes: 1_000_000 },
 };
 const RANGE = "10.232.0.0/24";
 const WORLD = "203.0.113.6";
@@ -134,6 +135,82 @@ describeWith([qemu, smallGuest, ownNetworks], "virtual machines with networks of
     await killed(next);
     expect(await run({ instead: "reap" })).toBe(1);
     expect(traces()).toEqual([]);
+  });
+
+  test("with a limit are counted and cut over kills of their host, an emptied firewall and a start anew", async () => {
+    const world = `${host}-w`;
+    execFileSync("ip", ["netns", "add", world]);
+    try {
+      onHost(
+        `ip link add out0 type veth peer name eth0 netns ${world}; ip addr add ${WORLD}/30 dev out0; ip link set out0 up`,
+      );
+      const outside = "203.0.113.5";
+      for (const words of [
+        `addr add ${outside}/30 dev eth0`,
+        "link set eth0 up",
+        `route add default via ${WORLD}`,
+      ])
+        execFileSync("ip", ["-n", world, ...words.split(" ")]);
+      const listening = listenAt("0.0.0.0", 7777);
+      children.push(
+        spawn("nsenter", [`--net=/run/netns/${world}`, "perl", ...listening], { stdio: "ignore" }),
+      );
+      const first = start({});
+      const { host: address } = JSON.parse(await said(first, (each) => each.startsWith("{"))) as {
+        host: string;
+      };
+      const fetching =
+        "fetch(process.argv[1], { signal: AbortSignal.timeout(15000) }).then((a) => a.text()).then(console.log, () => {})";
+      const ask = (at: string, command: string) =>
+        onHost(`${process.execPath} -e '${fetching}' 'http://${at}:80${askPath(command)}'`).trimEnd();
+      /** Of the kernel's: what passed, and packets that met the limit. */
+      const counted = () => {
+        const said = JSON.parse(onHost("nft -j list counters") || '{"nftables":[]}') as {
+          nftables: { counter?: { name: string; bytes: number; packets: number } }[];
+        };
+        const of = (name: string) => said.nftables.find(({ counter }) => counter?.name === name)?.counter;
+        return { bytes: of("egress")?.bytes ?? -1, over: (of("over")?.packets ?? 0) > 0 };
+      };
+      const send = (at: string, bytes: number) =>
+        ask(at, `head -c ${bytes} /dev/zero | timeout 6 nc -w 3 ${outside} 7777 >/dev/null 2>&1; echo sent`);
+      await expect.poll(() => ask(address, "echo up"), { timeout: 60_000 }).toBe("up");
+      const reached = () => ask(address, `nc -w 3 ${outside} 7777 </dev/null && echo reached`);
+      await expect.poll(reached, { timeout: 60_000 }).toMatch(/reached/);
+      send(address, 300_000);
+      const before = counted();
+      expect(before).toMatchObject({ bytes: expect.any(Number), over: false });
+      expect(before.bytes).toBeGreaterThan(300_000);
+      const file = `${bench.options.folder}/egress/${id}.json`;
+      const onDisk = () => (JSON.parse(readFileSync(file, "utf8")) as { sentBytes: number }).sentBytes;
+      await expect.poll(onDisk, { timeout: 30_000 }).toBeGreaterThanOrEqual(before.bytes);
+      await killed(first);
+      onHost("nft flush ruleset");
+      const next = start({ instead: "hold" });
+      expect(JSON.parse(await said(next, () => true))).toMatchObject({ state: "running" });
+      expect(counted().bytes).toBeGreaterThanOrEqual(before.bytes);
+      for (let times = 0; times < 4 && !counted().over; times++) send(address, 300_000);
+      const cut = counted();
+      expect(cut.over).toBe(true);
+      expect(cut.bytes).toBeLessThan(1_000_000 + 200_000);
+      // Whoever logs in comes by the same way as this, and the world is gone.
+      await expect.poll(() => ask(address, "echo up"), { timeout: 60_000 }).toBe("up");
+      expect(reached()).not.toMatch(/reached/);
+      await killed(next);
+      // Ended and started anew, with nothing in the kernel.
+      const again = start({});
+      const place = JSON.parse(await said(again, (each) => each.startsWith("{"))) as { host: string };
+      await expect.poll(() => ask(place.host, "echo up"), { timeout: 60_000 }).toBe("up");
+      expect(counted().bytes).toBeGreaterThanOrEqual(cut.bytes);
+      const looked = ask(place.host, `nc -w 3 ${outside} 7777 </dev/null && echo reached; echo looked`);
+      expect(looked).toMatch(/looked$/);
+      expect(looked).not.toMatch(/reached/);
+      await killed(again);
+      expect(await run({ instead: "reap" })).toBe(1);
+      expect(traces()).toEqual([]);
+      expect(existsSync(file)).toBe(false);
+    } finally {
+      spawnSync("ip", ["netns", "del", world]);
+    }
   });
 
   test.each(["record", "making the machine's network", "starting the virtual machine", "booting", "running"])(

@@ -62,7 +62,7 @@ const (
 // No quote, no space and no end of line: each of them stands in a line of a file that shells read.
 var (
 	baseUrlForm = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,260}(/[A-Za-z0-9._~-]+)*$`)
-	tokenForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
+	tokenForm   = regexp.MustCompile(`^[A-Za-z0-9._~+/=:-]{8,512}$`)
 	modelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$`)
 )
 

@@ -42,6 +42,15 @@ func TestAnInstanceIsToldHowToAskModelsOrNot(t *testing.T) {
 	}
 }
 
+func TestAKeyOfTheTenantsOwnIsTakenAsServersOfModelsMakeThem(t *testing.T) {
+	for _, key := range []string{"sk-proj-" + strings.Repeat("aB3_-", 40), "eyJhbGci.eyJz+/=.x~y", "key:12345678"} {
+		own := strings.Replace(wayToModels, "cm_inf_0123456789abcdef", key, 1)
+		if given, err := parseInstanceSecrets([]byte(withInference(own))); err != nil || given.Inference.Token != key {
+			t.Error(key, err)
+		}
+	}
+}
+
 func TestAWayToModelsThatWouldBeMoreThanALineIsRefused(t *testing.T) {
 	for _, access := range []string{
 		`null`,
@@ -52,6 +61,9 @@ func TestAWayToModelsThatWouldBeMoreThanALineIsRefused(t *testing.T) {
 		strings.Replace(wayToModels, "http://", "file://", 1),
 		strings.Replace(wayToModels, "/inference/v1", "/$(reboot)", 1),
 		strings.Replace(wayToModels, "cm_inf_", "cm inf ", 1),
+		strings.Replace(wayToModels, "cm_inf_", "cm'inf", 1),
+		strings.Replace(wayToModels, "cm_inf_", `cm\\`, 1),
+		strings.Replace(wayToModels, "0123456789abcdef", strings.Repeat("a", 600), 1),
 		strings.Replace(wayToModels, `"model"`, `"more":1,"model"`, 1),
 	} {
 		if given, err := parseInstanceSecrets([]byte(withInference(access)), false); err == nil {

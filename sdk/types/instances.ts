@@ -13,6 +13,12 @@ export interface Operations {
       agent?: string;
       inference_mode?: string;
       inference_model?: string;
+      /** With inference_mode custom, where the installation takes it */
+      custom_inference_endpoint?: string;
+      /** With inference_mode custom; never shown again */
+      custom_inference_api_key?: string;
+      /** With inference_mode custom */
+      custom_inference_model_name?: string;
     };
     answers: {
       202: {
@@ -353,6 +359,9 @@ export interface Instance {
   /** It has reached its limit: of the world only SSH is left, slowly, and the gateway of models */
   egress_blocked: boolean;
   egress_block_applied_at: string | null;
+  /** With inference_mode custom */
+  custom_inference_endpoint?: string;
+  custom_inference_model_name?: string;
 }
 
 export interface InstanceParams {

@@ -72,6 +72,29 @@ export async function endCall(db: Db, id: string, { outcome, tokens, costMicros 
     from over where s.instance_id = over.instance_id`.execute(db);
 }
 
+const PRUNE_BATCH = 5_000;
+
+/**
+ * Calls that are older are forgotten one by one, and their sums stay by days: in one statement, so that no moment has them twice or not at
+ * all. Whoever asks for a cycle finds all of its calls: none is so old (`retention.inferenceCallDays` is more than a month).
+ */
+export async function pruneCalls(db: Db, days: number): Promise<void> {
+  await sql`
+    with old as (
+      select id from inference_calls where ended_at < date_trunc('day', now() at time zone 'UTC') at time zone 'UTC'
+        - make_interval(days => ${days}) order by ended_at limit ${PRUNE_BATCH} for update skip locked
+    ), gone as (
+      delete from inference_calls c using old where c.id = old.id
+      returning c.instance_id, (c.ended_at at time zone 'UTC')::date as day, c.input_tokens, c.output_tokens, c.cost_micros
+    )
+    insert into inference_past as p (instance_id, day, calls, input_tokens, output_tokens, cost_micros)
+    select instance_id, day, count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(cost_micros)
+    from gone group by instance_id, day order by instance_id, day
+    on conflict (instance_id, day) do update set calls = p.calls + excluded.calls,
+      input_tokens = p.input_tokens + excluded.input_tokens, output_tokens = p.output_tokens + excluded.output_tokens,
+      cost_micros = p.cost_micros + excluded.cost_micros`.execute(db);
+}
+
 const BATCH = 100;
 
 /** Calls whose process died: nothing more is known of them than that they were made. */

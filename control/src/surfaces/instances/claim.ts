@@ -10,6 +10,7 @@ import type { InstanceSecrets } from "#guest/protocol.ts";
 import { sealBox } from "#guest/seal.ts";
 import { openTalk, sealingKeyOf } from "../../core/attestation/index.ts";
 import { makeInstanceToken } from "../../core/identity/index.ts";
+import { customOf } from "./custom-inference.ts";
 import type { Deps } from "./deps.ts";
 import type { Inside } from "./inside.ts";
 import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf, toLaunchPayload } from "./launch.ts";
@@ -171,8 +172,13 @@ async function hand(
 }
 
 /** Made for this claim: nobody but its machine has the token, and we its hash. */
-async function inferenceOf({ db, inside }: Needs, ask: Ask): Promise<Pick<InstanceSecrets, "inference">> {
+async function inferenceOf(
+  { db, vault, inside }: Needs,
+  ask: Ask,
+): Promise<Pick<InstanceSecrets, "inference">> {
   const { wanted, incarnation } = ask;
+  const custom = await customOf({ db: db.run, vault }, wanted.id);
+  if (custom !== null) return { inference: custom };
   const place = inside();
   if (place === null || wanted.inference_model === null) return {};
   const about = { account: wanted.account_id, instance: wanted.id, incarnation };

@@ -154,7 +154,7 @@ async function fail({ db }: Pick<Needs, "db">, said: Said, words: string): Promi
   await sql`
     with subject as (
       update instances set status = 'failed', failure_code = 'attestation_failed', failure_message = ${words.slice(0, 500)},
-        ssh_said = null, version = version + 1
+        ssh_said = null, custom_inference_key_sealed = null, version = version + 1
       where id = ${said.id} and status = 'provisioning' returning id
     ),
     ${appendClauses(entry, sql`exists (select from subject)`)}

@@ -3,7 +3,7 @@
 import { type RawBuilder, sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
 import type { createInstance } from "#contract/instances/instances.ts";
-import { AGENTS, INFERENCE_MODES } from "#contract/instances/vocabulary.ts";
+import { AGENTS, INFERENCE_MODES, INFERENCE_MODES_CUSTOM } from "#contract/instances/vocabulary.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import { takeRoomClauses } from "../../core/fleet/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
@@ -11,6 +11,7 @@ import { type MachineWish, NEW, requestKeptClause } from "../../core/machines/in
 import { refusalOf } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { seededId } from "../../http/idempotency.ts";
+import { CUSTOM, requireCustom, requireNoCustom, sealKey } from "./custom-inference.ts";
 import type { Deps } from "./deps.ts";
 import { toMachineSpec } from "./launch.ts";
 import { makeName } from "./names.ts";
@@ -19,7 +20,7 @@ import { requirePublicKey } from "./public-key.ts";
 import { findInstance } from "./rows.ts";
 import { viewCreated } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances">;
+type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances" | "vault">;
 
 /** Of 31⁸ names one that is held is met so seldom that this many in a row are no chance. */
 const NAMES_MAX = 16;
@@ -32,8 +33,19 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
   const { body, account } = call;
   const publicKey = requirePublicKey(body.public_key, instances.dialect.sshRsa);
   const agent = oneOf("agent", body.agent ?? "openclaw", AGENTS);
-  const mode = oneOf("inference_mode", body.inference_mode ?? "default_gateway", INFERENCE_MODES);
-  const model = requireModel(instances, body.inference_model);
+  const { customInference } = instances.dialect;
+  const modes = customInference ? INFERENCE_MODES_CUSTOM : INFERENCE_MODES;
+  const mode = oneOf("inference_mode", body.inference_mode ?? "default_gateway", modes);
+  const custom = mode === CUSTOM ? requireCustom(body) : null;
+  if (customInference && custom === null) requireNoCustom(body);
+  if (custom !== null && body.inference_model !== undefined)
+    throw new Fault("request.invalid", {
+      ...{
+        detail: "with inference_mode custom the model is custom_inference_model_name",
+        field: "inference_model",
+      },
+    });
+  const model = custom === null ? requireModel(instances, body.inference_model) : null;
   const slug = await requireSlug(deps, account.id);
   const { image, isolation, hosts, memoryMiB } = requirePlace(deps, agent);
   const { cpus, diskMiB, egressLimitBytes } = instances;
@@ -51,6 +63,7 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
       image,
     },
     ...{ model, spec, hosts, once: call.once },
+    custom: custom && { ...custom, sealed: await sealKey(deps.vault, id, custom.apiKey) },
   });
   deps.converger.send({ ...made, ...NEW, spec }, call.now);
   await db.settled();
@@ -93,7 +106,8 @@ interface NewInstance {
   agent: string;
   publicKey: string;
   mode: string;
-  model: string;
+  model: string | null;
+  custom: { endpoint: string; modelName: string; sealed: Buffer } | null;
   image: string;
   spec: MachineSpec;
   /** That can run it. */
@@ -134,9 +148,11 @@ async function insertAs({ db, instances }: Needs, i: NewInstance, name: string):
     ),
     instance as (
       insert into instances (id, account_id, machine_id, name, hostname, agent, public_key, inference_mode,
-        inference_model, egress_limit_bytes, image_sha256)
+        inference_model, egress_limit_bytes, image_sha256, custom_inference_endpoint, custom_inference_model_name,
+        custom_inference_key_sealed)
       select ${i.id}, ${i.account}, machine.id, name.name, ${`${name}.${i.slug}.${instances.zone}`}, ${i.agent}, ${i.publicKey},
-        ${i.mode}, ${i.model}, ${instances.egressLimitBytes}::bigint, ${i.image}
+        ${i.mode}, ${i.model}, ${instances.egressLimitBytes}::bigint, ${i.image}, ${i.custom?.endpoint ?? null}, ${i.custom?.modelName ?? null},
+        ${i.custom?.sealed ?? null}::bytea
       from machine, name returning id
     ),
     ${appendClauses(created, sql`exists (select from instance)`)}

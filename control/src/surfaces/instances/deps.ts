@@ -24,7 +24,12 @@ export interface InstancesConfig {
   allowSlowAgents: boolean;
   /** Of the disk that outlives a stop. */
   diskMiB: number;
-  dialect: { sshRsa: "refuse" | "accept"; deleteBody: "final" | "terminating"; publicKeyInList: boolean };
+  dialect: {
+    sshRsa: "refuse" | "accept";
+    deleteBody: "final" | "terminating";
+    publicKeyInList: boolean;
+    customInference: boolean;
+  };
   /** null is unlimited. */
   requestsPerMinute: number | null;
   pricing: Pricing;

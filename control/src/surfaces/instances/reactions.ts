@@ -46,7 +46,7 @@ const noted = (ssh: NonNullable<Observation["ssh"]>): RawBuilder<unknown> => sql
 const terminated = (): RawBuilder<unknown> =>
   changed(
     sql`status = 'terminated', power = null, terminated_at = coalesce(i.terminated_at, now()), ssh = null, ssh_said = null,
-      terminated_reason = coalesce(i.terminated_reason, 'host_lost')`,
+      terminated_reason = coalesce(i.terminated_reason, 'host_lost'), custom_inference_key_sealed = null`,
     sql`i.status in ('provisioning', 'ready', 'terminating')`,
   );
 
@@ -62,6 +62,7 @@ function failed(observation: Observation): RawBuilder<unknown> {
   return changed(
     sql`status = case when i.status = 'provisioning' then 'failed' else i.status end,
       power = case when i.status = 'ready' then 'stopped' end, ssh = null, ssh_said = null,
+      custom_inference_key_sealed = case when i.status = 'ready' then i.custom_inference_key_sealed end,
       failure_code = ${code}, failure_message = ${wordsOf(observation)}`,
     sql`(i.status = 'provisioning' or ${STANDS} and i.power <> 'stopped')`,
     { failure_code: code },

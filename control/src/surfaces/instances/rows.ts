@@ -16,6 +16,8 @@ export interface InstanceRow extends EgressRow {
   public_key: string;
   inference_mode: string;
   inference_model: string | null;
+  custom_inference_endpoint: string | null;
+  custom_inference_model_name: string | null;
   egress_limit_bytes: number;
   image_sha256: string;
   status: string;
@@ -41,7 +43,8 @@ const COLUMNS = sql`
   i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
   i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
   i.created_at, i.ready_at, i.terminated_at, i.power, i.key_number, i.key_applied, i.version + coalesce(e.version, 0) as version,
-  m.spec->>'isolation' as isolation, ${HAS_STATE_DISK} as state_disk, m.host_id, ${EGRESS_COLUMNS}
+  m.spec->>'isolation' as isolation, ${HAS_STATE_DISK} as state_disk, m.host_id, i.custom_inference_endpoint,
+  i.custom_inference_model_name, ${EGRESS_COLUMNS}
   from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id`;
 
 /** Of two that had a name one after the other, the newer. */

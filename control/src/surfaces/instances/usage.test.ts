@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
+import { pruneCalls } from "../inference/calls.ts";
 import { CLOSE_PERIOD, closeLeftOpen, OPEN_PERIOD } from "./periods.ts";
 
 let casemate: Installation;
@@ -148,6 +149,48 @@ describe("usage", () => {
     expect(
       days.filter((day: { inference_cost_usd: string }) => day.inference_cost_usd === "4.00"),
     ).toHaveLength(1);
+  });
+
+  it("of calls that are too old to be kept is what it was, in each cycle and in a life, however often they are forgotten", async () => {
+    const { caller, account } = await tenant("50 days");
+    const { id, name } = await instance(account);
+    for (const [ago, micros] of [
+      ["500 days", 1_000_000],
+      ["500 days", 20_000],
+      ["470 days 5 hours", 300_000],
+      ["40 days", 4_000_000],
+      ["2 days", 50_000_000],
+    ] as const)
+      await asked(account, id, ago, micros);
+    // One that goes on is not forgotten.
+    await sql`insert into inference_calls (id, account_id, instance_id, operation, model, upstream, held_micros, started_at)
+      values (${`inf_${hex()}`}, ${account}, ${id}, 'chat', 'm', 'u', 0, now() - interval '500 days')`.execute(
+      db(),
+    );
+    const seen = async () => [
+      (await caller("GET", `/v1/instances/${name}/usage`)).body.data.lifetime,
+      (await usageOf(caller)).usage.inference_cost_usd,
+      (await caller("GET", "/v1/usage/daily")).body.data,
+    ];
+    const before = await seen();
+    expect(before[0]).toMatchObject({ inference_cost_usd: "55.32", inference_input_tokens: 35 });
+    const kept = async () =>
+      (
+        await sql<{ calls: number; past: number }>`
+          select (select count(*)::int from inference_calls where instance_id = ${id}) as calls,
+            (select coalesce(sum(calls), 0)::int from inference_past where instance_id = ${id}) as past`.execute(
+          db(),
+        )
+      ).rows[0];
+    for (const [days, calls, past] of [
+      [400, 3, 3],
+      [400, 3, 3],
+      [33, 2, 4],
+    ] as const) {
+      await Promise.all([pruneCalls(db(), days), pruneCalls(db(), days)]);
+      expect(await kept()).toEqual({ calls, past });
+      expect(await seen()).toEqual(before);
+    }
   });
 
   it("is not for an account that is no tenant", async () => {

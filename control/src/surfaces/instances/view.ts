@@ -42,6 +42,10 @@ export function viewInstance(row: InstanceRow): Static<typeof Instance> {
     power: (row.status === "ready" ? row.power : null) as Static<typeof Instance>["power"],
     egress_bytes: row.egress_bytes,
     ...viewEgress(row),
+    ...(row.custom_inference_endpoint !== null && {
+      custom_inference_endpoint: row.custom_inference_endpoint,
+      custom_inference_model_name: row.custom_inference_model_name!,
+    }),
   };
 }
 
