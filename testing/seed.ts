@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads the JSON examples out of a seed document: the first authority on the wire, kept beside the vectors. */
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Requirement } from "./requirements.ts";
@@ -71,4 +72,27 @@ export function readCreateRequest(values: Record<string, string | number>): Reco
     })
     .join("\n");
   return request;
+}
+
+/**
+ * The instances seed's quickstart as a script: its lines of code as they stand there, without the three values that every tenant has
+ * of their own. Its text has no marks around code: a command begins with a word of the shell and ends where bash finds it complete.
+ */
+export function readQuickstart(change: (text: string) => string = (text) => text): string {
+  const name = readdirSync(seedsFolder).find((file) => file.startsWith("002"))!;
+  const text = readFileSync(join(seedsFolder, name), "utf8");
+  const [, part = ""] = /\nQuickstart\n([\s\S]*?)\nEndpoints\n/.exec(text) ?? [];
+  const commands: string[] = [];
+  let open: string[] = [];
+  for (const line of part.split("\n")) {
+    if (open.length === 0 && !/^(export [A-Z_]+=|[A-Z_]+="|curl |while |echo "|ssh )/.test(line)) continue;
+    open.push(line);
+    const command = open.join("\n");
+    if (line.endsWith("\\") || spawnSync("bash", ["-n"], { input: command }).status !== 0) continue;
+    commands.push(command);
+    open = [];
+  }
+  if (open.length > 0) throw new Error(`the quickstart does not end: ${open[0]}`);
+  const given = /^export (API_BASE|TENANT_SLUG|CA_API_KEY)=/;
+  return change(commands.filter((command) => !given.test(command)).join("\n"));
 }
