@@ -62,6 +62,8 @@ export interface Tenant {
 export { type Caller, callerOf, type Reply } from "./caller.ts";
 
 export interface InstallationOptions {
+  /** In the place of chance. */
+  makeInstanceName?: () => string;
   config?: ConfigChange;
   driver?: (folder: string) => Driver<EndFacts>;
   /** Another control on the same database needs another name. */
@@ -116,6 +118,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     version: "test",
     log: openLog(config.log.level, "test"),
     checkAnswers: true,
+    ...(options.makeInstanceName && { makeInstanceName: options.makeInstanceName }),
   });
   const begin = () =>
     startHost({

@@ -57,6 +57,7 @@ import { egressTurn } from "./surfaces/instances/egress.ts";
 import { instancesTurn } from "./surfaces/instances/end.ts";
 import { dressError as dressInstancesError, envelope } from "./surfaces/instances/envelope.ts";
 import { insideOf } from "./surfaces/instances/inside.ts";
+import { makeName } from "./surfaces/instances/names.ts";
 import { instanceReactions } from "./surfaces/instances/reactions.ts";
 import { instanceRoutes } from "./surfaces/instances/routes.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
@@ -113,6 +114,8 @@ export interface AssembleOptions {
   log: Logger;
   /** Answers are checked against the contract; tests say true. */
   checkAnswers: boolean;
+  /** Draws names of instances; tests draw the same again and again. */
+  makeInstanceName?: () => string;
 }
 
 export interface RunningControl {
@@ -130,6 +133,7 @@ export async function startControl({
   version,
   log,
   checkAnswers,
+  makeInstanceName = makeName,
 }: AssembleOptions): Promise<RunningControl> {
   const onError = (error: unknown) => log.error({ err: error }, "background work failed");
   requireGuarded(config.http);
@@ -328,6 +332,7 @@ export async function startControl({
     undo.push(every(REAP_MS, () => reapCalls(db, 2 * inference.timeoutMs), onError));
     const own = instanceRoutes({
       ...{ db, fleet, converger, feed, vault, guestImages, collateral, expectedOf, instances, log },
+      makeName: makeInstanceName,
     });
     undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
     const confirming = { db, fleet, guestImages, collateral, expectedOf };

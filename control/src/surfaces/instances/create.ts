@@ -14,13 +14,12 @@ import { seededId } from "../../http/idempotency.ts";
 import { CUSTOM, requireCustom, requireNoCustom, sealKey } from "./custom-inference.ts";
 import type { Deps } from "./deps.ts";
 import { toMachineSpec } from "./launch.ts";
-import { makeName } from "./names.ts";
 import { requirePlace } from "./place.ts";
 import { requirePublicKey } from "./public-key.ts";
 import { findInstance } from "./rows.ts";
 import { viewCreated } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances" | "vault">;
+type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances" | "vault" | "makeName">;
 
 /** Of 31⁸ names one that is held is met so seldom that this many in a row are no chance. */
 const NAMES_MAX = 16;
@@ -121,7 +120,7 @@ type Made = Pick<MachineWish, "id" | "host_id" | "want" | "generation" | "incarn
 async function insert(deps: Needs, ask: NewInstance): Promise<Made> {
   for (let tries = 1; ; tries++) {
     try {
-      return await insertAs(deps, ask, makeName());
+      return await insertAs(deps, ask, deps.makeName());
     } catch (error) {
       const refused = refusalOf(error);
       if (refused === "name" && tries < NAMES_MAX) continue;

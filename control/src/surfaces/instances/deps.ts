@@ -47,5 +47,7 @@ export interface Deps {
   collateral: Pick<Collateral, "forEvidence">;
   expectedOf: ExpectedOf;
   instances: InstancesConfig;
+  /** Draws a name, which may be held (names.ts). */
+  makeName(): string;
   log: Logger;
 }
