@@ -54,6 +54,8 @@ export interface KeptChange {
   state: "running" | "restarting" | "interrupted" | "halted";
   /** Public words. */
   detail: string;
+  /** Of `halted`: it was shut down from inside, and did not fall. */
+  orderly?: true;
   endpoint?: Endpoint;
 }
 

@@ -26,6 +26,9 @@ const WAITING_MAX = 64;
 /** The conversation is over: the machine ended, or the guest said what no agent of ours says. */
 export class GuestGone extends Error {}
 
+/** It did not answer in time. */
+export class GuestLate extends GuestGone {}
+
 /** Not asked: as many questions as there may be wait for their answers. The conversation goes on. */
 export class GuestBusy extends Error {}
 
@@ -65,9 +68,9 @@ export async function greetGuest(stream: Duplex, { timeoutMs, signal }: AskOptio
   let over: GuestGone | null = null;
   let lastId = 0;
 
-  const end = (why: string, cause?: unknown) => {
+  const end = (why: string, cause?: unknown, Kind = GuestGone) => {
     if (over !== null) return;
-    over = new GuestGone(why, { cause });
+    over = new Kind(why, { cause });
     stream.destroy();
     welcomed.reject(over);
     for (const { reject } of waiting.values()) reject(over);
@@ -106,10 +109,10 @@ export async function greetGuest(stream: Duplex, { timeoutMs, signal }: AskOptio
   stream.on("close", () => end("the guest's port was closed"));
   stream.on("end", () => end("the guest's port was closed"));
 
-  const bounded = <T>(work: Promise<T>, what: string, bound: AskOptions, late: (why: string) => void) => {
-    const give = (why: string) => () => late(`${what}: ${why}`);
-    const timer = setTimeout(give(`no answer within ${bound.timeoutMs} ms`), bound.timeoutMs);
-    const abort = give("no longer wanted");
+  const bounded = <T>(work: Promise<T>, what: string, bound: AskOptions) => {
+    const give = (why: string, Kind: typeof GuestGone) => () => end(`${what}: ${why}`, undefined, Kind);
+    const timer = setTimeout(give(`no answer within ${bound.timeoutMs} ms`, GuestLate), bound.timeoutMs);
+    const abort = give("no longer wanted", GuestGone);
     if (bound.signal?.aborted) abort();
     bound.signal?.addEventListener("abort", abort, { once: true });
     return work.finally(() => {
@@ -120,12 +123,10 @@ export async function greetGuest(stream: Duplex, { timeoutMs, signal }: AskOptio
 
   stream.write("\n");
   stream.write(encodeLine({ hello: { protocols: [PROTOCOL_VERSION], session } }));
-  const welcome = await bounded(
-    welcomed.promise,
-    "greeting the guest",
-    { timeoutMs, ...(signal && { signal }) },
-    end,
-  );
+  const welcome = await bounded(welcomed.promise, "greeting the guest", {
+    timeoutMs,
+    ...(signal && { signal }),
+  });
 
   return {
     welcome,
@@ -141,7 +142,7 @@ export async function greetGuest(stream: Duplex, { timeoutMs, signal }: AskOptio
       });
       stream.write(line);
       // A late answer would meet nobody: after a question without an answer in time the conversation is not used again.
-      return bounded(answer, op, options, end);
+      return bounded(answer, op, options);
     },
   };
 }

@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import type { ErrorCode } from "#contract/errors.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { LaunchPayload, Payload } from "#contract/link/payload.ts";
 import { halfOf, readDiskFile, writeDiskFile } from "#drivers/disk-file.ts";
@@ -38,6 +39,8 @@ export interface Deviation {
   ownHostKey?: boolean;
   /** Does not hand on what a machine that runs is told anew, and says that it did. */
   withholds?: boolean;
+  /** How its start fails. */
+  fault?: { code: ErrorCode; words: string };
   /** Before it answers about itself. */
   onEvidence?: () => Promise<void>;
   /** Of a TPM that is none: its key opens no credential. */
@@ -128,7 +131,8 @@ export class AttestedDriver extends FakeKeptDriver {
     const image = this.deviation.image ?? this.images.get(payload.image);
     if (image === undefined) throw new DriverFault("machine.start-failed", "this host has no such image");
     const manifest = Buffer.from(payload.manifest, "base64");
-    const { appended, withoutTpm, registers } = this.deviation;
+    const { appended, withoutTpm, registers, fault } = this.deviation;
+    if (fault !== undefined) throw new DriverFault(fault.code, fault.words);
     const guest = await bootSpecimenGuest({
       ...{ image, manifest, authority: this.#authority },
       ...(appended !== undefined && { appended }),

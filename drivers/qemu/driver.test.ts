@@ -190,30 +190,34 @@ test("a machine whose memory is kept from the host is started with the words for
   await driver.remove(id, {});
 });
 
-test.each<[string, () => unknown, RegExp]>([
-  ["an image that is not here", () => ({ image: "0".repeat(64) }), /no guest image/],
+test.each<[string, () => unknown, RegExp, string?]>([
+  ["an image that is not here", () => ({ image: "0".repeat(64) }), /no guest image/, "machine.image-unknown"],
   [
     "an altered image",
     () => appendFileSync(join(image, "root.img"), "x"),
     /root\.img .* not as it was built/,
+    "machine.image-unknown",
   ],
-  ["an image with a file missing", () => rmSync(join(image, "initrd")), /initrd/],
+  ["an image with a file missing", () => rmSync(join(image, "initrd")), /initrd/, "machine.image-unknown"],
   ["a manifest that is none", () => ({ manifest: "e30x" }), /manifest cannot be read/],
   ["a door that nobody allowed", () => ({ registries: ["127.0.0.1:5432"] }), /opens no door to/],
   [
     "a guest that refuses its box",
     () => act({ refuse: { up: "the box is not for this key" } }),
     /the guest: the box/,
+    "machine.guest-failed",
   ],
   [
     "what runs inside and failed",
     () => act({ status: [{ ...RUNNING, phase: "failed", detail: "no such image" }] }),
     /^no such image$/,
+    "machine.guest-failed",
   ],
   [
     "what runs inside and ended",
     () => act({ status: [{ ...RUNNING, phase: "ended", detail: "exited with code 3" }] }),
     /code 3/,
+    "machine.guest-failed",
   ],
   [
     "a guest that names images without end",
@@ -239,21 +243,24 @@ test.each<[string, () => unknown, RegExp]>([
     () => act({ lie: { claim: { claimId: "x", keys: { sealing: "", tls: "", request: null } } } }),
     /another claim/,
   ],
-])("a start with %s says so, and leaves nothing running", async (_what, spoil, words) => {
-  const driver = open();
-  const changed = spoil();
-  const started = driver.start(
-    id,
-    SPEC,
-    { ...payload, ...(changed as Partial<LaunchPayload> | undefined) },
-    hooksFor(driver),
-  );
-  await expect(started).rejects.toMatchObject({
-    code: "machine.start-failed",
-    message: expect.stringMatching(words),
-  });
-  expect(bench.processes(id)).toEqual([]);
-});
+])(
+  "a start with %s says so, and leaves nothing running",
+  async (_what, spoil, words, code = "machine.start-failed") => {
+    const driver = open();
+    const changed = spoil();
+    const started = driver.start(
+      id,
+      SPEC,
+      { ...payload, ...(changed as Partial<LaunchPayload> | undefined) },
+      hooksFor(driver),
+    );
+    await expect(started).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(words),
+    });
+    expect(bench.processes(id)).toEqual([]);
+  },
+);
 
 test("a start with a compose document, or without who gives it secrets, is refused", async () => {
   const driver = open();

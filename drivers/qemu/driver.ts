@@ -144,7 +144,7 @@ export class QemuDriver implements KeptDriver {
       this.#fates.get(machineId)?.(change.detail);
       const known = this.#forget(machineId);
       // While it starts, the start tells.
-      if (known?.watch) this.#tell(machineId, change);
+      if (known?.watch) this.#tellOf(known, machineId, change);
     });
   }
 
@@ -332,7 +332,7 @@ export class QemuDriver implements KeptDriver {
       }
       if (status.phase === "running") return status;
       if (status.phase === "failed" || status.phase === "ended")
-        throw new DriverFault("machine.start-failed", status.detail || "what runs in the machine has ended");
+        throw new DriverFault("machine.guest-failed", status.detail || "what runs in the machine has ended");
       await orGone(guest, signal, pause(this.#options.lookMs, signal));
     }
   }
@@ -342,7 +342,7 @@ export class QemuDriver implements KeptDriver {
     return watchGuest({
       ...{ guest, everyMs: this.#options.lookMs, ...this.#bound(), signal: this.#end.signal },
       onChange: (change) => {
-        if (this.#launched.get(machineId) === launched) this.#tell(machineId, change);
+        if (this.#launched.get(machineId) === launched) this.#tellOf(launched, machineId, change);
       },
       onMute: (why) => this.#endMute(machineId, launched, why),
       onTurn: async () => {
@@ -563,6 +563,12 @@ export class QemuDriver implements KeptDriver {
     return launched;
   }
 
+  /** What people log in to stays down when they shut it down. Whatever else ends it is a fault, and it is started again. */
+  #tellOf({ sshHostKeys }: Launched, machineId: string, change: KeptChange): void {
+    const isFault = sshHostKeys !== undefined && change.state === "halted" && change.orderly !== true;
+    this.#tell(machineId, isFault ? { ...change, state: "interrupted" } : change);
+  }
+
   #tell(machineId: string, change: KeptChange): void {
     for (const listener of this.#listeners) listener(machineId, change);
   }
@@ -627,6 +633,6 @@ function faultOf(error: unknown, signal: AbortSignal): DriverFault {
   const cause = signal.aborted ? signal.reason : error;
   if (!signal.aborted && error instanceof DriverFault) return error;
   if (cause instanceof GuestRefused)
-    return new DriverFault("machine.start-failed", `the guest: ${cause.message}`, { cause });
+    return new DriverFault("machine.guest-failed", `the guest: ${cause.message}`, { cause });
   return new DriverFault("machine.start-failed", wordsOf(cause), { cause });
 }

@@ -14,13 +14,13 @@ export async function requireImage(folder: string, metadataSha256: string): Prom
   const image = listImages(folder).find((each) => each.metadataSha256 === metadataSha256);
   if (image === undefined)
     throw new DriverFault(
-      "machine.start-failed",
+      "machine.image-unknown",
       `this host has no guest image ${metadataSha256.slice(0, 12)}: casemate images build`,
     );
   const altered = await findAlteredFile(image);
   if (altered !== null)
     throw new DriverFault(
-      "machine.start-failed",
+      "machine.image-unknown",
       `the file ${altered} of the guest image ${image.metadata.name} is not as it was built`,
     );
   return image;

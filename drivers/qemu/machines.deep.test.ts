@@ -168,7 +168,7 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
 
   it("whose agent never answers are ended when their time is over, or when they are called off", async () => {
     const hasty = test.open({ bootMs: 3_000 });
-    await expect(start(hasty, asked("deaf"))).rejects.toMatchObject({ code: "machine.start-failed" });
+    await expect(start(hasty, asked("deaf"))).rejects.toMatchObject({ code: "machine.boot-timeout" });
     expect(test.processes(id)).toEqual([]);
     const steps: string[] = [];
     const starting = start(test.machines, asked("deaf"), (step) => void steps.push(step));
@@ -180,7 +180,11 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
   });
 
   it.each([
-    ["shuts itself down", "sync; poweroff -f", { state: "halted", detail: "shut down from inside" }],
+    [
+      "shuts itself down",
+      "sync; poweroff -f",
+      { state: "halted", detail: "shut down from inside", orderly: true },
+    ],
     ["restarts itself", "reboot -f", { state: "interrupted", detail: "restarted from inside" }],
     [
       "loses its kernel",
@@ -302,7 +306,11 @@ describeWith([qemu, smallGuest], "virtual machines", () => {
       await expect.poll(() => logOf("console")).toContain("heard again");
       tell(found.endpoint, "poweroff -f");
       await changed();
-      expect(test.changes[0]).toMatchObject({ state: "halted", detail: "shut down from inside" });
+      expect(test.changes[0]).toMatchObject({
+        state: "halted",
+        detail: "shut down from inside",
+        orderly: true,
+      });
     });
 
     it("and QEMU is stopped so that it answers nobody, it is ended and not believed", async () => {

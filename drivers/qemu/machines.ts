@@ -13,7 +13,7 @@
  *  D. A QEMU whose control socket is closed, or that says what no QEMU says, is ended: nobody could command it.
  */
 import type { MachineSpec } from "#contract/link/machine.ts";
-import type { Guest } from "#guest/client.ts";
+import { type Guest, GuestLate } from "#guest/client.ts";
 import { PORT_NAME } from "#guest/protocol.ts";
 import { readDiskFile, writeDiskFile } from "../disk-file.ts";
 import { machineLines } from "../docker/logs.ts";
@@ -695,13 +695,14 @@ const tapAsk = ({ addresses, doors, nameServers }: VmNetwork, meter: Meter | und
 
 function startFailed(error: unknown, signal: AbortSignal): DriverFault {
   const cause = signal.aborted ? signal.reason : error;
+  if (cause instanceof GuestLate) return new DriverFault("machine.boot-timeout", cause.message, { cause });
   const why = cause instanceof Error ? cause.message : String(cause);
   return new DriverFault("machine.start-failed", why, { cause });
 }
 
 /** With `-no-reboot` a restart from inside ends QEMU too; it is then started anew, and measured anew. */
 function changeOf(reason: string | null, memory: boolean): KeptChange {
-  if (reason === "guest-shutdown") return { state: "halted", detail: "shut down from inside" };
+  if (reason === "guest-shutdown") return { state: "halted", detail: "shut down from inside", orderly: true };
   if (reason === "guest-panic") return { state: "halted", detail: "its kernel panicked" };
   if (reason === TPM_ENDED) return { state: "interrupted", detail: TPM_WORDS };
   if (reason === "guest-reset") return { state: "interrupted", detail: "restarted from inside" };

@@ -21,11 +21,11 @@ export async function requireSsh({ host, port, ssh }: Endpoint, limitMs: number)
     if (shown !== null && expected.includes(shown)) return;
     if (shown !== null)
       throw new DriverFault(
-        "machine.start-failed",
+        "machine.guest-failed",
         "an SSH server answers there with a key that is not the machine's",
       );
     if (performance.now() > deadlineMs)
-      throw new DriverFault("machine.start-failed", "the machine's SSH server does not answer");
+      throw new DriverFault("machine.guest-failed", "the machine's SSH server does not answer");
     await sleep(AGAIN_MS);
   }
 }

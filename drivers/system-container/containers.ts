@@ -14,7 +14,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { MachineSpec } from "#contract/link/machine.ts";
-import { type Guest, greetGuest } from "#guest/client.ts";
+import { type Guest, GuestLate, greetGuest } from "#guest/client.ts";
 import { listCgroups, removeCgroups } from "../docker/cgroup-parent.ts";
 import { machineLines } from "../docker/logs.ts";
 import { MACHINE_ID, OWNER } from "../docker/marks.ts";
@@ -163,7 +163,7 @@ export class SystemContainers implements GuestMachines {
           if (error instanceof DriverFault && !signal.aborted) throw error;
           const cause = signal.aborted ? signal.reason : error;
           throw new DriverFault(
-            "machine.start-failed",
+            cause instanceof GuestLate ? "machine.boot-timeout" : "machine.start-failed",
             cause instanceof Error ? cause.message : String(cause),
             {
               cause,

@@ -11,6 +11,7 @@ import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { instanceReactions } from "./reactions.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-instance-power-"));
 const driver = new AttestedDriver();
@@ -286,6 +287,45 @@ describe("an instance that is stopped", () => {
     expect((await periodsOf(name)).map(({ to }) => to === null)).toEqual([false]);
     await wish(name, "start");
     expect(await becomes(name, "running")).toMatchObject({ failure_code: null, failure_message: null });
+    await end(name);
+  });
+
+  it("could not be started says why by the host's code, whatever the words", async () => {
+    const faults = [
+      ["machine.image-unknown", "image_unavailable"],
+      ["machine.boot-timeout", "boot_timeout"],
+      ["machine.guest-failed", "agent_setup_failed"],
+      ["machine.attestation-refused", "attestation_failed"],
+      ["host.above-ceiling", "no_capacity"],
+      ["machine.start-failed", "internal"],
+    ] as const;
+    for (const [code, failure_code] of faults) {
+      driver.deviation = { fault: { code, words: "the image did not answer in time: no SSH server" } };
+      const { body } = await acme("POST", "/v1/instances", { public_key: PUBLIC_KEY, agent: "none" });
+      const failed = await becomes(body.data.name, "failed");
+      driver.deviation = {};
+      expect(failed).toMatchObject({ failure_code, power: null });
+      expect(failed.failure_message).toBe("the image did not answer in time: no SSH server");
+      await end(body.data.name);
+    }
+  });
+
+  it("and was never ready is failed when its host loses it, and not terminated", async () => {
+    driver.deviation = { onEvidence: () => new Promise(() => {}) };
+    const { body } = await acme("POST", "/v1/instances", { public_key: PUBLIC_KEY, agent: "none" });
+    const { name } = body.data;
+    const machineId = await machineOf(name);
+    await sql`with machine as (
+        update machines set state = 'ended', ended_at = now() where id = ${machineId}
+        returning id, account_id, holds_compute, id as host_id
+      ), freed as (select), ${instanceReactions({ machineId, generation: 1, incarnation: 1, state: "ended" })}
+      select (select count(*) from entry)`.execute(db());
+    driver.deviation = {};
+    expect(await record(name)).toMatchObject({
+      status: "failed",
+      failure_code: "host_lost",
+      terminated_at: null,
+    });
     await end(name);
   });
 

@@ -42,11 +42,15 @@ const noted = (ssh: NonNullable<Observation["ssh"]>): RawBuilder<unknown> => sql
     from machine where i.machine_id = machine.id and i.status in ('provisioning', 'ready') and ${AFTER_ROOM}
   ), ${NOBODY}, ${NO_ENTRY}`;
 
-/** What never was ready stays failed: its end is ours, and no end of an instance. */
+/** What never was ready has failed, and stays so: its end is ours, and no end of an instance. */
 const terminated = (): RawBuilder<unknown> =>
   changed(
-    sql`status = 'terminated', power = null, terminated_at = coalesce(i.terminated_at, now()), ssh = null, ssh_said = null,
-      terminated_reason = coalesce(i.terminated_reason, 'host_lost'), custom_inference_key_sealed = null`,
+    sql`status = case when i.status = 'provisioning' then 'failed' else 'terminated' end, power = null, ssh = null, ssh_said = null,
+      custom_inference_key_sealed = null,
+      terminated_at = case when i.status <> 'provisioning' then coalesce(i.terminated_at, now()) end,
+      terminated_reason = case when i.status <> 'provisioning' then coalesce(i.terminated_reason, 'host_lost') end,
+      failure_code = case when i.status = 'provisioning' then 'host_lost' else i.failure_code end,
+      failure_message = case when i.status = 'provisioning' then 'The machine was lost with its host.' else i.failure_message end`,
     sql`i.status in ('provisioning', 'ready', 'terminating')`,
   );
 
@@ -59,13 +63,16 @@ const stopped = (): RawBuilder<unknown> =>
 /** One that never was ready has failed; one that was is stopped, and whoever starts it again may have more luck. */
 function failed(observation: Observation): RawBuilder<unknown> {
   const code = failureOf(observation);
+  // Shut down from inside is no failure of one that was ready.
+  const isOrderly = observation.code === "machine.exited";
   return changed(
     sql`status = case when i.status = 'provisioning' then 'failed' else i.status end,
       power = case when i.status = 'ready' then 'stopped' end, ssh = null, ssh_said = null,
       custom_inference_key_sealed = case when i.status = 'ready' then i.custom_inference_key_sealed end,
-      failure_code = ${code}, failure_message = ${wordsOf(observation)}`,
+      failure_code = case when i.status = 'ready' and ${isOrderly} then null else ${code} end,
+      failure_message = case when i.status = 'ready' and ${isOrderly} then null else ${wordsOf(observation)} end`,
     sql`(i.status = 'provisioning' or ${STANDS} and i.power <> 'stopped')`,
-    { failure_code: code },
+    isOrderly ? {} : { failure_code: code },
   );
 }
 
@@ -111,12 +118,23 @@ const MESSAGE_MAX = 500;
 const wordsOf = ({ detail }: Observation): string =>
   (detail ?? "The machine could not be started.").slice(0, MESSAGE_MAX);
 
-/** The closed list of the contract. */
-function failureOf({ code, detail = "" }: Observation): (typeof FAILURE_CODES)[number] {
-  if (code === "machine.attestation-refused") return "attestation_failed";
-  if (code === "host.above-ceiling" || code === "fleet.no-capacity") return "no_capacity";
-  if (code === "machine.too-slow" || /time|did not (start|answer)/.test(detail)) return "boot_timeout";
-  if (/image/.test(detail)) return "image_unavailable";
-  if (/^the guest: |SSH server/.test(detail)) return "agent_setup_failed";
-  return "internal";
-}
+/**
+ * The closed list of the contract, by what the host calls it. What no host of ours says, or says of a fault that is not the machine's, is
+ * `internal`: its words stand beside it.
+ */
+const FAILURES: Readonly<Record<string, (typeof FAILURE_CODES)[number]>> = {
+  "machine.attestation-refused": "attestation_failed",
+  "host.above-ceiling": "no_capacity",
+  "host.no-space": "no_capacity",
+  "fleet.no-capacity": "no_capacity",
+  "machine.no-uid": "no_capacity",
+  "machine.boot-timeout": "boot_timeout",
+  "machine.too-slow": "boot_timeout",
+  "machine.image-unknown": "image_unavailable",
+  "machine.guest-failed": "agent_setup_failed",
+  "machine.exited": "agent_setup_failed",
+  "host.put-out": "host_lost",
+};
+
+const failureOf = ({ code = "" }: Observation): (typeof FAILURE_CODES)[number] =>
+  Object.hasOwn(FAILURES, code) ? FAILURES[code]! : "internal";
