@@ -60,6 +60,7 @@ import { insideOf } from "./surfaces/instances/inside.ts";
 import { makeName } from "./surfaces/instances/names.ts";
 import { instanceReactions } from "./surfaces/instances/reactions.ts";
 import { instanceRoutes } from "./surfaces/instances/routes.ts";
+import { sparesTurn } from "./surfaces/instances/spares.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -333,8 +334,12 @@ export async function startControl({
     const own = instanceRoutes({
       ...{ db, fleet, converger, feed, vault, guestImages, collateral, expectedOf, instances, log },
       makeName: makeInstanceName,
+      claim: (hostId, start) =>
+        claimInstance({ db, fleet, vault, guestImages, collateral, expectedOf, inside }, hostId, start),
     });
     undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
+    const spares = { db, fleet, converger, guestImages, instances };
+    undo.push(every(INSTANCES_MS, () => sparesTurn(spares), onError));
     const confirming = { db, fleet, guestImages, collateral, expectedOf };
     undo.push(every(EGRESS_MS, () => egressTurn({ db, fleet }, onError), onError));
     undo.push(every(CONFIRM_MS, () => confirmTurn(confirming, onError), onError));

@@ -131,6 +131,16 @@ export const ControlConfig = closed({
     memoryMiB: Type.Integer({ minimum: 128 }),
     /** Only machines that a processor keeps from their host (vm-snp, vm-tdx); a create is refused otherwise, and not weakened. */
     requireHardware: Type.Boolean(),
+    /** Machines that wait booted and attested for whoever creates an instance: of which agent, and how many. */
+    warm: Type.Array(
+      closed({
+        agent: Type.String({ minLength: 1, maxLength: 64 }),
+        count: Type.Integer({ minimum: 1, maximum: 1000 }),
+      }),
+      { maxItems: 20 },
+    ),
+    /** An older one is ended, and another booted. */
+    warmMaxAgeMs: Type.Integer({ minimum: 1000 }),
     /** Agents also in machines whose processor is emulated; many minutes, and some do not come up at all. */
     allowSlowAgents: Type.Boolean(),
     /** Of the disk that outlives a stop, and has what is written in an instance; of those that are made from then on. */

@@ -52,6 +52,8 @@ export const DEFAULT_CONFIG: ControlConfig = {
     allowSlowAgents: false,
     diskMiB: 8192,
     dialect: { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true, customInference: false },
+    warm: [],
+    warmMaxAgeMs: 3_600_000,
     requestsPerMinute: 600,
     inference: {
       ...{ upstreams: [], baseUrl: null, allowNetworks: [], spendLimitMicros: null, requestsPerMinute: 600 },

@@ -74,7 +74,8 @@ export interface Tables {
   };
   machines: {
     id: string;
-    account_id: string;
+    /** Null: a spare (surfaces/instances/spares.ts). */
+    account_id: string | null;
     host_id: string | null;
     spec: Json<MachineSpec>;
     surface: Generated<string>;

@@ -5,8 +5,8 @@ import type { Database } from "../../database/open.ts";
 import type { Collateral } from "./collateral.ts";
 import type { ExpectedOf } from "./expected.ts";
 import type { GuestImage } from "./guest-images.ts";
-import { type Asked, judgeMachine } from "./judge.ts";
-import { keepVerdict } from "./keep.ts";
+import { type Asked, type Judged, judgeMachine } from "./judge.ts";
+import { keepVerdict, withRevocations } from "./keep.ts";
 import type { AttestTalk } from "./talk.ts";
 
 export interface JudgeNeeds {
@@ -16,46 +16,66 @@ export interface JudgeNeeds {
   expectedOf: ExpectedOf;
 }
 
-export interface LaunchToJudge {
+interface Launched {
   hostId: string;
   machineId: string;
-  account: string;
-  /** What the machine is for; the id of one of the two. */
-  subject: { workload: string } | { instance: string };
   isolation: string;
   cpus: number;
   image: GuestImage;
   /** The launch manifest's, hex. */
   launchSha256: string;
+}
+
+export interface LaunchToJudge extends Launched {
+  account: string;
+  /** What the machine is for; the id of one of the two. */
+  subject: { workload: string } | { instance: string };
   purpose: "report" | "seal" | "login";
   login?: Asked["login"];
   nonce?: Uint8Array;
 }
 
 /** Throws `TalkFault` when there is nothing to judge. */
-export async function judgeLaunch(
-  { db, fleet, collateral, expectedOf }: JudgeNeeds,
+export async function judgeLaunch(needs: JudgeNeeds, talk: AttestTalk, ask: LaunchToJudge) {
+  const { account, subject } = ask;
+  const { judged, policy, about } = await judgeAsked(needs, talk, { ...ask, who: account });
+  const kept = await keepVerdict(needs.db.run, {
+    ...{ account, subject: { ...subject, ...about }, purpose: ask.purpose, policy },
+    ...{ evidence: fileOf(judged), beside: judged.beside, bound: judged.bound, keyName: judged.keyName },
+    ...{ nonce: judged.nonce, verdict: judged.verdict },
+  });
+  return { ...kept, sealingKey: judged.sealingKey, tlsKey: judged.tlsKey };
+}
+
+/** The same of a machine that is nobody's yet. Nobody could look at the verdict, and it is not kept. */
+export async function judgeSpare(needs: JudgeNeeds, talk: AttestTalk, ask: Launched) {
+  const { judged, policy, about } = await judgeAsked(needs, talk, {
+    ...ask,
+    ...{ who: ask.hostId, purpose: "seal" },
+  });
+  const given = { evidence: fileOf(judged), beside: judged.beside, policy, verdict: judged.verdict };
+  const verdict = await withRevocations(needs.db.run, given, [about.image, about.launch]);
+  return { verdict, sealingKey: judged.sealingKey };
+}
+
+const fileOf = ({ bundle }: Judged) => Buffer.from(JSON.stringify(bundle ?? {}));
+
+async function judgeAsked(
+  { fleet, collateral, expectedOf }: JudgeNeeds,
   talk: AttestTalk,
-  ask: LaunchToJudge,
+  ask: Launched & Pick<LaunchToJudge, "purpose" | "login" | "nonce"> & { who: string },
 ) {
-  const { hostId, machineId, account, subject, isolation, cpus, image, launchSha256, purpose, nonce, login } =
-    ask;
+  const { hostId, machineId, isolation, cpus, image, launchSha256, purpose, nonce, login, who } = ask;
   const drivers = fleet.facts().find((facts) => facts.hostId === hostId)?.drivers ?? [];
   const endorsers = drivers.find((driver) => driver.isolation === isolation)?.endorsers ?? [];
   const { policy } = await expectedOf({
     ...{ image, launchSha256, chains: [endorsers], isolation, cpus },
   });
   const judged = await judgeMachine(talk, {
-    ...{ account, purpose, policy, collateral, atMs: Date.now() },
+    ...{ account: who, purpose, policy, collateral, atMs: Date.now() },
     beside: endorsers.map((der) => Buffer.from(der, "base64")),
     ...(nonce !== undefined && { nonce }),
     ...(login !== undefined && { login }),
   });
-  const kept = await keepVerdict(db.run, {
-    account,
-    subject: { ...subject, machine: machineId, image: image.sha256, launch: launchSha256 },
-    ...{ purpose, evidence: Buffer.from(JSON.stringify(judged.bundle ?? {})), beside: judged.beside, policy },
-    ...{ bound: judged.bound, keyName: judged.keyName, nonce: judged.nonce, verdict: judged.verdict },
-  });
-  return { ...kept, sealingKey: judged.sealingKey, tlsKey: judged.tlsKey };
+  return { judged, policy, about: { machine: machineId, image: image.sha256, launch: launchSha256 } };
 }

@@ -30,6 +30,15 @@ export interface VerdictToKeep {
   room?: { rows: number; bytes: number };
 }
 
+/** The verdict with what only this installation knows. `also`: hashes of what the machine is beside what its evidence says. */
+export async function withRevocations(
+  db: Db,
+  ask: Pick<VerdictToKeep, "evidence" | "beside" | "policy" | "verdict">,
+  also: string[],
+): Promise<EvidenceVerdict> {
+  return withStep(ask.verdict, await revocationStep(db, referencesOf({ ...ask, also })));
+}
+
 /** Answers its id, and the verdict with what only this installation knows. */
 export async function keepVerdict(
   db: Db,
@@ -40,7 +49,7 @@ export async function keepVerdict(
   const of = { workload: null, instance: null, ...subject };
   const also = subject === null ? [] : [subject.image, subject.launch];
   const restsOn = referencesOf({ ...ask, also });
-  const verdict = withStep(ask.verdict, await revocationStep(db, restsOn));
+  const verdict = await withRevocations(db, ask, also);
   const entry = {
     account: ask.account,
     type: verdict.accepted ? "attestation.accepted" : "attestation.refused",

@@ -7,11 +7,13 @@
 import { randomBytes } from "node:crypto";
 import type { EvidenceVerdict } from "#evidence/verify.ts";
 import type { GuestImage } from "./guest-images.ts";
-import { type JudgeNeeds, judgeLaunch, type LaunchToJudge } from "./judge-launch.ts";
+import { type JudgeNeeds, judgeLaunch, judgeSpare, type LaunchToJudge } from "./judge-launch.ts";
 import { revocationStep } from "./references.ts";
 import { type AttestTalk, TalkRefused } from "./talk.ts";
 
-type Ask = Omit<LaunchToJudge, "image" | "purpose" | "nonce" | "login"> & {
+type Ask = Omit<LaunchToJudge, "image" | "purpose" | "nonce" | "login" | "account" | "subject"> & {
+  /** Null: nobody's yet. */
+  owner: Pick<LaunchToJudge, "account" | "subject"> | null;
   /** Null: this installation has none of that hash. */
   image: GuestImage | null;
 };
@@ -27,7 +29,7 @@ export const hostIsTrusted = (isolation: string): boolean => WITHOUT_EVIDENCE.in
 export async function sealingKeyOf(
   needs: JudgeNeeds,
   talk: AttestTalk,
-  { image, ...ask }: Ask,
+  { image, owner, ...ask }: Ask,
 ): Promise<Uint8Array | string> {
   if (image === null)
     return "this installation does not know the image that the machine was to be started with";
@@ -38,7 +40,9 @@ export async function sealingKeyOf(
     return Buffer.from(keys.sealing, "base64");
   }
   try {
-    const { verdict, sealingKey } = await judgeLaunch(needs, talk, { ...ask, image, purpose: "seal" });
+    const { verdict, sealingKey } = await (owner === null
+      ? judgeSpare(needs, talk, { ...ask, image })
+      : judgeLaunch(needs, talk, { ...ask, ...owner, image, purpose: "seal" }));
     return verdict.accepted ? sealingKey : refusedAt("the machine's evidence", verdict);
   } catch (error) {
     // One that did not answer at all is asked again; one that would not is refused.

@@ -7,7 +7,8 @@ import { leaveClause, stayClause } from "./leavings.ts";
 
 export interface KeptRequest {
   id: string;
-  account: string;
+  /** Null: nobody's yet. */
+  account: string | null;
   surface: string;
   spec: MachineSpec;
 }

@@ -8,18 +8,21 @@ import { sql } from "kysely";
 import type { Observation } from "#contract/link/machine.ts";
 import type { InstanceSecrets } from "#guest/protocol.ts";
 import { sealBox } from "#guest/seal.ts";
-import { openTalk, sealingKeyOf } from "../../core/attestation/index.ts";
+import { openTalk, revocationStep, sealingKeyOf } from "../../core/attestation/index.ts";
 import { makeInstanceToken } from "../../core/identity/index.ts";
 import { customOf } from "./custom-inference.ts";
 import type { Deps } from "./deps.ts";
 import type { Inside } from "./inside.ts";
 import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf, toLaunchPayload } from "./launch.ts";
+import { forgetWarm, markWarm, type Spare, spareOf } from "./spares.ts";
 import { stateKeyOf } from "./state-key.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "vault" | "guestImages" | "collateral" | "expectedOf"> & {
   /** How a machine reaches the gateway of models; null: not at all. */
   inside(): Inside | null;
 };
+
+type Start = Pick<Observation, "machineId" | "incarnation">;
 
 interface Wanted {
   id: string;
@@ -36,7 +39,11 @@ interface Wanted {
   cpus: number;
   sent_bytes: number;
   blocked: boolean;
+  /** Of a machine that waited as a spare (spares.ts, B): that of its evidence. */
+  sealing_key: Buffer | null;
 }
+
+const NOTHING_SENT = { sent_bytes: 0, blocked: false };
 
 /** A guest under emulation takes seconds for a quote and as many for a credential. */
 const TALK_MS = 120_000;
@@ -47,13 +54,14 @@ const underWay = new Set<string>();
 async function wantedOf(
   { db }: Pick<Needs, "db">,
   hostId: string,
-  { machineId, incarnation = 1 }: Pick<Observation, "machineId" | "incarnation">,
+  { machineId, incarnation = 1 }: Start,
 ): Promise<Wanted | undefined> {
   const { rows } = await sql<Wanted>`
     select i.id, i.account_id, i.agent, i.hostname, i.public_key, i.key_number, i.inference_model, i.image_sha256,
       ${HAS_STATE_DISK} as state_disk, ${KNOWS_NUMBERS} as knows_numbers, m.spec->>'isolation' as isolation,
-      (m.spec->>'cpuMillis')::int / 1000 as cpus, coalesce(e.sent_bytes, 0) as sent_bytes, e.blocked_at is not null as blocked
+      (m.spec->>'cpuMillis')::int / 1000 as cpus, s.sealing_key, coalesce(e.sent_bytes, 0) as sent_bytes, e.blocked_at is not null as blocked
     from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id
+      left join instance_spares s on s.machine_id = m.id and s.instance_id = i.id and s.warm_incarnation = m.incarnation
     where m.id = ${machineId} and m.host_id = ${hostId} and m.want = 'up' and m.incarnation = ${incarnation}
       and i.status in ('provisioning', 'ready')`.execute(db.run);
   return rows[0];
@@ -63,9 +71,13 @@ async function wantedOf(
 export async function sendLaunch(
   needs: Pick<Needs, "db" | "fleet" | "inside">,
   hostId: string,
-  observation: Observation,
+  observation: Start,
 ): Promise<void> {
-  const wanted = await wantedOf(needs, hostId, observation);
+  // It begins anew.
+  await forgetWarm(needs, observation.machineId);
+  const wanted =
+    (await wantedOf(needs, hostId, observation)) ??
+    (await spareOf(needs, hostId, observation).then((spare) => spare && { ...spare, ...NOTHING_SENT }));
   if (wanted === undefined) return;
   const { machineId, incarnation = 1 } = observation;
   const door = needs.inside()?.door ?? null;
@@ -86,25 +98,28 @@ export async function sendLaunch(
   if (end.kind !== "done") throw new Error(`the launch of ${machineId} was not taken: ${end.kind}`);
 }
 
-export async function claimInstance(needs: Needs, hostId: string, observation: Observation): Promise<void> {
+export async function claimInstance(needs: Needs, hostId: string, observation: Start): Promise<void> {
   const { machineId, incarnation = 1 } = observation;
   const name = `${machineId} ${incarnation}`;
   if (underWay.has(name)) return;
   underWay.add(name);
   try {
     const wanted = await wantedOf(needs, hostId, observation);
-    if (wanted !== undefined) await claim(needs, { hostId, machineId, incarnation, wanted });
+    if (wanted !== undefined) return await claim(needs, { hostId, machineId, incarnation, wanted });
+    const spare = await spareOf(needs, hostId, observation);
+    if (spare !== undefined && !spare.warm) await warm(needs, { hostId, machineId, incarnation, spare });
   } finally {
     underWay.delete(name);
   }
 }
 
-interface Ask {
+interface Started {
   hostId: string;
   machineId: string;
   incarnation: number;
-  wanted: Wanted;
 }
+type Ask = Started & { wanted: Wanted };
+type WarmAsk = Started & { spare: Spare };
 
 async function claim(needs: Needs, ask: Ask): Promise<void> {
   await hand(needs, ask, async (wanted) => {
@@ -139,11 +154,13 @@ async function hand(
   const talk = openTalk(needs.fleet.open(hostId, { kind: "attest", machineId, incarnation }), TALK_MS);
   try {
     const launchSha256 = launchOf(wanted).sha256;
-    const sealingKey = await sealingKeyOf(needs, talk, {
-      ...{ hostId, machineId, account: wanted.account_id, subject: { instance: wanted.id } },
-      ...{ isolation: wanted.isolation, cpus: wanted.cpus, launchSha256 },
-      image: needs.guestImages.ofHash(wanted.image_sha256),
-    });
+    const sealingKey =
+      (await knownKeyOf(needs, wanted, launchSha256)) ??
+      (await sealingKeyOf(needs, talk, {
+        ...{ hostId, machineId, owner: { account: wanted.account_id, subject: { instance: wanted.id } } },
+        ...{ isolation: wanted.isolation, cpus: wanted.cpus, launchSha256 },
+        image: needs.guestImages.ofHash(wanted.image_sha256),
+      }));
     if (typeof sealingKey === "string") {
       await talk.refuse(sealingKey);
       return false;
@@ -168,6 +185,32 @@ async function hand(
   } catch (error) {
     talk.close();
     throw error;
+  }
+}
+
+/** Judged while it waited. What was revoked since is asked of the machine anew, and refused there. */
+async function knownKeyOf(
+  { db }: Pick<Needs, "db">,
+  wanted: Wanted,
+  launchSha256: string,
+): Promise<Uint8Array | null> {
+  if (wanted.sealing_key === null) return null;
+  const { ok } = await revocationStep(db.run, [wanted.image_sha256, launchSha256]);
+  return ok ? wanted.sealing_key : null;
+}
+
+/** It shows what it is, and goes on waiting. */
+async function warm(needs: Needs, { hostId, machineId, incarnation, spare }: WarmAsk): Promise<void> {
+  const talk = openTalk(needs.fleet.open(hostId, { kind: "attest", machineId, incarnation }), TALK_MS);
+  try {
+    const sealingKey = await sealingKeyOf(needs, talk, {
+      ...{ hostId, machineId, owner: null, isolation: spare.isolation, cpus: spare.cpus },
+      ...{ launchSha256: launchOf(spare).sha256, image: needs.guestImages.ofHash(spare.image_sha256) },
+    });
+    if (typeof sealingKey === "string") return await talk.refuse(sealingKey);
+    await markWarm(needs, { machineId, incarnation }, sealingKey);
+  } finally {
+    talk.close();
   }
 }
 

@@ -17,9 +17,13 @@ import { toMachineSpec } from "./launch.ts";
 import { requirePlace } from "./place.ts";
 import { requirePublicKey } from "./public-key.ts";
 import { findInstance } from "./rows.ts";
+import { takeSpareClauses } from "./spares.ts";
 import { viewCreated } from "./view.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "converger" | "guestImages" | "instances" | "vault" | "makeName">;
+type Needs = Pick<
+  Deps,
+  "db" | "fleet" | "converger" | "guestImages" | "instances" | "vault" | "claim" | "log" | "makeName"
+>;
 
 /** Of 31⁸ names one that is held is met so seldom that this many in a row are no chance. */
 const NAMES_MAX = 16;
@@ -50,7 +54,7 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
   const { cpus, diskMiB, egressLimitBytes } = instances;
   const size = { cpus, memoryMiB, diskMiB, egressLimitBytes };
   const spec = toMachineSpec({ instance: id, account: account.id }, isolation, size);
-  const made = await insert(deps, {
+  const { made, waited } = await insert(deps, {
     ...{
       id,
       machineId: seededId(call.seed, "mach"),
@@ -64,8 +68,13 @@ export async function create(deps: Needs, call: Call<typeof createInstance>): Pr
     ...{ model, spec, hosts, once: call.once },
     custom: custom && { ...custom, sealed: await sealKey(deps.vault, id, custom.apiKey) },
   });
-  deps.converger.send({ ...made, ...NEW, spec }, call.now);
+  if (!waited) deps.converger.send({ ...made, ...NEW, spec }, call.now);
   await db.settled();
+  // Its host asks again by itself when this does not come through.
+  if (waited && made.host_id !== null)
+    deps
+      .claim(made.host_id, { machineId: made.id, incarnation: made.incarnation })
+      .catch((err: unknown) => deps.log.info({ err, instance: id }, "a spare is claimed when it asks"));
   return answer(deps, id);
 }
 
@@ -116,13 +125,21 @@ interface NewInstance {
 
 type Made = Pick<MachineWish, "id" | "host_id" | "want" | "generation" | "incarnation">;
 
-/** A name that is held makes all of it be undone, and it is tried with another. */
-async function insert(deps: Needs, ask: NewInstance): Promise<Made> {
+/**
+ * In a spare where one waits, else in a machine of its own. A name that is held makes all of it be undone, and it is tried with
+ * another.
+ */
+async function insert(deps: Needs, ask: NewInstance): Promise<{ made: Made; waited: boolean }> {
+  let waited = deps.instances.warm.some(({ agent }) => agent === ask.agent);
   for (let tries = 1; ; tries++) {
     try {
-      return await insertAs(deps, ask, deps.makeName());
+      return { made: await insertAs(deps, ask, deps.makeName(), waited), waited };
     } catch (error) {
       const refused = refusalOf(error);
+      if (refused === "capacity" && waited) {
+        waited = false;
+        continue;
+      }
       if (refused === "name" && tries < NAMES_MAX) continue;
       if (refused === "again") throw new Fault("idempotency.in-flight", {}, { retryAfterSeconds: 1 });
       if (refused === "capacity") throw new Fault("fleet.no-capacity", {}, { retryAfterSeconds: 30 });
@@ -131,13 +148,26 @@ async function insert(deps: Needs, ask: NewInstance): Promise<Made> {
   }
 }
 
-async function insertAs({ db, instances }: Needs, i: NewInstance, name: string): Promise<Made> {
+const IF_NEW = sql`exists (select from once)`;
+
+const ownClauses = (i: NewInstance) => sql`
+  ${takeRoomClauses(i.spec, i.hosts, IF_NEW)},
+  ${requestKeptClause({ id: i.machineId, account: i.account, surface: "instances", spec: i.spec })}`;
+
+const spareClauses = ({ id: instance, ...ask }: NewInstance) =>
+  takeSpareClauses({ instance, ...ask }, IF_NEW);
+
+async function insertAs(
+  { db, instances }: Needs,
+  i: NewInstance,
+  name: string,
+  waited: boolean,
+): Promise<Made> {
   const created = {
     ...{ account: i.account, type: "instance.created", subject: name, payload: { agent: i.agent } },
   };
   const { rows } = await sql<Made>`
-    with ${i.once}, ${takeRoomClauses(i.spec, i.hosts, sql`exists (select from once)`)},
-    ${requestKeptClause({ id: i.machineId, account: i.account, surface: "instances", spec: i.spec })},
+    with ${i.once}, ${waited ? spareClauses(i) : ownClauses(i)},
     name as (
       insert into instance_names (account_id, name, instance_id)
       select ${i.account}, ${name}, ${i.id} from machine
@@ -155,7 +185,7 @@ async function insertAs({ db, instances }: Needs, i: NewInstance, name: string):
       from machine, name returning id
     ),
     ${appendClauses(created, sql`exists (select from instance)`)}
-    select case when not exists (select from once) then refuse('again') when not exists (select from room) then refuse('capacity')
+    select case when not exists (select from once) then refuse('again') when not exists (select from machine) then refuse('capacity')
       when not exists (select from name) then refuse('name') else (select count(*) = 1 from entry) end, made.*
     from (select) as one left join (select id, host_id, want, generation, incarnation from machine) as made on true`.execute(
     db.soft,

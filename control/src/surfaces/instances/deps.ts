@@ -20,6 +20,9 @@ export interface InstancesConfig {
   memoryMiB: number;
   /** Only machines that a processor keeps from their host. */
   requireHardware: boolean;
+  /** How many machines of which agent wait booted for whoever comes, and how old one gets. */
+  warm: readonly { agent: string; count: number }[];
+  warmMaxAgeMs: number;
   /** Agents also where their machine's processor is emulated, and they may not come up in time. */
   allowSlowAgents: boolean;
   /** Of the disk that outlives a stop. */
@@ -49,5 +52,7 @@ export interface Deps {
   instances: InstancesConfig;
   /** Draws a name, which may be held (names.ts). */
   makeName(): string;
+  /** Gives the machine of a start what makes it somebody's, when it waits for that. */
+  claim(hostId: string, start: { machineId: string; incarnation: number }): Promise<void>;
   log: Logger;
 }

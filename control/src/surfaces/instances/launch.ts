@@ -44,7 +44,8 @@ export const toLaunchPayload = (
 const PIDS_PER_CPU = 4096;
 
 export function toMachineSpec(
-  about: { instance: string; account: string },
+  /** Null: nobody's yet. */
+  about: { instance: string; account: string } | null,
   isolation: MachineSpec["isolation"],
   {
     cpus,
@@ -60,7 +61,10 @@ export function toMachineSpec(
       // What is written in a system container lies in memory.
       diskMiB: isolation === "container" ? 0 : diskMiB,
       egressLimitBytes,
-      labels: { "casemate.account": about.account, "casemate.instance": about.instance },
+      labels:
+        about === null
+          ? { "casemate.spare": "instance" }
+          : { "casemate.account": about.account, "casemate.instance": about.instance },
       domains: [],
     },
   };

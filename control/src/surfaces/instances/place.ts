@@ -5,6 +5,7 @@
  */
 import { Fault } from "#contract/errors.ts";
 import type { HostFacts, MachineSpec } from "#contract/link/machine.ts";
+import type { GuestImage } from "../../core/attestation/index.ts";
 import type { Fleet } from "../../core/fleet/index.ts";
 import type { Deps, InstancesConfig } from "./deps.ts";
 
@@ -27,6 +28,12 @@ const NEEDS: Record<string, AgentNeeds> = {
   none: { image: "base", memoryMiBMin: 0, needsProcessor: false },
 };
 
+/** Null: none was built here. */
+export function imageWith(guestImages: Deps["guestImages"], agent: string): GuestImage | null {
+  const needs = NEEDS[agent];
+  return needs === undefined ? null : guestImages.ofFlavour(needs.image);
+}
+
 export interface Place {
   /** SHA-256 of its metadata. */
   image: string;
@@ -42,7 +49,7 @@ export type PlaceNeeds = { fleet: Pick<Fleet, "able" | "missing" | "facts"> } & 
 
 export function requirePlace({ fleet, guestImages, instances }: PlaceNeeds, agent: string): Place {
   const needs = NEEDS[agent];
-  const image = needs === undefined ? null : guestImages.ofFlavour(needs.image);
+  const image = imageWith(guestImages, agent);
   if (needs === undefined || image === null)
     throw notReady(
       `There is no image with the agent ${agent} here yet${needs === undefined ? "" : `: casemate images build ${needs.image}`}.`,

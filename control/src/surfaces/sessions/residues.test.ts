@@ -208,6 +208,7 @@ const JUDGED = {
     "dns_challenges",
     "inference_calls",
     "instance_names",
+    "instance_spares",
     "instance_tenants",
     "instances",
     "machine_leavings",

@@ -89,8 +89,15 @@ async function release(needs: Needs, hostId: string, machineId: string, incarnat
     const sealingKey =
       refused.get(name) ??
       (await sealingKeyOf(needs, talk, {
-        ...{ hostId, machineId, account: waiting.account_id, subject: { workload: waiting.id }, image },
-        ...{ isolation: waiting.isolation, cpus: waiting.cpus, launchSha256: launch.sha256 },
+        owner: { account: waiting.account_id, subject: { workload: waiting.id } },
+        ...{
+          hostId,
+          machineId,
+          image,
+          isolation: waiting.isolation,
+          cpus: waiting.cpus,
+          launchSha256: launch.sha256,
+        },
       }));
     if (typeof sealingKey === "string") {
       remember(refused, name, sealingKey);
