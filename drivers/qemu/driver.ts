@@ -13,6 +13,7 @@
  *  D. Two drivers have two owners, folders and ranges of uids; addresses they take from one pool.
  */
 import { randomBytes, X509Certificate } from "node:crypto";
+import { INSTANCE_DOOR_ADDRESS } from "#contract/link/instance-door.ts";
 import type { ContainerFacts } from "#contract/link/kept.ts";
 import type { MachineSpec } from "#contract/link/machine.ts";
 import type { Payload } from "#contract/link/payload.ts";
@@ -228,7 +229,9 @@ export class QemuDriver implements KeptDriver {
       );
     if (launch.stateDisk && (spec.kept?.diskMiB ?? 0) === 0)
       throw new DriverFault("machine.start-failed", "the launch has a state disk, and the machine none");
-    const doors = doorsOf(launch.payload.registries, registriesInside);
+    const doors = doorsOf(launch.payload.registries, registriesInside).map((door) =>
+      launch.logins && door.to.host.startsWith("127.") ? { ...door, from: INSTANCE_DOOR_ADDRESS } : door,
+    );
     hooks.onProgress("looking at the guest image");
     const image = await requireImage(imagesFolder, launch.payload.image);
     signal.throwIfAborted();

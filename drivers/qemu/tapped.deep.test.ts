@@ -97,7 +97,7 @@ describeWith([qemu, smallGuest, ownNetworks], "virtual machines with networks of
     const { host: address, port } = JSON.parse(line) as { host: string; port: number };
     expect(port).toBe(80);
     const fetching =
-      "fetch(process.argv[1], { signal: AbortSignal.timeout(5000) }).then((a) => a.text()).then(console.log, () => {})";
+      "fetch(process.argv[1], { signal: AbortSignal.timeout(20000) }).then((a) => a.text()).then(console.log, () => {})";
     const ask = (command: string) =>
       onHost(`${process.execPath} -e '${fetching}' 'http://${address}:${port}${askPath(command)}'`).trimEnd();
     await expect.poll(() => ask("echo up")).toBe("up");

@@ -16,6 +16,7 @@ import multipart from "@fastify/multipart";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Logger } from "pino";
 import { Fault } from "#contract/errors.ts";
+import { INSTANCE_DOOR_ADDRESS } from "#contract/link/instance-door.ts";
 import type { Operation, Surface } from "#contract/operation.ts";
 import { makeId } from "../core/identity/index.ts";
 import type { Vault } from "../core/vault/index.ts";
@@ -116,6 +117,7 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   app.addHook("onRequest", (request, reply, done) => {
     reply.header("x-request-id", request.id);
     if (options.stopping()) reply.header("connection", "close");
+    if (isBeyondDoor(request)) return done(unknownRoute(request));
     done();
   });
   app.addHook("onResponse", (request, reply, done) => {
@@ -130,11 +132,7 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   });
   app.setErrorHandler((error, request, reply) => answerError(options, error, request, reply));
   app.setNotFoundHandler((request, reply) => {
-    const fault = new Fault("request.unknown-route", {
-      method: request.method,
-      path: request.url.split("?")[0]!,
-    });
-    return answerError(options, fault, request, reply);
+    return answerError(options, unknownRoute(request), request, reply);
   });
 
   const deep = options.routes.filter(({ operation }) => operation.surface === "registry");
@@ -152,6 +150,14 @@ export async function createServer(options: HttpOptions): Promise<FastifyInstanc
   options.pages(app);
   return app;
 }
+
+const unknownRoute = ({ method, url }: FastifyRequest) =>
+  new Fault("request.unknown-route", { method, path: url.split("?")[0]! });
+
+/** The socket's own address: what a proxy says of somebody else is not asked. */
+const isBeyondDoor = ({ socket, routeOptions }: FastifyRequest): boolean =>
+  socket.remoteAddress?.replace(/^::ffff:/, "") === INSTANCE_DOOR_ADDRESS &&
+  (routeOptions.config as { surface?: string } | undefined)?.surface !== "inference";
 
 function bind(app: FastifyInstance, options: HttpOptions, route: Route): void {
   const { operation, handle } = route;

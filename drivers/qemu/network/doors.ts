@@ -16,6 +16,8 @@ import type { Addresses } from "./addresses.ts";
 export interface Door {
   port: number;
   to: { host: string; port: number };
+  /** An address of this computer's loopback that it dials from, by which the other side knows what may be asked through it. */
+  from?: string;
 }
 
 const CONNECTIONS_MAX = 64;
@@ -54,7 +56,10 @@ async function openDoor(gateway: string, guest: string, door: Door): Promise<() 
   const open = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (inner) => {
     if (inner.remoteAddress !== guest || open.size >= CONNECTIONS_MAX * 2) return inner.destroy();
-    const outer = connect({ ...door.to, allowHalfOpen: true });
+    const outer = connect({
+      ...{ ...door.to, allowHalfOpen: true },
+      ...(door.from !== undefined && { localAddress: door.from }),
+    });
     const late = setTimeout(() => outer.destroy(), CONNECT_MS);
     outer.once("connect", () => clearTimeout(late)).once("close", () => clearTimeout(late));
     for (const [from, to] of [
