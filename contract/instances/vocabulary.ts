@@ -49,6 +49,19 @@ export const SshAddress = Type.Object({
   }),
 });
 
+const Took = (description: string) =>
+  Type.Union([Type.Integer({ minimum: 0 }), Type.Null()], { description: `Milliseconds ${description}` });
+
+/** How long its last start took, stage by stage, each since the one before: not in the seed. */
+export const Timings = Type.Object({
+  queued_ms: Took("from the wish until its host began"),
+  booted_ms: Took("until its machine was up and waited for its claim"),
+  attested_ms: Took("until its evidence was accepted"),
+  claimed_ms: Took("until it was told, sealed, whose it is"),
+  ready_ms: Took("until SSH answered and evidence of its keys was accepted"),
+  total_ms: Took("of all of them"),
+});
+
 /** The members of the seed's answer to a create, in its order. */
 const CREATED = {
   name: Type.String(),
@@ -89,6 +102,9 @@ export const Instance = Type.Object(
         description: "Of one that is `ready`: stopped ones stay so. Not in the seed",
       }),
     ),
+    timings: Type.Union([Timings, Type.Null()], {
+      description: "Of its last start, when it was through. Not in the seed",
+    }),
     egress_bytes: Type.Integer({ minimum: 0, description: "Sent to the world in its life; not in the seed" }),
     egress_observed_at: Type.Union([Instant, Type.Null()], {
       description: "Null: its host does not count what it sends, or has not yet",

@@ -61,6 +61,7 @@ import { makeName } from "./surfaces/instances/names.ts";
 import { instanceReactions } from "./surfaces/instances/reactions.ts";
 import { instanceRoutes } from "./surfaces/instances/routes.ts";
 import { sparesTurn } from "./surfaces/instances/spares.ts";
+import type { Timings } from "./surfaces/instances/stages.ts";
 import { modelRoutes } from "./surfaces/models/routes.ts";
 import { platformRoutes } from "./surfaces/platform/routes.ts";
 import { collect } from "./surfaces/registry/collect.ts";
@@ -340,7 +341,15 @@ export async function startControl({
     undo.push(every(INSTANCES_MS, () => instancesTurn({ db, converger }), onError));
     const spares = { db, fleet, converger, guestImages, instances };
     undo.push(every(INSTANCES_MS, () => sparesTurn(spares), onError));
-    const confirming = { db, fleet, guestImages, collateral, expectedOf };
+    const took = metrics.durations(
+      "casemate_instance_start_seconds",
+      "Starts of instances by stage",
+      "stage",
+    );
+    const started = (timings: Timings) => {
+      for (const [stage, ms] of Object.entries(timings)) if (ms !== null) took(stage.replace(/_ms$/, ""), ms);
+    };
+    const confirming = { db, fleet, guestImages, collateral, expectedOf, started };
     undo.push(every(EGRESS_MS, () => egressTurn({ db, fleet }, onError), onError));
     undo.push(every(CONFIRM_MS, () => confirmTurn(confirming, onError), onError));
     const routes = [

@@ -352,6 +352,8 @@ export interface Instance {
   /** Its machine has shown that it lets in `public_key` and no other. Not in the seed */
   public_key_applied: boolean;
   power: "running" | "stopping" | "stopped" | "starting" | null;
+  /** Of its last start, when it was through. Not in the seed */
+  timings: Timings | null;
   /** Sent to the world in its life; not in the seed */
   egress_bytes: number;
   /** Null: its host does not count what it sends, or has not yet */
@@ -408,6 +410,21 @@ export interface SshAddress {
   user: string;
   /** Lines for ssh's known_hosts: the keys that the machine made inside */
   known_hosts: string[];
+}
+
+export interface Timings {
+  /** Milliseconds from the wish until its host began */
+  queued_ms: number | null;
+  /** Milliseconds until its machine was up and waited for its claim */
+  booted_ms: number | null;
+  /** Milliseconds until its evidence was accepted */
+  attested_ms: number | null;
+  /** Milliseconds until it was told, sealed, whose it is */
+  claimed_ms: number | null;
+  /** Milliseconds until SSH answered and evidence of its keys was accepted */
+  ready_ms: number | null;
+  /** Milliseconds of all of them */
+  total_ms: number | null;
 }
 
 export interface Usage {

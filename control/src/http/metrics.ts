@@ -4,6 +4,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 
 export interface Metrics {
   answered(operation: string, status: number, elapsedMs: number): void;
+  /** Of how long something takes, by a label of few values. */
+  durations(name: string, help: string, label: string): (value: string, elapsedMs: number) => void;
   /** A number read when the page is asked for. */
   gauge(name: string, help: string, read: () => number | Promise<number>): void;
   text(): Promise<string>;
@@ -42,6 +44,13 @@ export function openMetrics(): Metrics {
       }
       counted.statuses.set(status, (counted.statuses.get(status) ?? 0) + 1);
       counted.seconds.observe(elapsedMs / 1000);
+    },
+    durations(name, help, label) {
+      const all = new Histogram({
+        ...{ name, help, labelNames: [label], registers: [registry] },
+        buckets: [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900],
+      });
+      return (value, elapsedMs) => all.observe({ [label]: value }, elapsedMs / 1000);
     },
     gauge(name, help, read) {
       new Gauge({

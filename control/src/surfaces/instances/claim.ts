@@ -15,6 +15,7 @@ import type { Deps } from "./deps.ts";
 import type { Inside } from "./inside.ts";
 import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf, toLaunchPayload } from "./launch.ts";
 import { forgetWarm, markWarm, type Spare, spareOf } from "./spares.ts";
+import { pass } from "./stages.ts";
 import { stateKeyOf } from "./state-key.ts";
 
 type Needs = Pick<Deps, "db" | "fleet" | "vault" | "guestImages" | "collateral" | "expectedOf"> & {
@@ -122,6 +123,7 @@ type Ask = Started & { wanted: Wanted };
 type WarmAsk = Started & { spare: Spare };
 
 async function claim(needs: Needs, ask: Ask): Promise<void> {
+  await pass(needs.db.run, ask.wanted.id, "booted");
   await hand(needs, ask, async (wanted) => {
     const stateKey = wanted.state_disk ? await stateKeyOf(needs, wanted.id) : undefined;
     if (stateKey === null) return null;
@@ -165,6 +167,7 @@ async function hand(
       await talk.refuse(sealingKey);
       return false;
     }
+    await pass(needs.db.run, wanted.id, "attested");
     // It takes its time to judge; who deleted the instance meanwhile, or took a key away, lets nobody in by it any more.
     const now = await wantedOf(needs, hostId, { machineId, incarnation });
     const rest = now === undefined ? null : await more(now);
@@ -181,6 +184,7 @@ async function hand(
     const to = { sealingKey, launchSha256: Buffer.from(launchSha256, "hex") };
     await talk.give(await sealBox("secrets", to, Buffer.from(JSON.stringify(secrets))));
     await sql`update instances set key_told = ${now.key_number} where id = ${now.id}`.execute(needs.db.run);
+    await pass(needs.db.run, now.id, "claimed");
     return true;
   } catch (error) {
     talk.close();

@@ -25,8 +25,12 @@ import { claimAnew } from "./claim.ts";
 import type { Deps } from "./deps.ts";
 import { HAS_STATE_DISK, KNOWS_NUMBERS, launchOf } from "./launch.ts";
 import { OPEN_PERIOD } from "./periods.ts";
+import { passed, type Stages, type Timings, timingsOf } from "./stages.ts";
 
-type Needs = Pick<Deps, "db" | "fleet" | "guestImages" | "collateral" | "expectedOf">;
+type Needs = Pick<Deps, "db" | "fleet" | "guestImages" | "collateral" | "expectedOf"> & {
+  /** A start is through: how long each of its stages took. */
+  started(timings: Timings): void;
+};
 
 const BATCH = 50;
 const TALK_MS = 120_000;
@@ -130,23 +134,28 @@ async function refusalOf(needs: Needs, said: Said): Promise<string | null> {
  * What was said meanwhile is another thing, and is asked about in its turn. Who stops or restarts it takes `ssh_said` away, so that an
  * answer which comes after that says nothing of it.
  */
-async function accept({ db }: Pick<Needs, "db">, said: Said): Promise<void> {
+async function accept({ db, started }: Pick<Needs, "db" | "started">, said: Said): Promise<void> {
   const entry = {
     ...{ account: sql`${said.account_id}`, subject: sql`${said.name}`, payload: {} },
     type: sql`(select case when was_ready is null then 'instance.ready' when was = 'running' then 'instance.key_applied' else 'instance.running' end from subject)`,
   };
-  await sql`
+  const { rows } = await sql<{ stages: Stages; created_at: Date }>`
     with before as (
-      select id, ready_at, power, key_applied from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
+      select id, ready_at, power, key_applied, stages from instances where id = ${said.id} and ssh_said = ${JSON.stringify(said.ssh_said)}::jsonb
         and key_number = ${said.key_number} and status in ('provisioning', 'ready') for update
     ), subject as (
       update instances i set status = 'ready', ready_at = coalesce(i.ready_at, now()), ssh = i.ssh_said, ssh_said = null,
-        power = 'running', key_applied = i.key_number, version = i.version + 1
-      from before where i.id = before.id returning i.id, before.ready_at as was_ready, before.power as was, before.key_applied as had
+        power = 'running', key_applied = i.key_number, ${passed("ready")}, version = i.version + 1
+      from before where i.id = before.id returning i.id, before.ready_at as was_ready, before.power as was, before.key_applied as had,
+        before.stages ? 'ready' as went_on, i.stages, i.created_at
     ),
     ${OPEN_PERIOD},
     ${appendClauses(entry, sql`exists (select from subject where was is distinct from 'running' or had is distinct from ${said.key_number})`)}
-    select (select count(*) from entry), (select count(*) from subject)`.execute(db.run);
+    select stages, created_at from subject where not went_on and (select count(*) from entry) >= 0`.execute(
+    db.run,
+  );
+  const timings = rows[0] === undefined ? null : timingsOf(rows[0]);
+  if (timings !== null) started(timings);
 }
 
 async function fail({ db }: Pick<Needs, "db">, said: Said, words: string): Promise<void> {

@@ -202,6 +202,39 @@ describe("the key of an instance", () => {
   });
 });
 
+describe("the timings of an instance", () => {
+  it("say how long each stage of its last start took, and are none before; control counts them by stage", async () => {
+    const { body } = await acme("POST", "/v1/instances", { public_key: PUBLIC_KEY, agent: "none" });
+    const { name } = body.data;
+    const text = async () => (await fetch(`${casemate.url}/metrics`)).text();
+    const counted = async (stage: string) =>
+      Number(
+        new RegExp(`^casemate_instance_start_seconds_count\\{stage="${stage}"\\} (\\d+)$`, "m").exec(
+          await text(),
+        )?.[1] ?? 0,
+      );
+    await becomes(name, "ready");
+    const before = await counted("total");
+    const first = (await record(name)).timings;
+    const { total_ms, ...steps } = first;
+    expect(Object.keys(steps)).toEqual(["queued_ms", "booted_ms", "attested_ms", "claimed_ms", "ready_ms"]);
+    const sum = Object.values(steps as Record<string, number>).reduce((all, ms) => all + ms, 0);
+    expect(sum).toBe(total_ms);
+    const { created_at, ready_at } = await record(name);
+    expect(Math.abs(total_ms - (Date.parse(ready_at) - Date.parse(created_at)))).toBeLessThan(1_500);
+    await wish(name, "stop");
+    await becomes(name, "stopped");
+    expect(await wish(name, "start")).toMatchObject({ timings: null });
+    const again = (await becomes(name, "running")).timings;
+    expect(again.total_ms).toBeGreaterThan(0);
+    expect(again).not.toEqual(first);
+    for (const stage of ["queued", "booted", "attested", "claimed", "ready", "total"])
+      expect([stage, (await counted(stage)) > 0]).toEqual([stage, true]);
+    expect((await counted("total")) - before).toBe(1);
+    await end(name);
+  });
+});
+
 describe("an instance that is stopped", () => {
   it("stays ready, is reached by nobody, gives its room back, is not counted, and runs again under the name and address it had", async () => {
     const free = await roomUsed();

@@ -18,6 +18,7 @@ import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { CLOSE_PERIOD, closeLeftOpen } from "./periods.ts";
 import { type InstanceRow, requireInstance } from "./rows.ts";
+import { WISHED } from "./stages.ts";
 import { viewInstance } from "./view.ts";
 
 type Needs = Pick<Deps, "db" | "converger">;
@@ -74,7 +75,7 @@ async function bringUp(
     )},
     subject as (
       update instances i set power = 'starting', ssh = null, ssh_said = null, failure_code = null, failure_message = null,
-        version = i.version + 1
+        ${WISHED}, version = i.version + 1
       from machine where i.machine_id = machine.id and i.status = 'ready' returning i.id, i.machine_id
     ),
     ${CLOSE_PERIOD},

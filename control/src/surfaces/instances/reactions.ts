@@ -21,6 +21,7 @@ import { END_INSTANCE_TOKENS } from "../../core/identity/index.ts";
 import { appendClauses } from "../../core/journal/index.ts";
 import type { KeptReactions } from "../../core/machines/index.ts";
 import { CLOSE_PERIOD } from "./periods.ts";
+import { passed, WISHED } from "./stages.ts";
 
 export const instanceReactions: KeptReactions = (observation) => {
   const { state, code, ssh } = observation;
@@ -92,7 +93,12 @@ function changed(set: RawBuilder<unknown>, from: RawBuilder<unknown>, payload: R
 
 /** It is counted on: nobody stopped it. */
 const fallen = (): RawBuilder<unknown> =>
-  sql`${subject(sql`power = 'starting'`, sql`i.status = 'ready' and i.power = 'running'`)}, ${entry({})}`;
+  sql`${subject(sql`power = 'starting', ${WISHED}`, sql`i.status = 'ready' and i.power = 'running'`)},
+    placed as (
+      update instances i set ${passed("placed")} from machine
+      where i.machine_id = machine.id and i.status in ('provisioning', 'ready') and i.power is distinct from 'running'
+        and not i.stages ? 'placed' and ${AFTER_ROOM}
+    ), ${entry({})}`;
 
 const subject = (set: RawBuilder<unknown>, from: RawBuilder<unknown>): RawBuilder<unknown> => sql`
   subject as (

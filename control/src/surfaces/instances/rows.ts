@@ -5,6 +5,7 @@ import { Fault } from "#contract/errors.ts";
 import type { Db } from "../../database/open.ts";
 import { EGRESS_COLUMNS, type EgressRow } from "./egress.ts";
 import { HAS_STATE_DISK } from "./launch.ts";
+import type { Stages } from "./stages.ts";
 
 export interface InstanceRow extends EgressRow {
   id: string;
@@ -31,6 +32,7 @@ export interface InstanceRow extends EgressRow {
   power: string | null;
   key_number: number;
   key_applied: number | null;
+  stages: Stages;
   version: number;
   isolation: string;
   state_disk: boolean;
@@ -42,7 +44,7 @@ export const NAME = /^[a-z0-9]{8}$/;
 const COLUMNS = sql`
   i.id, i.account_id, i.machine_id, i.name, i.hostname, i.agent, i.public_key, i.inference_mode, i.inference_model,
   i.egress_limit_bytes, i.image_sha256, i.status, i.failure_code, i.failure_message, i.terminated_reason, i.ssh,
-  i.created_at, i.ready_at, i.terminated_at, i.power, i.key_number, i.key_applied, i.version + coalesce(e.version, 0) as version,
+  i.created_at, i.ready_at, i.terminated_at, i.power, i.key_number, i.key_applied, i.stages, i.version + coalesce(e.version, 0) as version,
   m.spec->>'isolation' as isolation, ${HAS_STATE_DISK} as state_disk, m.host_id, i.custom_inference_endpoint,
   i.custom_inference_model_name, ${EGRESS_COLUMNS}
   from instances i join machines m on m.id = i.machine_id left join instance_egress e on e.instance_id = i.id`;

@@ -5,6 +5,7 @@ import type { CreatedInstance, Instance } from "#contract/instances/vocabulary.t
 import { viewEgress } from "./egress.ts";
 import { instant } from "./instant.ts";
 import type { InstanceRow } from "./rows.ts";
+import { timingsOf } from "./stages.ts";
 
 const instantOr = (at: Date | null) => (at === null ? null : instant(at));
 
@@ -41,6 +42,7 @@ export function viewInstance(row: InstanceRow): Static<typeof Instance> {
     public_key_applied: row.key_applied === row.key_number,
     power: (row.status === "ready" ? row.power : null) as Static<typeof Instance>["power"],
     egress_bytes: row.egress_bytes,
+    timings: timingsOf(row),
     ...viewEgress(row),
     ...(row.custom_inference_endpoint !== null && {
       custom_inference_endpoint: row.custom_inference_endpoint,
