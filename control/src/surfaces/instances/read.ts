@@ -7,13 +7,22 @@ import { cursorAt, parseCursor } from "../../http/cursor.ts";
 import { shown } from "../../http/etag.ts";
 import { waitFor } from "../../http/wait-for.ts";
 import type { Deps } from "./deps.ts";
-import { type InstanceRow, listInstanceRows, requireInstance } from "./rows.ts";
+import { findNamed, type InstanceRow, listInstanceRows, ownInstance } from "./rows.ts";
 import { viewInstance } from "./view.ts";
 
+/** Asked while the caller is still being recognised; whose it is, is seen afterwards. */
+export const readAhead = ({ db }: Pick<Deps, "db">, params: unknown): Promise<InstanceRow[]> =>
+  findNamed(db.quick, (params as { name?: unknown }).name);
+
 export async function read(deps: Pick<Deps, "db" | "feed">, call: Call<typeof getInstance>): Promise<Answer> {
+  let first = call.ahead as Promise<InstanceRow[]> | undefined;
   const row = await waitFor(call, {
     states: [...STATUSES, ...POWERS],
-    read: () => requireInstance(deps.db.soft, call.account.id, call.params.name),
+    read: async () => {
+      const rows = await (first ?? readAhead(deps, call.params));
+      first = undefined;
+      return ownInstance(rows, call.account.id);
+    },
     statusOf: ({ status, power }) => (status === "ready" && power !== null ? [status, power] : [status]),
     isOver: ({ status }) => status === "terminated" || status === "failed",
     more: ({ name }, timeoutMs, signal) => deps.feed.wait(name, timeoutMs, signal),

@@ -15,7 +15,7 @@ import type { Deps } from "./deps.ts";
 import { remove } from "./end.ts";
 import { attestation, events, logs, metrics } from "./observed.ts";
 import { restart, start, stop } from "./power.ts";
-import { list, read } from "./read.ts";
+import { list, read, readAhead } from "./read.ts";
 import { replaceKey } from "./replace-key.ts";
 import { dailyUsage, instanceUsage, usage } from "./usage.ts";
 
@@ -23,7 +23,11 @@ export function instanceRoutes(deps: Deps): Route[] {
   return [
     route(createInstance, (call) => create(deps, call)),
     route(listInstances, (call) => list(deps, call)),
-    route(getInstance, (call) => read(deps, call)),
+    route(
+      getInstance,
+      (call) => read(deps, call),
+      (params) => readAhead(deps, params),
+    ),
     route(deleteInstance, (call) => remove(deps, call)),
     route(stopInstance, (call) => stop(deps, call)),
     route(startInstance, (call) => start(deps, call)),

@@ -2,6 +2,7 @@
 /** Instances in the database. Another tenant's instance is indistinguishable from a missing one. */
 import { sql } from "kysely";
 import { Fault } from "#contract/errors.ts";
+import { gatherFor } from "../../database/gather.ts";
 import type { Db } from "../../database/open.ts";
 import { EGRESS_COLUMNS, type EgressRow } from "./egress.ts";
 import { HAS_STATE_DISK } from "./launch.ts";
@@ -58,6 +59,26 @@ export async function requireInstance(db: Db, account: string, name: string): Pr
   if (rows[0] === undefined) throw new Fault("instance.not-found");
   return rows[0];
 }
+
+/** Whosever they are; for nobody's eyes before `ownInstance`. */
+export const findNamed = async (db: Db, name: unknown): Promise<InstanceRow[]> =>
+  typeof name === "string" && NAME.test(name) ? named(db, name) : [];
+
+export function ownInstance(rows: readonly InstanceRow[], account: string): InstanceRow {
+  const row = rows.find(({ account_id }) => account_id === account);
+  if (row === undefined) throw new Fault("instance.not-found");
+  return row;
+}
+
+/** Many clients that look at once are one question, newest first. A row may be given to several: nobody changes it. */
+const named = gatherFor(async (db: Db, names: string[]): Promise<InstanceRow[][]> => {
+  const { rows } = await sql<InstanceRow>`
+    select ${COLUMNS} where i.name = any(${[...new Set(names)]}::text[]) order by i.created_at desc`.execute(
+    db,
+  );
+  const found = Map.groupBy(rows, ({ name }) => name);
+  return names.map((name) => found.get(name) ?? []);
+});
 
 export async function findInstance(db: Db, id: string): Promise<InstanceRow | null> {
   const { rows } = await sql<InstanceRow>`select ${COLUMNS} where i.id = ${id}`.execute(db);
