@@ -25,7 +25,7 @@ beforeAll(async () => {
   driver.images.set(image.sha256, image.metadata);
   casemate = await startInstallation({
     kept: driver,
-    ssh: { addresses: "127.77.0.0/16", port: await freePort(), redirect: false },
+    ssh: { addresses: "127.93.0.0/16", port: await freePort(), redirect: false },
     config: { imagesFolder: folder, instances: { requestsPerMinute: null } },
   });
   const admin = callerOf(casemate.url, casemate.adminKey);
@@ -47,7 +47,8 @@ async function ready(publicKey = PUBLIC_KEY): Promise<string> {
 const record = async (name: string) => (await acme("GET", `/v1/instances/${name}`)).body.data;
 async function becomes(name: string, state: string) {
   const { body } = await acme("GET", `/v1/instances/${name}?wait=${state}&timeout=20`);
-  expect([state, body.data]).toContain(body.data.status === state ? state : body.data.power);
+  const { status, power, failure_message } = body.data;
+  expect([status, power], `wanted ${state}: ${failure_message}`).toContain(state);
   return body.data;
 }
 const wish = async (name: string, verb: string) => {
