@@ -161,6 +161,14 @@ describe("what an instance has sent", () => {
         where account_id = ${account}`.execute(db().run);
       expect(egressOf(await usage(caller))).toEqual([4711, true, true, true]);
     }
+    // A host that was set back, and is heard because the last word is old.
+    await sql`update instance_egress set observed_at = now() - interval '2 minutes' where instance_id =
+      (select id from instances where name = ${name})`.execute(db().run);
+    const old = (await record(caller, name)).egress_observed_at;
+    await says(machine, 7);
+    const heard = await record(caller, name);
+    expect(heard.egress_bytes).toBe(4711);
+    expect(heard.egress_observed_at > old).toBe(true);
     // What is said by a clock that was set back is taken as no older than what was said before.
     await sql`update instance_egress set observed_at = now() + interval '1 day' where instance_id =
       (select id from instances where name = ${name})`.execute(db().run);
