@@ -3,7 +3,9 @@
  * What each image is made of, by name. The exact packages are in `<name>.lock.json` beside this file; here is what
  * they are resolved from when the lock is renewed, and what is left out of them.
  */
+import { readFileSync } from "node:fs";
 import pkg from "#package.json" with { type: "json" };
+import type { NpmProgram } from "./agents/npm-program.ts";
 
 export interface Recipe {
   name: string;
@@ -24,6 +26,8 @@ export interface Recipe {
   modules: readonly string[];
   /** Files of ours in the root, which no package brings: path and text. The agent is not among them, it is in the initramfs. */
   files: Readonly<Record<string, string>>;
+  /** A packaged agent: its program and the user that it runs as. Absent: none. */
+  agent?: { program: NpmProgram; user: { name: string; id: number; home: string } };
 }
 
 const TRIXIE = {
@@ -76,6 +80,27 @@ graphroot = "/var/lib/containers/storage"
 runroot = "/run/containers/storage"
 `;
 
+/** What the guest's agent reads of the packaged one: how it is started, configured and asked whether it is well (guest/agent/packaged.go). */
+const AGENT_FILE = "etc/casemate-agent.json";
+
+const agentFile = (agent: string, name: string) =>
+  readFileSync(new URL(`agents/${agent}/${name}`, import.meta.url), "utf8");
+
+function agentOf(name: string, marks: readonly string[]): Required<Pick<Recipe, "agent">> & { file: string } {
+  const file = agentFile(name, "agent.json");
+  const { user } = JSON.parse(file) as { user: { name: string; id: number; home: string } };
+  const program = {
+    folder: `opt/${name}`,
+    manifest: agentFile(name, "package.json"),
+    lock: agentFile(name, "package-lock.json"),
+    marks,
+  };
+  return { agent: { program, user }, file };
+}
+
+/** With scripts, all that its own changes of what was unpacked is that this file is gone (2026.9.6, compared). Its user could not remove it. */
+const OPENCLAW = agentOf("openclaw", ["openclaw/.openclaw-lifecycle-pending"]);
+
 export const RECIPES: Record<string, Recipe> = {
   /** For machines that somebody logs in to. */
   base: {
@@ -86,6 +111,16 @@ export const RECIPES: Record<string, Recipe> = {
     packages: [...PACKAGES, "openssh-server", "systemd-standalone-sysusers"],
     modules: MODULES,
     files: {},
+  },
+  /** The same with the agent openclaw, and the C++ library that its Node needs. */
+  openclaw: {
+    ...TRIXIE,
+    name: "openclaw",
+    version: pkg.version,
+    packages: [...PACKAGES, "openssh-server", "systemd-standalone-sysusers", "libstdc++6", "curl", "git"],
+    modules: MODULES,
+    files: { [AGENT_FILE]: OPENCLAW.file },
+    agent: OPENCLAW.agent,
   },
   /** For workloads: podman and what runs a compose file on its socket. Nobody logs in. */
   containers: {

@@ -4,9 +4,19 @@
  * from nowhere else. What installing leaves of the day and the machine it was done on is taken out again.
  */
 import { hash } from "node:crypto";
-import { chmodSync, existsSync, globSync, linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  globSync,
+  linkSync,
+  mkdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { copyFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { installNpmProgram } from "./agents/npm-program.ts";
 import type { ImageLock } from "./lock.ts";
 import type { PackageCache } from "./package-cache.ts";
 import { runTool } from "./program.ts";
@@ -77,7 +87,23 @@ export async function makeRootTree(options: RootOptions): Promise<string> {
     // Whatever the umask of whoever builds.
     chmodSync(join(root, name), 0o644);
   }
+  if (recipe.agent !== undefined) {
+    const { program, user } = recipe.agent;
+    onLine(`Setting up ${program.folder}`);
+    await installNpmProgram({ program, root, cache: join(dirname(work), "packages/npm"), work, signal });
+    addUser(root, user);
+  }
   return root;
+}
+
+/** By hand, since the programs that do it write the day. Nobody logs in as this user. */
+function addUser(root: string, { name, id, home }: { name: string; id: number; home: string }): void {
+  appendFileSync(
+    join(root, "etc/passwd"),
+    `${name}:x:${id}:${id}::/${home.replace(/^\//, "")}:/usr/sbin/nologin\n`,
+  );
+  appendFileSync(join(root, "etc/group"), `${name}:x:${id}:\n`);
+  appendFileSync(join(root, "etc/shadow"), `${name}:!:::::::\n`);
 }
 
 /** A folder with the archives of the root and an index of them, as apt reads it. */

@@ -31,7 +31,7 @@ describeWith([root, tools, bubblewrap], "images that are built while an installa
   beforeAll(async () => {
     const lockFolder = join(folder, "locks");
     mkdirSync(lockFolder);
-    for (const name of ["base", "containers"]) {
+    for (const name of ["base", "containers", "openclaw"]) {
       const lock = join(lockFolder, `${name}.lock.json`);
       await run(CASEMATE, ["images", "lock", name, "--state", state, "--lock", lock]);
     }
@@ -64,7 +64,9 @@ describeWith([root, tools, bubblewrap], "images that are built while an installa
       await expect.poll(left, { timeout: BUILD_MS }).toEqual([]);
       {
         await using casemate = await start();
-        await expect.poll(casemate.output, { timeout: BUILD_MS }).toMatch(/image base (is|was not) built/);
+        await expect
+          .poll(casemate.output, { timeout: BUILD_MS })
+          .toMatch(/image openclaw (is|was not) built/);
         expect(casemate.output()).not.toMatch(/image .* was not built/);
         expect(casemate.output()).toMatch(/image containers is built/);
       }
@@ -77,6 +79,7 @@ describeWith([root, tools, bubblewrap], "images that are built while an installa
       expect(stdout.trim().split("\n")).toEqual([
         expect.stringMatching(/^\* base .* ok$/),
         expect.stringMatching(/^\* containers .* ok$/),
+        expect.stringMatching(/^\* openclaw .* ok$/),
       ]);
     },
     2 * BUILD_MS,

@@ -52,6 +52,7 @@ describeWith([root, tools], "images in the background", () => {
         .toEqual([
           expect.stringMatching(/^image containers was not built .* cannot be had from the package sources/),
           expect.stringMatching(/^image base was not built .* cannot be had from the package sources/),
+          expect.stringMatching(/^image openclaw was not built .* cannot be had from the package sources/),
         ]);
       expect(said[0]).toBe("image containers [1/7] packages");
       expect(halves()).toEqual([]);

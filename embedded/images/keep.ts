@@ -13,8 +13,8 @@ import type { ImagesChoice } from "../config.ts";
 import { passedOn } from "../host.ts";
 import type { Layout } from "../layout.ts";
 
-/** What workloads run on comes first. */
-const NAMES = ["containers", "base"];
+/** What workloads run on comes first, and what takes longest last. */
+const NAMES = ["containers", "base", "openclaw"];
 /** It has programs to end and a tree of 10,000 files to remove; what is left of it after that the next build removes. */
 const GRACE_MS = 30_000;
 const LINES_KEPT = 4;

@@ -20,6 +20,8 @@ type instance struct {
 	attester  *attester
 	// Makes these the keys that are let in from now on.
 	authorize func(keys []string) error
+	// Of the launch manifest.
+	agent string
 
 	mutex  sync.Mutex
 	phase  string
@@ -183,6 +185,11 @@ func (i *instance) live(secrets *instanceSecrets, disk *stateDisk) error {
 	}
 	i.mutex.Lock()
 	i.attester.login.Store(&login{keys, secrets.Hostname, secrets.AuthorizedKey})
+	i.mutex.Unlock()
+	if err := i.beginAgent(place.root, secrets.Inference); err != nil {
+		return fmt.Errorf("agent setup failed: %w", err)
+	}
+	i.mutex.Lock()
 	i.claimed = secrets
 	i.phase, i.detail = "running", "one can log in"
 	i.mutex.Unlock()
@@ -214,6 +221,20 @@ func (i *instance) claimAnew(given *instanceSecrets) error {
 	i.attester.login.Store(&login{before.hostKeys, given.Hostname, given.AuthorizedKey})
 	i.claimed = given
 	return nil
+}
+
+// beginAgent answers when it is well: an instance is there when what it is for is.
+func (i *instance) beginAgent(root string, models *inferenceAccess) error {
+	packaged, err := readPackaged(packagedFile, i.agent)
+	if err != nil || packaged == nil {
+		return err
+	}
+	i.say("starting", "waiting for the agent "+packaged.Name)
+	packaged.root = root
+	if err := packaged.prepare(models); err != nil {
+		return err
+	}
+	return packaged.keep(i.processes)
 }
 
 func (i *instance) say(phase, detail string) {

@@ -45,7 +45,7 @@ func TestAnInstanceIsToldHowToAskModelsOrNot(t *testing.T) {
 func TestAKeyOfTheTenantsOwnIsTakenAsServersOfModelsMakeThem(t *testing.T) {
 	for _, key := range []string{"sk-proj-" + strings.Repeat("aB3_-", 40), "eyJhbGci.eyJz+/=.x~y", "key:12345678"} {
 		own := strings.Replace(wayToModels, "cm_inf_0123456789abcdef", key, 1)
-		if given, err := parseInstanceSecrets([]byte(withInference(own))); err != nil || given.Inference.Token != key {
+		if given, err := parseInstanceSecrets([]byte(withInference(own)), false); err != nil || given.Inference.Token != key {
 			t.Error(key, err)
 		}
 	}

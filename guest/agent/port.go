@@ -24,7 +24,7 @@ type port struct {
 	descriptor int
 	// Of a container alone: where hosts connect, one after the other.
 	listener int
-	rest       []byte
+	rest     []byte
 	// The rest of a line that was too long is passed over.
 	skipping bool
 	// Somebody was heard since the last time that nobody held the other end.

@@ -58,6 +58,10 @@ type program struct {
 	environment []string
 	// A folder of cgroup2 that it begins in, or none.
 	cgroup string
+	// What it sees as the root, and the folder of that it begins in.
+	root, folder string
+	// As whom; nil: as we are.
+	as *syscall.Credential
 }
 
 // start answers the pid and a channel that says how it ended.
@@ -78,7 +82,7 @@ func (all *processes) launch(wanted program, output, faults int) (int, <-chan sy
 			files[at+1] = uintptr(each)
 		}
 	}
-	attributes := &syscall.SysProcAttr{Setsid: true}
+	attributes := &syscall.SysProcAttr{Setsid: true, Credential: wanted.as, Chroot: wanted.root}
 	if wanted.cgroup != "" {
 		folder, err := os.Open(wanted.cgroup)
 		if err != nil {
@@ -95,7 +99,7 @@ func (all *processes) launch(wanted program, output, faults int) (int, <-chan sy
 	all.mutex.Lock()
 	defer all.mutex.Unlock()
 	pid, err := syscall.ForkExec(wanted.command, append([]string{wanted.command}, wanted.args...), &syscall.ProcAttr{
-		Env: given, Files: files, Sys: attributes,
+		Dir: wanted.folder, Env: given, Files: files, Sys: attributes,
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", wanted.command, err)

@@ -100,7 +100,7 @@ func (a *agent) beInstance(plain []byte) error {
 		return refusal{"failed", "an instance runs in a machine of its own only"}
 	}
 	a.instance = &instance{
-		processes: a.processes, attester: a.claim.attester,
+		processes: a.processes, attester: a.claim.attester, agent: a.claim.launch.manifest.Agent,
 		authorize: func(keys []string) error { return writeAuthorized(authorizedFile, keys) },
 	}
 	a.instance.begin(secrets, disk)

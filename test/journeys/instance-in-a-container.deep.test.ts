@@ -23,6 +23,7 @@ import { listPids, tryRead } from "#drivers/sandbox/process-table.ts";
 import { systemContainers } from "#drivers/system-container/testing.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf } from "#testing/installation.ts";
+import { type ModelUpstream, startModelUpstream } from "#testing/model-upstream.ts";
 import { findProcesses } from "#testing/process-status.ts";
 import { describeWith, root } from "#testing/requirements.ts";
 import { type RunningCasemate, startCasemate } from "#testing/running-casemate.ts";
@@ -35,6 +36,7 @@ describeWith([root, workloadImage, systemContainers], "an instance in a containe
   let folder: string;
   let casemate: RunningCasemate;
   let acme: Caller;
+  let upstream: ModelUpstream;
   const path = (name: string) => join(folder, name);
   const state = () => path("state");
 
@@ -42,15 +44,26 @@ describeWith([root, workloadImage, systemContainers], "an instance in a containe
     // Containers have users of their own, which pass through here.
     folder = mkdtempSync(join(tmpdir(), "casemate-container-"));
     chmodSync(folder, 0o755);
-    const image = await buildTestImage("base");
-    const images = join(state(), "images", "base");
-    mkdirSync(images, { recursive: true });
-    cpSync(image.folder, join(images, basename(image.folder)), { recursive: true });
-    execFileSync("ln", ["-s", basename(image.folder), join(images, "current")]);
+    for (const name of ["base", "openclaw"]) {
+      const image = await buildTestImage(name);
+      const images = join(state(), "images", name);
+      mkdirSync(images, { recursive: true });
+      cpSync(image.folder, join(images, basename(image.folder)), { recursive: true });
+      execFileSync("ln", ["-s", basename(image.folder), join(images, "current")]);
+    }
+    upstream = await startModelUpstream();
+    upstream.manner = { open: true };
+    const prices = { inputMicrosPerMillion: 1_000_000, outputMicrosPerMillion: 1_000_000 };
+    const { baseUrl } = upstream;
+    const inference = {
+      upstreams: [{ name: "own", baseUrl, keyFile: null, models: [{ id: "small", ...prices }] }],
+      allowNetworks: ["127.0.0.0/8"],
+    };
+    const control = { instances: { inferenceModel: "small", inference } };
     const ssh = { addresses: "127.73.0.0/16", port: await freePort(), redirect: false };
     writeFileSync(
       path("config.json"),
-      JSON.stringify({ host: { kept: { ssh, qemu: null, haltOnStop: false } } }),
+      JSON.stringify({ control, host: { kept: { ssh, qemu: null, haltOnStop: false } } }),
     );
     casemate = await start();
     const words = ["tenants", "create", "acme", "--state", state(), "--json"];
@@ -60,6 +73,7 @@ describeWith([root, workloadImage, systemContainers], "an instance in a containe
   }, IMAGE_MS);
   afterAll(async () => {
     await casemate?.[Symbol.asyncDispose]();
+    await upstream?.[Symbol.asyncDispose]();
     if (folder === undefined) return;
     await promisify(execFile)(CASEMATE, ["uninstall", "--state", state(), "--yes"]).catch(() => {});
     rmSync(folder, { recursive: true, force: true });
@@ -125,6 +139,45 @@ describeWith([root, workloadImage, systemContainers], "an instance in a containe
       const [machineId] = globSync(join(state(), "vms/c/containers/mach_*")).map((each) => basename(each));
       // A name of a table, one of a namespace, a loop device, cgroups, a folder, notes and processes.
       expect(left(machineId!).length).toBeGreaterThan(7);
+      expect((await acme("DELETE", `/v1/instances/${instance.name}`)).status).toBe(202);
+      const gone = await acme("GET", `/v1/instances/${instance.name}?wait=terminated&timeout=60`);
+      expect(gone.body.data).toMatchObject({ status: "terminated", terminated_reason: "deleted_via_api" });
+      expect(left(machineId!)).toEqual([]);
+    },
+    SLOW_MS,
+  );
+
+  it(
+    "with the agent openclaw is ready when that is well, which then asks models by the gateway",
+    async () => {
+      const instance = await create("openclaw");
+      expect(instance.isolation).toBe("container");
+      const [machineId] = globSync(join(state(), "vms/c/containers/mach_*")).map((each) => basename(each));
+      expect(await shell(instance, "curl -s -m 20 127.0.0.1:18789/healthz")).toMatch(/"ok":true/);
+      const looked = await shell(
+        instance,
+        "stat -c '%U %a' /var/lib/openclaw/.openclaw/openclaw.json; ps -o user= -C openclaw-gateway || ps aux | grep -c '^openclaw'",
+      );
+      expect(looked).toMatch(/^openclaw 600\n/);
+
+      const body = JSON.stringify({ model: "openclaw", messages: [{ role: "user", content: "hello" }] });
+      const config = "/var/lib/openclaw/.openclaw/openclaw.json";
+      const asking = [
+        `token=$(sed -n '/"auth"/,/}/s/.*"token": "\\([0-9a-f]*\\)".*/\\1/p' ${config})`,
+        `curl -s -m 300 -H "Authorization: Bearer $token" -H 'content-type: application/json' -d '${body}' 127.0.0.1:18789/v1/chat/completions`,
+      ].join("; ");
+      expect(await shell(instance, asking)).toContain("wörld 🌍!");
+      expect(upstream.asked.at(-1)!.body).toMatchObject({ model: "small", stream: true });
+      const { usage } = (await acme("GET", `/v1/instances/${instance.name}/usage`)).body.data;
+      expect(usage.inference_output_tokens).toBeGreaterThanOrEqual(4);
+      // Its API is for those in the machine alone, and for none without the word.
+      expect(
+        await shell(
+          instance,
+          "curl -s -o /dev/null -w '%{http_code}' -d '{}' 127.0.0.1:18789/v1/chat/completions",
+        ),
+      ).toBe("401");
+
       expect((await acme("DELETE", `/v1/instances/${instance.name}`)).status).toBe(202);
       const gone = await acme("GET", `/v1/instances/${instance.name}?wait=terminated&timeout=60`);
       expect(gone.body.data).toMatchObject({ status: "terminated", terminated_reason: "deleted_via_api" });

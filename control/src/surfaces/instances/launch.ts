@@ -21,7 +21,7 @@ export interface Launched {
 export const HAS_STATE_DISK = sql`(m.spec->'kept'->>'diskMiB')::int > 0`;
 
 /** Of the same row: its agent knows numbers of keys. Those of before there were disks do not, and would refuse a claim with one. */
-export const KNOWS_NUMBERS = sql`(${HAS_STATE_DISK} or m.spec->>'isolation' = 'container')`;
+export const KNOWS_NUMBERS = sql`(${HAS_STATE_DISK} or m.spec->>'isolation' = 'system-container')`;
 
 export function launchOf({ agent, state_disk: stateDisk }: Launched): InstanceLaunch {
   const manifest: InstanceManifest = { v: 1, kind: "instance", agent, stateDisk };
@@ -59,7 +59,7 @@ export function toMachineSpec(
     ...{ network: "own", endProof: null },
     kept: {
       // What is written in a system container lies in memory.
-      diskMiB: isolation === "container" ? 0 : diskMiB,
+      diskMiB: isolation === "system-container" ? 0 : diskMiB,
       egressLimitBytes,
       labels:
         about === null

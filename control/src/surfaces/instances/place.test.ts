@@ -45,6 +45,33 @@ const DOCKER: Driver = { isolation: "container" };
 const EMULATED: Driver = { isolation: "vm-vtpm", accelerator: "tcg" };
 const PROCESSOR: Driver = { isolation: "vm-vtpm", accelerator: "kvm" };
 
+describe("an instance with an agent that needs a processor", () => {
+  test("is a machine only where a processor runs it, and else a container", async () => {
+    const hosts = { one: [EMULATED, CONTAINER], two: [PROCESSOR] };
+    expect(await place("openclaw", hosts)).toMatchObject({ isolation: "vm-vtpm", hosts: ["two"] });
+    expect(await place("openclaw", { one: [EMULATED, CONTAINER] })).toMatchObject({
+      isolation: "system-container",
+    });
+    await expect(place("openclaw", { one: [EMULATED] })).rejects.toMatchObject(REFUSAL);
+    const slow = { allowSlowAgents: true };
+    expect(await place("openclaw", { one: [EMULATED, CONTAINER] }, slow)).toMatchObject({
+      isolation: "vm-vtpm",
+    });
+  });
+
+  test("has the memory that it needs, and more where the operator says so", async () => {
+    expect((await place("openclaw", { one: [CONTAINER] })).memoryMiB).toBe(3_072);
+    expect((await place("openclaw", { one: [CONTAINER] }, { memoryMiB: 8_192 })).memoryMiB).toBe(8_192);
+    expect((await place("none", { one: [CONTAINER] })).memoryMiB).toBe(512);
+  });
+
+  test("is refused where the image with it was not built, and without hardware where that is required", async () => {
+    await expect(place("openclaw", { one: [PROCESSOR] }, {}, images("base"))).rejects.toMatchObject(REFUSAL);
+    const required = { requireHardware: true };
+    await expect(place("openclaw", { one: [PROCESSOR, CONTAINER] }, required)).rejects.toMatchObject(REFUSAL);
+  });
+});
+
 describe("a plain instance", () => {
   test("is the strongest machine that a host here has", async () => {
     const hosts = { one: [EMULATED, CONTAINER], two: [{ isolation: "vm-snp" } as Driver] };

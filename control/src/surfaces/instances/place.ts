@@ -26,6 +26,8 @@ interface AgentNeeds {
 
 const NEEDS: Record<string, AgentNeeds> = {
   none: { image: "base", memoryMiBMin: 0, needsProcessor: false },
+  // 1,200 MiB of its own when it has answered once, 180 of its helpers, and room for what they write.
+  openclaw: { image: "openclaw", memoryMiBMin: 3_072, needsProcessor: true },
 };
 
 /** Null: none was built here. */
