@@ -182,9 +182,11 @@ async function hand(
       ...rest,
     };
     const to = { sealingKey, launchSha256: Buffer.from(launchSha256, "hex") };
-    await talk.give(await sealBox("secrets", to, Buffer.from(JSON.stringify(secrets))));
-    await sql`update instances set key_told = ${now.key_number} where id = ${now.id}`.execute(needs.db.run);
+    const box = await sealBox("secrets", to, Buffer.from(JSON.stringify(secrets)));
+    // Before it is handed over: a fast machine is ready before a later statement of ours is through.
     await pass(needs.db.run, now.id, "claimed");
+    await talk.give(box);
+    await sql`update instances set key_told = ${now.key_number} where id = ${now.id}`.execute(needs.db.run);
     return true;
   } catch (error) {
     talk.close();

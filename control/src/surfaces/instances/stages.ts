@@ -3,7 +3,7 @@
  * When the last start of an instance passed each stage, by the database's clock. A stage is noted once a start: what is asked again, as
  * secrets are, passed it the first time. They are shown when the start is through, so that a record changes with its version alone.
  *
- *   wished ─▶ placed (its host began) ─▶ booted (its machine waits for its claim) ─▶ attested ─▶ claimed ─▶ ready (confirm.ts)
+ *   wished ─▶ placed (its host began) ─▶ booted (its machine waits for its claim) ─▶ attested ─▶ claimed (its claim is sealed) ─▶ ready (confirm.ts)
  */
 import { type RawBuilder, sql } from "kysely";
 import type { Db } from "../../database/open.ts";
