@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { sql } from "kysely";
-import ssh2 from "ssh2";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { sshConfig } from "#embedded/names/words.ts";
 import { AttestedDriver } from "#testing/attested-driver.ts";
@@ -14,6 +13,7 @@ import { freePort } from "#testing/free-port.ts";
 import { callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { ed25519Pair } from "#testing/ssh-keys.ts";
 
 const CASEMATE = new URL("../casemate", import.meta.url).pathname;
 const openssh = {
@@ -24,7 +24,7 @@ const openssh = {
 describeWith([openssh], "casemate ssh", () => {
   const folder = mkdtempSync(join(tmpdir(), "casemate-ssh-command-"));
   const driver = new AttestedDriver();
-  const pair = ssh2.utils.generateKeyPairSync("ed25519");
+  const pair = ed25519Pair();
   let casemate: Installation;
   let key: string;
   let name: string;
@@ -109,7 +109,7 @@ describeWith([openssh], "casemate ssh", () => {
   });
 
   it("is not let in where another key is shown than the record has", async () => {
-    const other = ssh2.utils.generateKeyPairSync("ed25519").public.split(" ", 2).join(" ");
+    const other = ed25519Pair().public.split(" ", 2).join(" ");
     await sql`update instances set ssh = jsonb_set(ssh, '{hostKeys}', ${JSON.stringify([other])}::jsonb)`.execute(
       casemate.control.db.run,
     );

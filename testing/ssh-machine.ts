@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import ssh2 from "ssh2";
 import type { Endpoint } from "#drivers/kept-driver.ts";
+import { ed25519Pair } from "./ssh-keys.ts";
 
 export interface SshMachine {
   endpoint: Endpoint;
@@ -13,7 +14,7 @@ export interface SshMachine {
 }
 
 export async function startSshMachine(authorizedKey: string, hostname: string): Promise<SshMachine> {
-  const keys = ssh2.utils.generateKeyPairSync("ed25519");
+  const keys = ed25519Pair();
   let allowed = keyOf(authorizedKey);
   const server = new ssh2.Server({ hostKeys: [keys.private] }, (client) => {
     client.on("error", () => {});

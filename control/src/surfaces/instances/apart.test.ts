@@ -3,7 +3,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import ssh2 from "ssh2";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { INSTANCES } from "#contract/instances/index.ts";
 import { openZoneRecords } from "#control/src/core/ingress/index.ts";
@@ -11,6 +10,7 @@ import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { ed25519Pair } from "#testing/ssh-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-apart-"));
 const driver = new AttestedDriver();
@@ -42,7 +42,7 @@ beforeAll(async () => {
   for (const slug of ["left", "right"]) {
     const { api_key: key } = (await admin("POST", "/platform/v1/tenants", { name: slug })).body;
     const call = callerOf(casemate.url, key);
-    const pair = ssh2.utils.generateKeyPairSync("ed25519", { comment: `me@${slug}` });
+    const pair = ed25519Pair(`me@${slug}`);
     const made = await call("POST", "/v1/instances", { agent: "none", public_key: pair.public });
     const { name, hostname } = made.body.data;
     const { body } = await call("GET", `/v1/instances/${name}?wait=ready&timeout=30`);

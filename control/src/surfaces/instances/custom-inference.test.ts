@@ -4,15 +4,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
-import ssh2 from "ssh2";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { ed25519Pair } from "#testing/ssh-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-custom-"));
-const mine = ssh2.utils.generateKeyPairSync("ed25519");
+const mine = ed25519Pair();
 const PUBLIC_KEY = mine.public.split(" ", 2).join(" ");
 const DIALECT = { sshRsa: "refuse", deleteBody: "final", publicKeyInList: true } as const;
 let image: Awaited<ReturnType<typeof writeSpecimenImage>>;

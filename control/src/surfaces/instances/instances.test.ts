@@ -11,11 +11,12 @@ import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { ed25519Pair } from "#testing/ssh-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-instances-"));
 const driver = new AttestedDriver();
-const mine = ssh2.utils.generateKeyPairSync("ed25519");
-const others = ssh2.utils.generateKeyPairSync("ed25519");
+const mine = ed25519Pair();
+const others = ed25519Pair();
 const PUBLIC_KEY = `${mine.public.split(" ", 2).join(" ")} user@example`;
 let casemate: Installation;
 let admin: Caller;

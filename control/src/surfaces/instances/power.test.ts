@@ -11,6 +11,7 @@ import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
 import { writeSpecimenImage } from "#testing/specimen-image.ts";
+import { ed25519Pair } from "#testing/ssh-keys.ts";
 import { instanceReactions } from "./reactions.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-instance-power-"));
@@ -121,7 +122,7 @@ function logIn(ssh: { address: string; port: number }, privateKey: string): Prom
 }
 
 describe("the key of an instance", () => {
-  const pair = () => ssh2.utils.generateKeyPairSync("ed25519");
+  const pair = () => ed25519Pair();
   const line = ({ public: text }: { public: string }) => text.split(" ", 2).join(" ");
   const replace = async (name: string, key: string) => {
     const { status, body } = await acme("PUT", `/v1/instances/${name}/public_key`, { public_key: key });
