@@ -35,7 +35,9 @@ export async function remove(
       select id from machines where id = ${machine_id} for update
     ),
     subject as (
-      update instances i set status = 'terminating', terminated_reason = 'deleted_via_api', custom_inference_key_sealed = null, power = null, version = version + 1
+      -- From now on nobody is led there.
+      update instances i set status = 'terminating', terminated_reason = 'deleted_via_api', custom_inference_key_sealed = null, power = null,
+        ssh = null, ssh_said = null, version = version + 1
       from locked where i.machine_id = locked.id and i.status in ('provisioning', 'ready', 'failed')
       returning i.id
     ),
