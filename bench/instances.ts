@@ -17,7 +17,7 @@ const NAME = "4k9p2xq7";
 export async function benchInstances(options: { quick: boolean; onLine(line: Line): void }): Promise<Line[]> {
   const line = await polling(options.quick ? 3 : 9, options.quick ? 700 : 2_000);
   options.onLine(line);
-  process.stderr.write("not measured: warm claim to the first command over SSH: there is no warm pool\n");
+  process.stderr.write("not measured: warm claim to the first command over SSH\n");
   process.stderr.write("not measured: cold create to the first command over SSH\n");
   return [line];
 }

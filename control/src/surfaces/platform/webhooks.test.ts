@@ -95,6 +95,23 @@ describe("a webhook", () => {
     for (const each of there.received) there.verify(each, secret);
   });
 
+  it("hears of an instance whose egress is blocked, with what it has sent", async () => {
+    const there = await receiver();
+    const me = await casemate.account();
+    const { secret } = await hook(me, there.url, { events: ["instance.egress_blocked"] });
+    const event = {
+      ...{ account: me.accountId, type: "instance.egress_blocked" },
+      ...{ subject: "4k9p2xq7", payload: { egress_bytes: 5368709120 } },
+    };
+    await casemate.control.db.write((tx) => append(tx, event));
+    await expect.poll(() => there.received.length, WAIT).toBe(1);
+    const [one] = there.received;
+    expect(there.verify(one!, secret)).toMatchObject({
+      type: "instance.egress_blocked",
+      data: { instance: "4k9p2xq7", egress_bytes: 5368709120 },
+    });
+  });
+
   it("that is made later is sent nothing from before, also where the fan-out was behind", async () => {
     const [first, second] = [await receiver(), await receiver()];
     const me = await casemate.account();
