@@ -82,7 +82,14 @@ export function spkiOfRaw(raw: Uint8Array): Uint8Array | KeyFault {
 export function readSignature(text: string): Uint8Array | KeyFault {
   const signature = fromBase64Text(text);
   if (signature?.length !== SIGNATURE_BYTES) return "malformed";
-  return isSoundPoint(signature.subarray(0, 32)) && hasReducedS(signature) ? signature : "weak";
+  return isSoundSignature(signature) ? signature : "weak";
+}
+
+/** True for 64 bytes whose R is a sound point and whose S is reduced. */
+export function isSoundSignature(signature: Uint8Array): boolean {
+  return (
+    signature.length === SIGNATURE_BYTES && isSoundPoint(signature.subarray(0, 32)) && hasReducedS(signature)
+  );
 }
 
 /** Verifies with a key and signature that came from the readers above. */
