@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { proofEntry } from "#evidence/log/entry.ts";
+import { makeLog } from "#evidence/log/specimen.ts";
 import { makeKey, makeSpecimen } from "#evidence/proofs/specimen.ts";
 import { printedBy } from "#testing/printed.ts";
 import { verifyProofCommand } from "./verify-proof.ts";
@@ -14,6 +16,9 @@ const spoilt = new TextDecoder().decode(specimen.bytes).replace('"PHI"', '"PII"'
 const issuer = `${specimen.issuer.issuerId}=${specimen.issuer.publicKey}`;
 let folder = "";
 const path = (name: string) => join(folder, name);
+const log = makeLog();
+const entries = [Buffer.from("another"), proofEntry(specimen.cdp), Buffer.from("a third")];
+const logged: string[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "casemate-verify-proof-"));
@@ -25,6 +30,10 @@ beforeAll(async () => {
     JSON.stringify([{ ...specimen.issuer, issuerId: "other" }, specimen.issuer]),
   );
   await writeFile(path("broken.json"), "{");
+  await writeFile(path("checkpoint"), log.checkpoint(entries));
+  await writeFile(path("forked"), log.checkpoint([...entries.slice(0, 2), Buffer.from("a fork")]));
+  await writeFile(path("inclusion.json"), JSON.stringify(log.inclusion(entries, 1)));
+  logged.push("--checkpoint", path("checkpoint"), "--inclusion", path("inclusion.json"));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -61,6 +70,15 @@ describe("exit code 0", () => {
     }
   });
 
+  test("says that the proof is in the log when a checkpoint is held", async () => {
+    const { code, out } = await run([
+      ...[path("proof.json"), "--issuer", issuer, ...logged, "--log-key", log.key],
+    ]);
+    expect(out).toContain("ok   log");
+    expect(out).toContain("The proof holds at level 3.");
+    expect(code).toBe(0);
+  });
+
   test("is given for a proof on stdin, in pieces", async () => {
     const pieces = [specimen.bytes.subarray(0, 1000), specimen.bytes.subarray(1000)];
     expect((await run(["-", "--json"], pieces)).code).toBe(0);
@@ -80,6 +98,20 @@ describe("exit code 1", () => {
     const impostor = `${specimen.issuer.issuerId}=${makeKey().text}`;
     expect((await run([path("proof.json"), "--issuer", impostor])).code).toBe(1);
     expect((await run([path("proof.json"), "--issuer", `other=${makeKey().text}`])).code).toBe(1);
+  });
+
+  test("is given for level 3 when the log is another than the one of which the checkpoint is held", async () => {
+    const { code, out } = await run([
+      ...[path("proof.json"), "--issuer", issuer, "--inclusion", path("inclusion.json")],
+      ...["--checkpoint", path("forked")],
+    ]);
+    expect(code).toBe(1);
+    expect(out).toContain("ok   inclusion");
+    expect(out).toContain("FAIL log");
+    expect(out).toContain("(log_forked)");
+    const other = await run([path("proof.json"), "--issuer", issuer, ...logged, "--log-key", makeLog().key]);
+    expect(other.code).toBe(1);
+    expect(other.out).toContain("(log_key_unknown)");
   });
 
   test("is given for what is no proof at all, also without an end", async () => {
@@ -123,9 +155,13 @@ describe("exit code 2", () => {
 });
 
 describe("exit code 3", () => {
-  test("is given for level 2 without a pinned issuer and for level 3", async () => {
+  test("is given for level 2 without a pinned issuer, and for level 3 without that, a checkpoint or a place in the log", async () => {
     expect((await run([path("proof.json"), "--level", "2"])).code).toBe(3);
-    expect((await run([path("proof.json"), "--level", "3", "--issuer", issuer])).code).toBe(3);
+    const at3 = (...more: string[]) => run([path("proof.json"), "--level", "3", ...more]);
+    expect((await at3("--issuer", issuer)).code).toBe(3);
+    expect((await at3("--issuer", issuer, "--checkpoint", path("checkpoint"))).code).toBe(3);
+    expect((await at3("--issuer", issuer, "--inclusion", path("inclusion.json"))).code).toBe(3);
+    expect((await at3(...logged)).code).toBe(3);
   });
 });
 

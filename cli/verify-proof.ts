@@ -6,6 +6,8 @@
  */
 import { createReadStream } from "node:fs";
 import { parseArgs } from "node:util";
+import { openCheckpoint } from "#evidence/log/checkpoint.ts";
+import { readNoteKey } from "#evidence/log/note.ts";
 import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
@@ -20,10 +22,16 @@ export const EXIT = { holds: 0, fails: 1, usage: 2, uncheckable: 3 } as const;
 
 const USAGE = `Usage: casemate verify-proof <file|-> [options]
 
-  --level <1|2>            1: the document is whole; 2: a pinned issuer certified its key.
-                           Default: 2 when an issuer is given, otherwise 1.
+  --level <1|2|3>          1: the document is whole; 2: a pinned issuer certified its key; 3: it is in a
+                           log that grew from the checkpoint you hold.
+                           Default: the highest of what is given.
   --issuer <id>=<spki>     Pin an issuer: its id and its public key (SPKI DER in base64). Repeatable.
   --issuer-file <file>     Pin the issuers in a JSON file: {"issuerId": …, "publicKey": …} or a list.
+  --checkpoint <file>      The checkpoint of the log that you hold: saved before, or had from elsewhere.
+  --inclusion <file>       Where the proof is in the log: the answer of GET /v1/proofs/<session>/transparency,
+                           with ?size=<entries of your checkpoint> for a proof older than it,
+                           with ?from=<entries of your checkpoint> for a newer one.
+  --log-key <key>          Pin a key of the log, as GET /log/keys has it. Repeatable.
   --json                   Print the verdict as JSON.
 
 Exit codes: 0 holds at the asked level, 1 fails, 2 usage, 3 the asked level cannot be checked here.
@@ -39,16 +47,20 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     return EXIT.holds;
   }
   const issuers = [...asked.issuers, ...(await issuersOf(asked.issuerFiles))].map(pin);
-  const level = asked.level ?? (issuers.length > 0 ? 2 : 1);
-  if (level === 3) {
-    io.err("Level 3 (transparency) cannot be checked offline by this version.\n");
+  const transparency = await transparencyOf(asked);
+  const level = asked.level ?? (transparency !== null ? 3 : issuers.length > 0 ? 2 : 1);
+  if (level >= 2 && issuers.length === 0) {
+    io.err(`Level ${level} cannot be checked without a pinned issuer: give --issuer or --issuer-file.\n`);
     return EXIT.uncheckable;
   }
-  if (level === 2 && issuers.length === 0) {
-    io.err("Level 2 cannot be checked without a pinned issuer: give --issuer or --issuer-file.\n");
+  if (level === 3 && transparency === null) {
+    io.err("Level 3 cannot be checked without --checkpoint, which you hold, and --inclusion.\n");
     return EXIT.uncheckable;
   }
-  const examination = examineProof(await readProof(asked.file, io), { issuers, level });
+  const examination = examineProof(await readProof(asked.file, io), {
+    ...{ issuers, level },
+    ...(transparency !== null && level === 3 && { transparency }),
+  });
   const { verdict } = examination;
   io.out(asked.json ? `${JSON.stringify(verdict)}\n` : describe(examination, level));
   return verdict.valid && verdict.level >= level ? EXIT.holds : EXIT.fails;
@@ -59,6 +71,9 @@ interface Asked {
   level: 1 | 2 | 3 | undefined;
   issuers: Issuer[];
   issuerFiles: string[];
+  checkpointFile: string | undefined;
+  inclusionFile: string | undefined;
+  logKeys: string[];
   json: boolean;
 }
 
@@ -69,7 +84,7 @@ function parse(argv: string[]): Asked | "help" {
   if (file === undefined || positionals.length > 1) throw new UsageFault("Name one file, or - for stdin.");
   const level = values.level === undefined ? undefined : Number(values.level);
   if (level !== undefined && level !== 1 && level !== 2 && level !== 3) {
-    throw new UsageFault(`--level is 1 or 2, not ${values.level}.`);
+    throw new UsageFault(`--level is 1, 2 or 3, not ${values.level}.`);
   }
   const issuers = (values.issuer ?? []).map((text) => {
     // An id may hold no `=`, while base64 ends with it.
@@ -78,7 +93,14 @@ function parse(argv: string[]): Asked | "help" {
       throw new UsageFault("--issuer is <id>=<base64 SPKI>.");
     return { issuerId, publicKey };
   });
-  return { file, level, issuers, issuerFiles: values["issuer-file"] ?? [], json: values.json === true };
+  return {
+    ...{ file, level, issuers, issuerFiles: values["issuer-file"] ?? [], json: values.json === true },
+    ...{
+      checkpointFile: values.checkpoint,
+      inclusionFile: values.inclusion,
+      logKeys: values["log-key"] ?? [],
+    },
+  };
 }
 
 function options(argv: string[]) {
@@ -90,6 +112,9 @@ function options(argv: string[]) {
         level: { type: "string" },
         issuer: { type: "string", multiple: true },
         "issuer-file": { type: "string", multiple: true },
+        checkpoint: { type: "string" },
+        inclusion: { type: "string" },
+        "log-key": { type: "string", multiple: true },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
@@ -113,6 +138,21 @@ async function issuersOf(files: string[]): Promise<Issuer[]> {
     }
   }
   return issuers;
+}
+
+/** Null unless both were given: what is missing makes the level one that cannot be checked, not one that fails. */
+async function transparencyOf({ checkpointFile, inclusionFile, logKeys }: Asked) {
+  const keys = logKeys.map((text) => {
+    const key = readNoteKey(text);
+    if (key === null) throw new UsageFault("--log-key is <name>+<id>+<base64>, as GET /log/keys has it.");
+    return key;
+  });
+  if (checkpointFile === undefined || inclusionFile === undefined) return null;
+  const held = openCheckpoint(await bytesOf(checkpointFile));
+  if (held === null) throw new UsageFault(`${checkpointFile} is no checkpoint of a log.`);
+  const parsed = parseStrictJson(await bytesOf(inclusionFile));
+  if (!parsed.ok) throw new UsageFault(`${inclusionFile} is not usable JSON (${parsed.code}).`);
+  return { inclusion: parsed.value, trust: { held, keys } };
 }
 
 /** A mistyped key would make every proof look forged: it is refused before any is judged. */

@@ -70,6 +70,13 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/vault",
   ],
   "control/src/core/ledger": ["contract", "control/src/database", "control/src/core/identity"],
+  "control/src/core/log": [
+    "contract",
+    "evidence/log",
+    "evidence/proofs",
+    "control/src/core/vault",
+    "control/src/database",
+  ],
   "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
   "control/src/core/fleet": ["contract", "link", "control/src/database", "control/src/core/identity"],
   "control/src/core/machines": [

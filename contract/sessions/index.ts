@@ -7,6 +7,7 @@ import { destroySession, getProof } from "./destroy.ts";
 import { exec } from "./exec.ts";
 import { deleteFile, getFile, putFile } from "./files.ts";
 import { health } from "./health.ts";
+import { getLogCheckpoint, getLogKeys, getLogTile, getTransparency } from "./log.ts";
 import { extendSession, getSession, listSessions, sessionEvents } from "./read.ts";
 import { signup } from "./signup.ts";
 import { getKey, verifyProof } from "./verify.ts";
@@ -24,9 +25,13 @@ export const SESSIONS: readonly Operation[] = [
   deleteFile,
   destroySession,
   getProof,
+  getTransparency,
   getMe,
   verifyProof,
   getKey,
+  getLogCheckpoint,
+  getLogTile,
+  getLogKeys,
   health,
   checkout,
   billingWebhook,

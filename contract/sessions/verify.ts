@@ -16,7 +16,9 @@ export const verifyProof = operation({
   tag: "Proofs",
   summary: "Verify a destruction proof",
   description:
-    "Takes a bare CDP or an object with a `cdp` member. Nothing is stored. 200 for invalid documents too.",
+    "Takes a bare CDP or an object with a `cdp` member, and beside it, for level 3, `transparency` as " +
+    "`GET /v1/proofs/:session_id/transparency` answers it; the log is then this server's own, which a warning says. " +
+    "Nothing is stored. 200 for invalid documents too.",
   bodyKind: "raw",
   bodyLimit: PROOF_MAX,
   responses: {

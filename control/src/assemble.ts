@@ -28,6 +28,7 @@ import {
 } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
+import { LogWriter, outsideFile } from "./core/log/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { openArtifactKeys, startWork } from "./core/models/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
@@ -93,6 +94,8 @@ const TOKEN_SURFACES: ReadonlySet<Surface> = new Set<Surface>(["identity", "mode
 const DOMAINS_MS = 2_000;
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
 const METER_MS = 1_000;
+/** Between two looks for proofs that no checkpoint has; how long one may wait is `transparency.everyMs`. */
+const LOG_MS = 200;
 const COLLECT_MS = 60_000;
 /** Between two looks for hosts that are to be emptied and workloads that wait for a place. */
 const MOVES_MS = 1_000;
@@ -261,6 +264,12 @@ export async function startControl({
       replica: config.replica,
       startedAt: new Date(),
     });
+    const outside = outsideFile(join(config.folder, "log-checkpoint"));
+    const logWriter = new LogWriter({ db, vault, outside, clock }, config.transparency);
+    undo.push(every(LOG_MS, () => logWriter.turn(), onError));
+    metrics.gauge("casemate_log_stopped", "1 while the transparency log refuses to sign", () =>
+      logWriter.stopped === null ? 0 : 1,
+    );
     const { workloads } = config;
     const { looks } = names;
     const kept = workloadRoutes({

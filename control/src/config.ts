@@ -86,6 +86,15 @@ export const ControlConfig = closed({
     /** Root template of new sessions, which every host that takes them has; null: the host's own /usr. */
     template: nullable(Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,63}$" })),
   }),
+  /** The log of proofs that everybody may read. */
+  transparency: closed({
+    /** Its name for all time, a URL without scheme; null: one is drawn at the first start. */
+    origin: nullable(Type.String({ pattern: "^[a-z0-9][a-z0-9./-]{0,127}$" })),
+    /** From an entry until the checkpoint that has it. */
+    everyMs: Type.Integer({ minimum: 10 }),
+    /** As many entries have one at once. */
+    entries: Type.Integer({ minimum: 1 }),
+  }),
   attestation: closed({
     /** Where certificates and lists of the makers of processors are kept; null: below `folder`. */
     collateralFolder: nullable(Type.String()),

@@ -3,6 +3,7 @@
  * The checks of a document whose form is right, in the order in which they are made and shown. Each
  * returns what it found wrong; none stops the others, so that a reader sees everything at once.
  */
+import { checkHeld, checkIncluded, type LogTrust, type OpenedInclusion } from "../log/inclusion.ts";
 import { checkCertificate, type Issuer } from "./certificate.ts";
 import { contradicts } from "./claims.ts";
 import type { Cdp } from "./document.ts";
@@ -67,6 +68,24 @@ export const LEVEL_2: readonly NamedCheck<ProvenanceExam>[] = [
     name: "revocation",
     shows: "the key is the one known by its id and has not been revoked",
     find: revocation,
+  },
+];
+
+export interface TransparencyExam extends Exam {
+  inclusion: OpenedInclusion;
+  trust: LogTrust;
+}
+
+export const LEVEL_3: readonly NamedCheck<TransparencyExam>[] = [
+  {
+    name: "inclusion",
+    shows: "the proof is an entry of the log that it came with",
+    find: ({ cdp, inclusion }) => checkIncluded(cdp, inclusion),
+  },
+  {
+    name: "log",
+    shows: "that log is, or grew from, the one of which you hold a checkpoint",
+    find: ({ inclusion, trust }) => checkHeld(inclusion, trust),
   },
 ];
 

@@ -4,8 +4,8 @@
  * is stable once published; a new finding gets a new code.
  */
 
-/** Which of the three published checks a failure speaks against; `provenance` belongs to level 2. */
-type Concern = "document" | "chain_integrity" | "final_hash" | "signature" | "provenance";
+/** Which of the three published checks a failure speaks against; `provenance` belongs to level 2, `transparency` to level 3. */
+type Concern = "document" | "chain_integrity" | "final_hash" | "signature" | "provenance" | "transparency";
 
 interface FailureEntry {
   concern: Concern;
@@ -90,6 +90,23 @@ export const FAILURES = {
   ),
   known_key_mismatch: fails("provenance", "The key id is known, but with another public key."),
   key_revoked: fails("provenance", "The key has been revoked by its issuer."),
+  inclusion_missing: fails("transparency", "Nothing was given that shows the proof in the log."),
+  inclusion_malformed: fails(
+    "transparency",
+    "What is to show the proof in the log does not have its form, or contradicts its own checkpoint.",
+  ),
+  inclusion_invalid: fails("transparency", "The proof is not in the tree of the checkpoint it came with."),
+  log_origin_mismatch: fails("transparency", "The checkpoint is of another log than the one held."),
+  log_key_unknown: fails("transparency", "None of the pinned keys of the log signed the checkpoint."),
+  log_forked: fails(
+    "transparency",
+    "The log had another tree of the same size when the held checkpoint was made.",
+  ),
+  consistency_missing: fails(
+    "transparency",
+    "Nothing was given that shows the checkpoint to have grown from the one held.",
+  ),
+  consistency_invalid: fails("transparency", "The checkpoint's tree does not begin with the one held."),
 } as const satisfies Record<string, FailureEntry>;
 
 export const WARNINGS = {
@@ -99,6 +116,8 @@ export const WARNINGS = {
   outcome_incomplete: "The proof itself says that the destruction was not complete.",
   recovered: "A later process wrote this proof for a session it found dead.",
   overwrite_not_claimed: "The proof does not claim that file contents were overwritten.",
+  log_not_independent:
+    "The log was compared only with what its own operator says of it: hold a checkpoint yourself.",
   start_facts_lost: "Facts about the session's start were lost and are not claimed.",
 } as const;
 
@@ -106,10 +125,10 @@ export type Failure = keyof typeof FAILURES;
 export type Warning = keyof typeof WARNINGS;
 
 export interface ProofVerdict {
-  /** Level 1 holds and, where level 2 was asked for or the document names an issuer or key known here, level 2 too. */
+  /** Level 1 holds, with level 2 where that was asked for or the document names an issuer or key known here, and level 3 where that was. */
   valid: boolean;
-  /** The highest level that holds: 0 none, 1 integrity, 2 provenance. */
-  level: 0 | 1 | 2;
+  /** The highest level that holds with all below it: 0 none, 1 integrity, 2 provenance, 3 transparency. */
+  level: 0 | 1 | 2 | 3;
   /** What the proof says of the destruction; null unless level 1 holds, and for 1.0 documents without profile. */
   outcome: "complete" | "incomplete" | null;
   profile: string | null;
@@ -137,8 +156,11 @@ export function checksOf(failures: ReadonlySet<Failure>, stepCount: number): Pro
   };
 }
 
+/** What a level above the first asks for does not speak against integrity. */
+const ABOVE: ReadonlySet<Concern> = new Set<Concern>(["provenance", "transparency"]);
+
 /** True when none of the failures speaks against integrity. */
 export function integrityHolds(failures: ReadonlySet<Failure>): boolean {
-  for (const failure of failures) if (FAILURES[failure].concern !== "provenance") return false;
+  for (const failure of failures) if (!ABOVE.has(FAILURES[failure].concern)) return false;
   return true;
 }

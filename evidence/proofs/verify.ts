@@ -8,10 +8,12 @@
  *     signed, and deleting a member never makes a document pass under weaker rules.
  *  C. Level 1 says that the document is whole. Who made it is level 2, and only a key pinned by the
  *     reader decides that.
- *  D. The outcome is reported only when level 1 holds.
+ *  D. A level holds only on top of those below: a log full of rubbish is a log.
+ *  E. The outcome is reported only when level 1 holds.
  */
+import { type LogTrust, openInclusion } from "../log/inclusion.ts";
 import type { Issuer } from "./certificate.ts";
-import { type Exam, LEVEL_1, LEVEL_2, type NamedCheck } from "./checks.ts";
+import { type Exam, LEVEL_1, LEVEL_2, LEVEL_3, type NamedCheck } from "./checks.ts";
 import { judgeOriginal } from "./original.ts";
 import { OpenProof, openProof } from "./reading.ts";
 import { isCdp, shapeFaults } from "./shape.ts";
@@ -23,8 +25,10 @@ export interface VerifyOptions {
   revokedKeyIds?: ReadonlySet<string> | readonly string[];
   /** Keys known from elsewhere: key id → `base64:` SPKI. A document naming one of them is held to it. */
   knownKeys?: ReadonlyMap<string, string>;
-  /** 2 demands provenance, 1 asks for integrity only; left out, provenance is demanded of documents that name an issuer or key known here. */
-  level?: 1 | 2;
+  /** The log the proof is to be found in, and what shows it there: as its log answers, not read yet. `byOperator`: the checkpoint held is the log's own. */
+  transparency?: { inclusion: unknown; trust: LogTrust; byOperator?: true };
+  /** 3 demands transparency as well as provenance, 2 provenance, 1 asks for integrity only; left out, provenance is demanded of documents that name an issuer or key known here. */
+  level?: 1 | 2 | 3;
 }
 
 /** One check as done. `passed` is null when it was not reached. */
@@ -32,7 +36,7 @@ export interface CheckDone {
   name: string;
   /** What a pass of this check shows. */
   shows: string;
-  level: 1 | 2;
+  level: 1 | 2 | 3;
   passed: boolean | null;
 }
 
@@ -67,8 +71,8 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
   if (opened.failure !== null) return refused([opened.failure], document);
   if (opened.kind === "original") {
     const { failures, warnings } = judgeOriginal(document);
-    if (options.level === 2) failures.push("certificate_missing");
-    const verdict = conclude(new Set(failures), warnings, document, false);
+    if ((options.level ?? 1) >= 2) failures.push("certificate_missing");
+    const verdict = conclude(new Set(failures), warnings, document);
     const done = ORIGINAL.map(({ check, ...rest }) => ({
       ...rest,
       level: 1 as const,
@@ -90,7 +94,7 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
     issuers.some(({ issuerId }) => issuerId === certificate.issuer_id) ||
     knownKeys.has(key_id) ||
     revoked.has(key_id);
-  const demanded = options.level === 2 || (options.level === undefined && named);
+  const demanded = (options.level ?? 1) >= 2 || (options.level === undefined && named);
   const stated = document.evidence[7].measured.outcome;
   let provenance = false;
   if (whole && (demanded || (named && options.level !== 1))) {
@@ -101,23 +105,43 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
     done.push(...LEVEL_2.map(notReached(2)));
     if (whole) exam.warnings.add("origin_unknown");
   }
-  return { verdict: conclude(exam.failures, [...exam.warnings], document, provenance, stated), done };
+  const transparent = whole && lookUp(exam, options, done);
+  const held = { provenance, transparent: provenance && transparent };
+  return { verdict: conclude(exam.failures, [...exam.warnings], document, held, stated), done };
 }
 
-function run<E extends Exam>(check: NamedCheck<E>, exam: E, level: 1 | 2): CheckDone {
+/** Level 3, where it was asked for or something was given to do it with. True when it holds by itself. */
+function lookUp(exam: Exam, { transparency, level }: VerifyOptions, done: CheckDone[]): boolean {
+  if (transparency === undefined) {
+    if (level === 3) exam.failures.add("inclusion_missing");
+    return false;
+  }
+  const inclusion = openInclusion(transparency.inclusion);
+  if (inclusion === null) {
+    exam.failures.add("inclusion_malformed");
+    done.push(...LEVEL_3.map(notReached(3)));
+    return false;
+  }
+  if (transparency.byOperator) exam.warnings.add("log_not_independent");
+  const before = exam.failures.size;
+  for (const check of LEVEL_3) done.push(run(check, { ...exam, inclusion, trust: transparency.trust }, 3));
+  return exam.failures.size === before;
+}
+
+function run<E extends Exam>(check: NamedCheck<E>, exam: E, level: CheckDone["level"]): CheckDone {
   const found = check.find(exam);
   for (const failure of found) exam.failures.add(failure);
   return { name: check.name, shows: check.shows, level, passed: found.length === 0 };
 }
 
 const notReached =
-  (level: 1 | 2) =>
+  (level: CheckDone["level"]) =>
   ({ name, shows }: { name: string; shows: string }): CheckDone => ({ name, shows, level, passed: null });
 
 /** The document could not be read as anything this verifier judges. */
 function refused(failures: Failure[], document: Record<string, unknown>): Examination {
   return {
-    verdict: conclude(new Set(failures), [], document, false),
+    verdict: conclude(new Set(failures), [], document),
     done: [{ ...FORM, passed: false }, ...LEVEL_1.map(notReached(1)), ...LEVEL_2.map(notReached(2))],
   };
 }
@@ -126,7 +150,7 @@ function conclude(
   failures: ReadonlySet<Failure>,
   warnings: Warning[],
   document: Record<string, unknown>,
-  provenance: boolean,
+  { provenance, transparent } = { provenance: false, transparent: false },
   outcome: ProofVerdict["outcome"] = null,
 ): ProofVerdict {
   const whole = integrityHolds(failures);
@@ -134,7 +158,7 @@ function conclude(
   const profile = Object.hasOwn(document, "profile") ? document.profile : null;
   return {
     valid: failures.size === 0,
-    level: !whole ? 0 : provenance ? 2 : 1,
+    level: !whole ? 0 : transparent ? 3 : provenance ? 2 : 1,
     outcome: whole ? outcome : null,
     profile: typeof profile === "string" ? profile : null,
     checks: checksOf(failures, Array.isArray(chain) ? chain.length : 0),

@@ -210,6 +210,42 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "session.not-found" | "session.proof-pending" | "limits.rate";
   };
+  /** Where the proof is in the transparency log */
+  "sessions.proof.transparency": {
+    method: "GET";
+    path: "/v1/proofs/:session_id/transparency";
+    params: {
+      session_id: string;
+    };
+    query: {
+      /** Show it in the tree of this many entries, of which you hold the checkpoint. */
+      size?: number;
+      /** Also show that the tree of this many entries is the beginning of that one. */
+      from?: number;
+    };
+    answers: {
+      200: {
+        /** The log's name. */
+        origin: string;
+        /** Of the entry, from 0. */
+        index: number;
+        /** Entries of the tree it is shown in. */
+        size: number;
+        /** Hashes in base64, from the leaf up. */
+        proof: string[];
+        /** The signed note over that tree (C2SP tlog-checkpoint). */
+        checkpoint: string;
+        consistency?: {
+          from: number;
+          proof: string[];
+        };
+      };
+      202: {
+        status: "pending";
+      };
+    };
+    errors: "identity.unauthorized" | "session.not-found" | "session.proof-pending" | "log.no-such-tree" | "limits.rate";
+  };
   /** Account details, usage and limits */
   "sessions.me": {
     method: "GET";
@@ -276,6 +312,43 @@ export interface Operations {
       };
     };
     errors: "keys.not-found" | "limits.rate";
+  };
+  /** The log's newest checkpoint */
+  "sessions.log.checkpoint": {
+    method: "GET";
+    path: "/log/checkpoint";
+    answers: {
+      200: string;
+    };
+    errors: "log.empty" | "limits.rate";
+  };
+  /** A tile of the log, or a bundle of its entries */
+  "sessions.log.tile": {
+    method: "GET";
+    path: "/log/tile/*";
+    params: {
+      "*": string;
+    };
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "log.no-such-tile" | "limits.rate";
+  };
+  /** The log's name and every key that signed for it */
+  "sessions.log.keys": {
+    method: "GET";
+    path: "/log/keys";
+    answers: {
+      200: {
+        origin: string;
+        keys: ({
+          /** As C2SP signed-note writes keys of verifiers. */
+          key: string;
+          retired: boolean;
+        })[];
+      };
+    };
+    errors: "limits.rate";
   };
   /** Health, by real probes */
   "sessions.health": {

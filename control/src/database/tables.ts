@@ -125,6 +125,7 @@ export interface Tables {
   issuers: { issuer_id: string; public_key: string; first_seen: Now };
   proof_leaves: { position: number; machine_id: string; entry: Buffer; leaf_hash: Buffer };
   proof_log: { id: Generated<number>; size: number };
+  log_nodes: { level: number; position: number; hash: Buffer };
   journal: {
     account_id: string;
     seq: number;

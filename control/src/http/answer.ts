@@ -8,8 +8,9 @@ import type { Answer, ServerEvent } from "./call.ts";
 /** A promise only of what takes its time: most answers are out when it returns. */
 export function send(reply: FastifyReply, answer: Answer, log: Logger): FastifyReply | Promise<FastifyReply> {
   reply.code(answer.status);
-  if (answer.headers !== undefined) reply.headers(answer.headers);
   reply.header("cache-control", "no-store");
+  // Over the line above, where it says otherwise.
+  if (answer.headers !== undefined) reply.headers(answer.headers);
   if ("writes" in answer && answer.writes !== undefined) return letWrite(reply, answer.writes, log);
   if ("events" in answer && answer.events !== undefined) return sendEvents(reply, answer.events, log);
   if ("download" in answer && answer.download !== undefined) {

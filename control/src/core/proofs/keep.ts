@@ -5,8 +5,8 @@
  * that ends the machine: no end without a proof, no proof without a leaf.
  */
 import { createHash } from "node:crypto";
-import canonicalize from "canonicalize";
 import { type RawBuilder, sql } from "kysely";
+import { proofEntry } from "#evidence/log/entry.ts";
 import type { Cdp } from "#evidence/proofs/document.ts";
 
 export interface ProofToKeep {
@@ -23,7 +23,7 @@ export interface ProofToKeep {
  */
 export function keepProofClauses({ document, cdp, saltSealed, outcome }: ProofToKeep): RawBuilder<unknown> {
   const { key_id, public_key, certificate } = cdp.attestation;
-  const entry = leafEntry(cdp);
+  const entry = Buffer.from(proofEntry(cdp));
   // RFC 6962 leaf hash. The counter's row lock makes positions gap free in commit order.
   const leafHash = createHash("sha256").update(Buffer.of(0)).update(entry).digest();
   return sql`
@@ -43,18 +43,4 @@ export function keepProofClauses({ document, cdp, saltSealed, outcome }: ProofTo
       insert into proof_leaves (position, machine_id, entry, leaf_hash)
       select place.position, proof.machine_id, ${entry}, ${leafHash} from place, proof
     )`;
-}
-
-/** What the transparency log commits to: the proof and its key, not who owned the session. */
-export function leafEntry(cdp: Cdp): Buffer {
-  const { key_id, public_key, certificate } = cdp.attestation;
-  const sessionHash = `sha256:${createHash("sha256").update(cdp.session_id).digest("hex")}`;
-  const entry = {
-    key_id,
-    public_key,
-    session_id_hash: sessionHash,
-    final_hash: cdp.final_hash,
-    cert_sig: certificate.sig,
-  };
-  return Buffer.from(canonicalize(entry)!);
 }

@@ -6,6 +6,7 @@ import { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { exec as execOperation } from "#contract/sessions/exec.ts";
 import { deleteFile, getFile, putFile } from "#contract/sessions/files.ts";
 import { health as healthOperation } from "#contract/sessions/health.ts";
+import { getLogCheckpoint, getLogKeys, getLogTile, getTransparency } from "#contract/sessions/log.ts";
 import { extendSession, getSession, listSessions, sessionEvents } from "#contract/sessions/read.ts";
 import { signup as signupOperation } from "#contract/sessions/signup.ts";
 import { getKey, verifyProof } from "#contract/sessions/verify.ts";
@@ -20,6 +21,7 @@ import { exec } from "./exec.ts";
 import { extend } from "./extend.ts";
 import { get, put, remove } from "./files.ts";
 import { health } from "./health.ts";
+import { checkpoint, keys as logKeys, tile, transparency } from "./log.ts";
 import { list, read } from "./read.ts";
 import { key, verifier } from "./verify.ts";
 
@@ -37,9 +39,13 @@ export function sessionRoutes(deps: Deps): Route[] {
     route(deleteFile, (call) => remove(deps, call)),
     route(destroySession, (call) => destroy(deps, call)),
     route(getProof, (call) => readProof(deps, call)),
+    route(getTransparency, (call) => transparency(deps, call)),
     route(getMe, (call) => me(deps, call)),
     route(verifyProof, verifier(deps)),
     route(getKey, (call) => key(deps, call)),
+    route(getLogCheckpoint, (call) => checkpoint(deps, call)),
+    route(getLogTile, (call) => tile(deps, call)),
+    route(getLogKeys, (call) => logKeys(deps, call)),
     route(healthOperation, (call) => health(deps, call)),
     route(checkoutOperation, (call) => checkout(deps, call)),
     route(billingWebhook, (call) => webhook(deps, call)),

@@ -2,10 +2,14 @@
 /** Verification for anybody, and the keys it needs. Nothing is stored. */
 import { Fault } from "#contract/errors.ts";
 import type { getKey, verifyProof as verifyOperation } from "#contract/sessions/verify.ts";
+import { openCheckpoint } from "#evidence/log/checkpoint.ts";
+import { openInclusion } from "#evidence/log/inclusion.ts";
 import { PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { openProof } from "#evidence/proofs/reading.ts";
-import { verifyProof } from "#evidence/proofs/verify.ts";
+import { type VerifyOptions, verifyProof } from "#evidence/proofs/verify.ts";
+import { checkpointOf, newestCheckpoint } from "../../core/log/index.ts";
 import { findProofKey, listIssuers } from "../../core/proofs/index.ts";
+import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
 import { wireTime } from "./time.ts";
@@ -26,13 +30,28 @@ export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOpe
     return pinned.issuers;
   };
   return async (call) => {
-    requireObject(call.raw);
+    const body = requireObject(call.raw);
     const opened = openProof(call.raw);
     // A document that names one of our keys is held to that key, whoever else claims to have issued it.
     const known = opened.keyId === null ? null : await findProofKey(db.soft, opened.keyId);
     const knownKeys = new Map(known === null ? [] : [[known.key_id, known.public_key]]);
-    return { status: 200, body: verifyProof(opened, { issuers: await issuers(), knownKeys }) };
+    const transparency = Object.hasOwn(body, "transparency")
+      ? await ownLog(db.soft, body.transparency)
+      : null;
+    const options = { issuers: await issuers(), knownKeys, ...(transparency !== null && { transparency }) };
+    return { status: 200, body: verifyProof(opened, options) };
   };
+}
+
+/** Against our own log, for want of one that the caller holds; a document of another log finds nothing to agree with. */
+async function ownLog(
+  db: Db,
+  inclusion: unknown,
+): Promise<NonNullable<VerifyOptions["transparency"]> | null> {
+  const size = openInclusion(inclusion)?.checkpoint.size;
+  const signed = size === undefined ? null : await checkpointOf(db, size);
+  const held = openCheckpoint((signed ?? (await newestCheckpoint(db)))?.note ?? "");
+  return held === null ? null : { inclusion, trust: { held }, byOperator: true };
 }
 
 /** A host that announces a malformed key must not take verification from everybody else. */
@@ -45,7 +64,7 @@ function usable(issuer: { issuerId: string; publicKey: string }): PinnedIssuer[]
 }
 
 /** Invalid documents are verdicts; what is no JSON object at all is a bad request. */
-function requireObject(raw: Buffer): void {
+function requireObject(raw: Buffer): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(raw.toString());
@@ -55,6 +74,7 @@ function requireObject(raw: Buffer): void {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new Fault("request.malformed", { detail: "The body is not a JSON object." });
   }
+  return value as Record<string, unknown>;
 }
 
 export async function key({ db }: Pick<Deps, "db">, call: Call<typeof getKey>): Promise<Answer> {

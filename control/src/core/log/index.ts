@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+export { listLogKeys, rotateLogKey } from "./key.ts";
+export { outsideFile } from "./outside.ts";
+export { checkpointOf, findInclusion, newestCheckpoint } from "./show.ts";
+export { readTile } from "./tree.ts";
+export { LogForked, LogWriter } from "./writer.ts";

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Level 3: a proof is in the log that everybody sees. What came with the proof is only a way to
+ * compute roots; the root that decides is the one the reader holds, saved before or given by somebody
+ * the reader believes. An operator who shows one log to you and another to the world cannot show you
+ * both in one chain of hashes.
+ */
+import type { Cdp } from "../proofs/document.ts";
+import { leafHash } from "../proofs/merkle.ts";
+import type { Failure } from "../proofs/verdict.ts";
+import { type Checkpoint, isOfLog, type OpenedCheckpoint, openCheckpoint } from "./checkpoint.ts";
+import { proofEntry } from "./entry.ts";
+import type { NoteKey } from "./note.ts";
+import { readHash } from "./tiles.ts";
+import { extendsTree, includes } from "./tree.ts";
+
+/** As `GET /v1/proofs/:id/transparency` answers it. Hashes are base64. */
+export interface Inclusion {
+  origin: string;
+  /** Of the entry, from 0. */
+  index: number;
+  /** Entries of the tree in which it is shown. */
+  size: number;
+  proof: string[];
+  /** A signed note over that tree. */
+  checkpoint: string;
+  /** That the tree of `from` entries is this one's beginning. */
+  consistency?: { from: number; proof: string[] };
+}
+
+export interface LogTrust {
+  /** The checkpoint that the reader holds. */
+  held: OpenedCheckpoint;
+  /** Keys of the log that the reader pinned; none: `held` alone decides. */
+  keys?: readonly NoteKey[];
+}
+
+export interface OpenedInclusion {
+  index: number;
+  proof: Uint8Array[];
+  checkpoint: OpenedCheckpoint;
+  consistency: { from: number; proof: Uint8Array[] } | null;
+}
+
+/** A tree of 2^53 entries is proved by 53 hashes. */
+const PROOF_MAX = 64;
+
+/** Null for what does not have the form, or says of its checkpoint what that does not say. */
+export function openInclusion(value: unknown): OpenedInclusion | null {
+  if (!isObject(value)) return null;
+  const { origin, index, size, proof, checkpoint: note, consistency } = value as Partial<Inclusion>;
+  const hashes = readHashes(proof);
+  const checkpoint = typeof note === "string" ? openCheckpoint(note) : null;
+  if (!isCount(index) || hashes === null || checkpoint === null) return null;
+  if (checkpoint.origin !== origin || checkpoint.size !== size) return null;
+  if (consistency === undefined || consistency === null)
+    return { index, proof: hashes, checkpoint, consistency: null };
+  const since = isObject(consistency) ? readHashes(consistency.proof) : null;
+  if (since === null || !isCount(consistency.from)) return null;
+  return { index, proof: hashes, checkpoint, consistency: { from: consistency.from, proof: since } };
+}
+
+/** What keeps the proof from being in the tree it is shown in; empty when it is there. */
+export function checkIncluded(cdp: Cdp, { index, proof, checkpoint }: OpenedInclusion): Failure[] {
+  const leaf = leafHash(proofEntry(cdp));
+  return includes(leaf, index, checkpoint.size, proof, checkpoint.root) ? [] : ["inclusion_invalid"];
+}
+
+/** What keeps that tree from being the one the reader holds, or one that grew from it. */
+export function checkHeld({ checkpoint, consistency }: OpenedInclusion, { held, keys }: LogTrust): Failure[] {
+  const failures: Failure[] = [];
+  if (keys !== undefined && keys.length > 0 && !isOfLog(checkpoint, keys)) failures.push("log_key_unknown");
+  if (checkpoint.origin !== held.origin) return [...failures, "log_origin_mismatch"];
+  const fault = growth(held, checkpoint, consistency);
+  return fault === null ? failures : [...failures, fault];
+}
+
+function growth(
+  held: Checkpoint,
+  shown: Checkpoint,
+  consistency: OpenedInclusion["consistency"],
+): Failure | null {
+  if (shown.size === held.size) return extendsTree(held, shown, []) ? null : "log_forked";
+  // A proof in an older tree says nothing of the one the reader holds: ask for one in that (`?size=`).
+  if (shown.size < held.size || consistency?.from !== held.size) return "consistency_missing";
+  return extendsTree(held, shown, consistency.proof) ? null : "consistency_invalid";
+}
+
+function readHashes(value: unknown): Uint8Array[] | null {
+  if (!Array.isArray(value) || value.length > PROOF_MAX) return null;
+  const hashes = value.map(readHash);
+  return hashes.every((hash) => hash !== null) ? hashes : null;
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
