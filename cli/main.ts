@@ -9,6 +9,7 @@ import {
   restoreCommand,
   rotateIssuerCommand,
   rotateKeysCommand,
+  rotateLogKeyCommand,
 } from "./operate.ts";
 import { upCommand } from "./up.ts";
 import { OWN_IO } from "./usage.ts";
@@ -151,8 +152,13 @@ remote(
     .description("make a new key-encryption key and wrap every data key under it")
     .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
     .option("--issuer", "instead, make a new issuer key for proofs (on this machine only)")
+    .option("--log", "instead, make a new key that signs the transparency log")
     .option("--json", "print JSON"),
-).action(({ issuer, ...target }) => finish(issuer ? rotateIssuerCommand(target) : rotateKeysCommand(target)));
+).action(({ issuer, log, ...target }) =>
+  finish(
+    issuer ? rotateIssuerCommand(target) : log ? rotateLogKeyCommand(target) : rotateKeysCommand(target),
+  ),
+);
 
 targeted("backup", "write database, keys and records of an installation to one file, running or not")
   .argument("<file>")

@@ -21,6 +21,12 @@ export async function rotateKeysCommand(target: Target): Promise<number> {
   return 0;
 }
 
+export async function rotateLogKeyCommand(target: Target): Promise<number> {
+  const reply = await callAdmin(target, "POST", "/platform/v1/log/rotate-key");
+  print(target, reply, `the transparency log is signed by ${reply.key} from now on`);
+  return 0;
+}
+
 /** The issuer's key lies with the host, so this works on the machine itself and over no network. */
 export async function rotateIssuerCommand(target: Target): Promise<number> {
   const { url, pid } = runningOn(target.state);

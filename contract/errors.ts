@@ -133,6 +133,7 @@ export const ERRORS = {
   "webhook.disabled": kind(409, "never", "caller", "The webhook is disabled."),
   "delivery.not-found": kind(404, "never", "caller", "There is no such delivery."),
   "log.empty": kind(404, "later", "caller", "The log has no checkpoint yet: no proof has been made."),
+  "log.another-name": kind(409, "never", "caller", "That is not the log's name: see `/log/keys`."),
   "log.no-such-tile": kind(404, "never", "caller", "The log has no such tile."),
   "log.no-such-tree": kind(
     404,

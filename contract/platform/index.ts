@@ -9,6 +9,7 @@ import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { listGuestImages } from "./guest-images.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
 import { listIssuers } from "./issuers.ts";
+import { restartLog, rotateLogKey } from "./log.ts";
 import { rotateKeys } from "./rotate-keys.ts";
 import { createTenant } from "./tenants.ts";
 import * as webhooks from "./webhooks.ts";
@@ -22,6 +23,8 @@ export const PLATFORM: readonly Operation[] = [
   revokeHost,
   listIssuers,
   rotateKeys,
+  rotateLogKey,
+  restartLog,
   createTenant,
   createPartner,
   clients.createClient,

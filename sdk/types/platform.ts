@@ -176,6 +176,34 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "identity.forbidden";
   };
+  /** Sign the transparency log with a new key */
+  "platform.log.rotate": {
+    method: "POST";
+    path: "/platform/v1/log/rotate-key";
+    answers: {
+      200: {
+        /** The key that signs from now on, as in `/log/keys`. */
+        key: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden";
+  };
+  /** Abandon the transparency log and begin another with the same entries */
+  "platform.log.restart": {
+    method: "POST";
+    path: "/platform/v1/log/restart";
+    body: {
+      /** The log's name, as in `/log/keys`. */
+      abandon: string;
+    };
+    answers: {
+      200: {
+        /** The key that signs from now on, as in `/log/keys`. */
+        key: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "log.another-name" | "request.malformed";
+  };
   /** An organization, and a client that acts for it */
   "platform.tenants.create": {
     method: "POST";

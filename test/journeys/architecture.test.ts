@@ -37,6 +37,7 @@ describeWith([bubblewrap], "the trace that opens ARCHITECTURE.md", () => {
     await engine.post("Profiler.enable");
     await engine.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
     casemate = await startInstallation({
+      config: { transparency: { everyMs: 10 } } as never,
       driver: (folder) => {
         chmodSync(folder, 0o711);
         return new SandboxDriver({ folder: join(folder, "sandboxes"), owner: `cm-trace-${process.pid}` });
@@ -58,9 +59,15 @@ describeWith([bubblewrap], "the trace that opens ARCHITECTURE.md", () => {
     await me("PUT", `${path}/files/a`, Buffer.from("x"));
     const destroyed = await me("DELETE", `/v1/sessions/${created.body.session_id}`);
     const verdict = await me("POST", "/v1/verify", destroyed.text);
+    let shown = await me("GET", `/v1/proofs/${created.body.session_id}/transparency`);
+    while (shown.status === 202)
+      shown = await me("GET", `/v1/proofs/${created.body.session_id}/transparency`);
+    const logged = { cdp: destroyed.body.cdp, transparency: shown.body };
+    const found = await me("POST", "/v1/verify", JSON.stringify(logged));
     const { result } = await engine.post("Profiler.takePreciseCoverage");
     engine.disconnect();
     expect([created.status, destroyed.status, verdict.body.valid]).toEqual([201, 200, true]);
+    expect([verdict.body.level, found.body.level]).toEqual([2, 3]);
 
     const ran = new Set(
       result

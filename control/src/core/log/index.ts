@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-export { listLogKeys, rotateLogKey } from "./key.ts";
+export { listLogKeys, restartLog, rotateLogKey } from "./key.ts";
 export { outsideFile } from "./outside.ts";
 export { checkpointOf, findInclusion, newestCheckpoint } from "./show.ts";
 export { readTile } from "./tree.ts";

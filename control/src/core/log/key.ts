@@ -21,8 +21,8 @@ export async function openLogKey(db: Database, vault: Vault, wanted: string | nu
   const { rows } = await sql<{ origin: string }>`
     update log_head set origin = coalesce(origin, ${made}) returning origin`.execute(db.run);
   const { origin } = rows[0]!;
-  // Checkpoints of this log say its first name, and strangers hold them.
-  if (wanted !== null && wanted !== origin)
+  // Checkpoints of this log say its first name, and strangers hold them. After a restart it is one below it.
+  if (wanted !== null && wanted !== origin && !origin.startsWith(`${wanted}/`))
     throw new Error(`config transparency.origin: this log has been ${origin} since its first start`);
   const active = await readActive(db, vault, origin);
   if (active !== null) return active;
@@ -42,6 +42,27 @@ export async function rotateLogKey(db: Database, vault: Vault): Promise<string> 
     await insertSealed(tx, next, sealed);
   });
   return writeNoteKey(next);
+}
+
+/**
+ * Begins another log with the same entries, under a name below the first, and abandons the one named.
+ * For a log that was stopped because its database was restored: what it signed since the backup is held by
+ * strangers and cannot be signed again. Checkpoints of the abandoned one show nothing in the new one.
+ * Returns the new key, or null when `abandoned` is not the log's name (any more).
+ */
+export async function restartLog(db: Database, vault: Vault, abandoned: string): Promise<string | null> {
+  const root = abandoned.replace(/\/r-[0-9a-f]{8}$/, "");
+  const next = make(`${root}/r-${randomBytes(4).toString("hex")}`);
+  const sealed = await seal(vault, next);
+  return db.write(async (tx) => {
+    const { rows } = await sql`
+      update log_head set origin = ${next.name}, size = 0, frontier = ''
+      where origin = ${abandoned} returning id`.execute(tx);
+    if (rows.length === 0) return null;
+    await sql`update log_keys set retired_at = now() where retired_at is null`.execute(tx);
+    await insertSealed(tx, next, sealed);
+    return writeNoteKey(next);
+  });
 }
 
 /** True while this key is the one that signs; asked by the writer under the log's row. */
@@ -77,7 +98,8 @@ const seal = (vault: Vault, key: MadeKey) => vault.seal(identity(idOf(key)), key
 const insert = async (db: Db, vault: Vault, key: MadeKey) => insertSealed(db, key, await seal(vault, key));
 const insertSealed = (db: Db, key: MadeKey, sealed: Buffer) =>
   sql`
-    insert into log_keys (key_id, public_key, private_sealed) values (${idOf(key)}, ${key.raw}, ${sealed})
+    insert into log_keys (key_id, origin, public_key, private_sealed)
+    values (${idOf(key)}, ${key.name}, ${key.raw}, ${sealed})
     on conflict do nothing`.execute(db);
 
 const logKey = (name: string, raw: Uint8Array, key: KeyObject): LogKey => ({
@@ -85,17 +107,16 @@ const logKey = (name: string, raw: Uint8Array, key: KeyObject): LogKey => ({
   sign: (message) => sign(null, message, key),
 });
 
-/** Everything that ever signed, newest first, as C2SP writes keys. */
+/** Everything that ever signed, newest first, as C2SP writes keys; of abandoned logs too. */
 export async function listLogKeys(
   db: Db,
 ): Promise<{ origin: string; keys: { key: string; retired: boolean }[] }> {
-  const { rows } = await sql<{ origin: string; public_key: Buffer; retired_at: Date | null }>`
-    select h.origin, k.public_key, k.retired_at from log_head h, log_keys k order by k.created_at desc, k.key_id`.execute(
-    db,
-  );
+  const { rows } = await sql<{ now: string; origin: string; public_key: Buffer; retired_at: Date | null }>`
+    select h.origin as now, k.origin, k.public_key, k.retired_at
+    from log_head h, log_keys k order by k.created_at desc, k.key_id`.execute(db);
   const keys = rows.map(({ origin, public_key, retired_at }) => ({
     key: writeNoteKey({ name: origin, type: ED25519, raw: public_key }),
     retired: retired_at !== null,
   }));
-  return { origin: rows[0]?.origin ?? "", keys };
+  return { origin: rows[0]?.now ?? "", keys };
 }

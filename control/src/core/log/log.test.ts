@@ -21,6 +21,7 @@ import {
   newestCheckpoint,
   outsideFile,
   readTile,
+  restartLog,
   rotateLogKey,
 } from "./index.ts";
 
@@ -54,6 +55,11 @@ async function machineAt(db: Database, position: number): Promise<string> {
   const { rows } = await sql<{ machine_id: string }>`
     select machine_id from proof_leaves where position = ${position}`.execute(db.run);
   return rows[0]!.machine_id;
+}
+async function checkpointsOf(db: Database, origin: string): Promise<string[]> {
+  const { rows } = await sql<{ note: string }>`
+    select note from log_checkpoints where origin = ${origin} order by size`.execute(db.run);
+  return rows.map(({ note }) => note);
 }
 const entry = (position: number, kind = "entry") => Buffer.from(`${kind}${position}`);
 const rootOf = (size: number) => merkleRoot(Array.from({ length: size }, (_, at) => entry(at)));
@@ -126,7 +132,7 @@ describe("a log that grew by several checkpoints", async () => {
     const added = readNoteKey(await rotateLogKey(db, vault))!;
     await add(db, 1);
     // The one with the old key in memory finds out before it signs.
-    const next = (await writer.sign()) ?? (await writer.sign());
+    const next = await writer.sign();
     const after = openCheckpoint(next!.note)!;
     expect([isOfLog(after, [added]), isOfLog(before, [added])]).toEqual([true, false]);
     const { origin, keys } = await listLogKeys(db.soft);
@@ -202,7 +208,30 @@ describe("a database that was restored from a backup", async () => {
     expect((await newestCheckpoint(restored.soft))!.size).toBe(25);
   });
 
+  test("goes on as another log with all its entries when its operator abandons the one it was", async () => {
+    const { writer, vault } = await writerOf(restored, { outside });
+    await expect(writer.sign()).rejects.toThrow(LogForked);
+    expect(await restartLog(restored, vault, "example.org/not-this")).toBeNull();
+    const key = readNoteKey((await restartLog(restored, vault, ORIGIN))!)!;
+    expect(await restartLog(restored, vault, ORIGIN)).toBeNull();
+    expect(await newestCheckpoint(restored.soft)).toBeNull();
+    await writer.sign();
+    const { size, origin, note } = openCheckpoint((await newestCheckpoint(restored.soft))!.note)!;
+    expect(size).toBe(26);
+    expect(origin).toMatch(/^example\.org\/log\/r-[0-9a-f]{8}$/);
+    expect(isOfLog({ size, origin, note, root: Buffer.alloc(0) }, [key])).toBe(true);
+    const found = await findInclusion(restored.soft, await machineAt(restored, 20), {});
+    const { proof, checkpoint } = openInclusion(found)!;
+    expect(includes(leafHash(entry(20, "other")), 20, 26, proof, checkpoint.root)).toBe(true);
+    // Another replica, whose file still has the abandoned one.
+    const stale = path();
+    writeFileSync(stale, (await checkpointsOf(restored, ORIGIN)).at(-1)!);
+    await add(restored, 1, "last");
+    expect(await (await writerOf(restored, { outside: stale })).writer.sign()).toMatchObject({ size: 27 });
+  });
+
   test("signs nothing when what lies outside cannot be read, or is of another log", async () => {
+    await (await writerOf(lived, { outside: path() })).writer.sign();
     const broken = path();
     writeFileSync(broken, "not a checkpoint\n");
     await expect((await writerOf(lived, { outside: broken })).writer.sign()).rejects.toThrow(

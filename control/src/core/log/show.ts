@@ -15,15 +15,15 @@ interface SignedRow {
 /** Null before the first is signed. */
 export async function newestCheckpoint(db: Db): Promise<SignedRow | null> {
   const { rows } = await sql<SignedRow>`
-    select size, note from log_checkpoints order by size desc limit 1`.execute(db);
+    select size, note from log_checkpoints
+    where origin = (select origin from log_head) order by size desc limit 1`.execute(db);
   return rows[0] ?? null;
 }
 
 /** Of the tree of exactly that size; null when none of that size was signed. */
 export async function checkpointOf(db: Db, size: number): Promise<SignedRow | null> {
-  const { rows } = await sql<SignedRow>`select size, note from log_checkpoints where size = ${size}`.execute(
-    db,
-  );
+  const { rows } = await sql<SignedRow>`select size, note from log_checkpoints
+    where origin = (select origin from log_head) and size = ${size}`.execute(db);
   return rows[0] ?? null;
 }
 

@@ -3,7 +3,7 @@
  * Signs what was added. Leaves come in the statement that ends a session, so nothing is lost when this
  * does not run; it only says, some time later, that they are all there.
  *
- *  A. One writer: the turn holds the log's row, and a size is signed once (primary key).
+ *  A. One writer: the turn holds the log's row, and a size is signed once under a name (primary key).
  *  B. What is signed grew from what was signed: the frontier goes on from where it stood.
  *  C. Nothing is signed that is behind, or other than, what is known outside the database.
  *  D. A checkpoint is served when it is committed, never before.
@@ -97,9 +97,7 @@ export class LogWriter {
   /** Signs all that is there, up to `LEAVES_MAX`; null when there is nothing new. */
   async sign(): Promise<Signed | null> {
     try {
-      this.#key ??= await openLogKey(this.#db, this.#vault, this.#config.origin);
-      const key = this.#key;
-      const signed = await this.#db.write((tx) => this.#signIn(tx, key));
+      const signed = await this.#signWithNewest();
       this.#stopped = null;
       this.#compared = true;
       if (signed !== null) {
@@ -118,7 +116,18 @@ export class LogWriter {
     }
   }
 
-  async #signIn(tx: Db, key: LogKey): Promise<Signed | null> {
+  /** The key was opened before the row was locked; by then another may have taken its place, here or elsewhere. */
+  async #signWithNewest(): Promise<Signed | null> {
+    for (;;) {
+      this.#key ??= await openLogKey(this.#db, this.#vault, this.#config.origin);
+      const key = this.#key;
+      const signed = await this.#db.write((tx) => this.#signIn(tx, key));
+      if (signed !== "retired") return signed;
+      this.#key = null;
+    }
+  }
+
+  async #signIn(tx: Db, key: LogKey): Promise<Signed | "retired" | null> {
     const { rows } = await sql<Head>`
       select origin, size, frontier from log_head for update skip locked`.execute(tx);
     const head = rows[0];
@@ -129,11 +138,7 @@ export class LogWriter {
     await this.#agree(tx, head);
     if (size < head.size) throw new LogForked(`the log has ${size} entries and signed ${head.size}`);
     if (size === head.size) return null;
-    if (!(await isActive(tx, key))) {
-      // Rotated meanwhile, maybe elsewhere: with the new one at the next turn.
-      this.#key = null;
-      return null;
-    }
+    if (!(await isActive(tx, key))) return "retired";
     const tree = new Frontier(head.size, hashesIn(head.frontier));
     await grow(tx, tree, size);
     const checkpoint = { origin: head.origin, size, root: tree.root() };
@@ -142,9 +147,8 @@ export class LogWriter {
     await sql`
       update log_head set size = ${size}, frontier = ${Buffer.concat(tree.hashes())}`.execute(tx);
     await sql`
-      insert into log_checkpoints (size, root, note) values (${size}, ${checkpoint.root}, ${note})`.execute(
-      tx,
-    );
+      insert into log_checkpoints (origin, size, root, note)
+      values (${head.origin}, ${size}, ${checkpoint.root}, ${note})`.execute(tx);
     return { ...checkpoint, note };
   }
 
@@ -154,8 +158,14 @@ export class LogWriter {
     if (known === null) return;
     const text = known.note.text;
     if (this.#agreed.startsWith(text)) return;
-    if (known.origin !== head.origin)
+    if (known.origin !== head.origin) {
+      // Of a log that was abandoned here: nothing is signed under its name any more.
+      const { rows } = await sql`select from log_checkpoints where origin = ${known.origin} limit 1`.execute(
+        tx,
+      );
+      if (rows.length > 0) return;
       throw new LogForked(`the checkpoint outside is of the log ${known.origin}, and this is ${head.origin}`);
+    }
     if (known.size > head.size)
       throw new LogForked(
         `the log has signed ${head.size} entries and is known outside with ${known.size}: was the database restored?`,
@@ -184,7 +194,14 @@ async function grow(tx: Db, tree: Frontier, size: number): Promise<void> {
     });
   }
   if (tree.size !== size) throw new LogForked(`entry ${tree.size} of the log is missing`);
-  if (nodes.length > 0) await tx.insertInto("log_nodes").values(nodes).execute();
+  if (nodes.length > 0) {
+    // They are there when another log was begun over the same entries.
+    await tx
+      .insertInto("log_nodes")
+      .values(nodes)
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
 }
 
 function hashesIn(frontier: Buffer): Buffer[] {

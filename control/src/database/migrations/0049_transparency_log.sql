@@ -2,6 +2,7 @@
 
 create table log_keys (
   key_id         text primary key check (key_id ~ '^[0-9a-f]{8}$'),
+  origin         text not null,
   public_key     bytea not null check (length(public_key) = 32),
   private_sealed bytea not null,               -- vault
   created_at     timestamptz not null default now(),
@@ -23,17 +24,19 @@ create table log_nodes (
 -- Whoever signs holds this row's lock: one writer, however many replicas.
 create table log_head (
   id       integer primary key default 1 check (id = 1),
-  origin   text,                                -- given once, at the first start
+  origin   text,                                -- given at the first start; another one is another log
   size     bigint not null default 0,
   frontier bytea not null default ''            -- roots of the complete subtrees of `size` leaves, largest first
 );
 insert into log_head default values;
 
 create table log_checkpoints (
-  size       bigint primary key,                -- unique: no second tree of a size is ever signed
+  origin     text not null,
+  size       bigint not null,
   root       bytea not null check (length(root) = 32),
   note       text not null,
-  signed_at  timestamptz not null default now()
+  signed_at  timestamptz not null default now(),
+  primary key (origin, size)                    -- no second tree of a size is ever signed under a name
 );
 
 -- What strangers hold roots of is not changed, whoever holds the database's password by mistake.

@@ -8,6 +8,7 @@ import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts
 import { listGuestImages } from "#contract/platform/guest-images.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
 import { listIssuers } from "#contract/platform/issuers.ts";
+import { restartLog, rotateLogKey } from "#contract/platform/log.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import { createTenant } from "#contract/platform/tenants.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
@@ -19,6 +20,7 @@ import * as collateral from "./collateral.ts";
 import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
+import * as log from "./log.ts";
 import * as people from "./people.ts";
 import * as tenants from "./tenants.ts";
 import * as webhooks from "./webhooks.ts";
@@ -30,6 +32,8 @@ import * as hosts from "./hosts.ts";
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers(deps)),
   route(rotateKeys, () => rotate(deps)),
+  route(rotateLogKey, () => log.rotate(deps)),
+  route(restartLog, (call) => log.restart(deps, call)),
   route(createTenant, (call) => tenants.create(deps, call)),
   route(createPartner, (call) => people.createPartner(deps, call)),
   route(clientsContract.createClient, (call) => people.createClient(deps, call)),

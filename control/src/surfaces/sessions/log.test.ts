@@ -113,3 +113,16 @@ test("a stranger does not learn where a proof is, nor a living session where it 
   expect((await me("GET", `/v1/proofs/${id}/transparency?size=0`)).status).toBe(400);
   await me("DELETE", `/v1/sessions/${session_id}`);
 });
+
+test("nothing is shown that no checkpoint has", async () => {
+  await using waiting = await startInstallation({
+    config: { transparency: { everyMs: 3_600_000, entries: 1_000_000 } } as never,
+  });
+  const owner = await waiting.account();
+  const { session_id } = (await owner("POST", "/v1/sessions", {})).body;
+  await owner("DELETE", `/v1/sessions/${session_id}`);
+  const shown = await owner("GET", `/v1/proofs/${session_id}/transparency`);
+  expect([shown.status, shown.body]).toEqual([202, { status: "pending" }]);
+  for (const path of ["checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1"])
+    expect((await waiting.anyone("GET", `/log/${path}`)).status, path).toBe(404);
+});
