@@ -82,6 +82,7 @@ test.each([
   ["a bare carriage return", `${OK}X-A: b\rX-B: c\r\n\r\n`],
   ["a bare line feed", `${OK}X-A: b\nX-B: c\r\n\r\n`],
   ["bare line feeds all over", "HTTP/1.1 200 OK\nContent-Length: 0\n\n\r\n\r\n"],
+  ["an interim answer of HTTP/1.0", `HTTP/1.0 103 E\r\n\r\n${OK}Content-Length: 0\r\n\r\n`],
   ["another version", "HTTP/2.0 200 OK\r\n\r\n"],
   ["no version", "200 OK\r\n\r\n"],
   ["a status of two digits", "HTTP/1.1 20 OK\r\n\r\n"],

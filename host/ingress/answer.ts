@@ -155,6 +155,8 @@ export class AnswerParser {
     const head = { status, reason, fields, chunked };
     if (status === 101) throw new AnswerFault("an upgrade that was not asked for");
     if (status < 200) {
+      // HTTP/1.0 has none (RFC 9110, 15.2), and Node reads one as the whole answer.
+      if (minor === "0") throw new AnswerFault("an interim answer of HTTP/1.0");
       this.#reader.onInterim(head);
       return;
     }
