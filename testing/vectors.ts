@@ -21,3 +21,9 @@ export const tdxVectors: Requirement = {
   met: existsSync(join(tdxFolder, "cases.json")),
   reason: "needs the public test data of TDX (CASEMATE_VECTORS)",
 };
+
+export const proofsFolder = join(vectorsFolder, "proofs");
+export const auditProofs: Requirement = {
+  met: existsSync(join(proofsFolder, "corpus/index.json")),
+  reason: "needs the public corpus of AuditProof documents (CASEMATE_VECTORS)",
+};

@@ -15,6 +15,10 @@ export function sha256Hex(data: Uint8Array | string): string {
   return hash("sha256", data, "hex");
 }
 
+export function sha512(data: Uint8Array): Uint8Array {
+  return hash("sha512", data, "buffer");
+}
+
 /** SHA-512 as lower-case hex; the original's version 1.0 chain is made of these. */
 export function sha512Hex(data: Uint8Array | string): string {
   return hash("sha512", data, "hex");
