@@ -122,13 +122,6 @@ describe("exit code 1", () => {
     expect(out).toContain("(too_large)");
     expect((await run(["/dev/zero"])).code).toBe(1);
   });
-
-  test("is given for an AuditProof, with the reason", async () => {
-    await writeFile(path("audit.json"), '{"cdp_version":"2.1"}');
-    const { code, out } = await run([path("audit.json")]);
-    expect(code).toBe(1);
-    expect(out).toContain("(unsupported_format)");
-  });
 });
 
 describe("exit code 2", () => {

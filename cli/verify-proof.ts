@@ -12,6 +12,7 @@ import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
+import { type AuditFiles, auditOptionsOf, isAuditProof, judged } from "./audit-proof.ts";
 import { OWN_IO, orUsage, type Printing, UsageFault } from "./usage.ts";
 
 interface VerifyProofIo extends Printing {
@@ -34,7 +35,14 @@ const USAGE = `Usage: casemate verify-proof <file|-> [options]
   --log-key <key>          Pin a key of the log, as GET /log/keys has it. Repeatable.
   --json                   Print the verdict as JSON.
 
-Exit codes: 0 holds at the asked level, 1 fails, 2 usage, 3 the asked level cannot be checked here.
+Of an AuditProof (CDP 1.0 to 2.2, a document without a profile), with --json as {valid, stage_reached, failure_reason}:
+  --policy <file>          What you demand: {"required_region": …, "required_authority_id": …}.
+  --trust-chain <file>     The manifest of the authorities' keys, and
+  --pin <fingerprint>      the SHA-256 of its identity key, had from elsewhere: sha256:<hex>.
+  --activity <file>        Your own file of which the document declares the root.
+
+Exit codes: 0 holds at the asked level (an AuditProof: signed), 1 fails, 2 usage, 3 the asked level cannot be
+checked here (an AuditProof: whole, but not signed).
 `;
 
 export const verifyProofCommand = (argv: string[], io: VerifyProofIo): Promise<number> =>
@@ -46,6 +54,7 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     io.out(USAGE);
     return EXIT.holds;
   }
+  const audit = await auditOptionsOf(asked.audit, bytesOf);
   const issuers = [...asked.issuers, ...(await issuersOf(asked.issuerFiles))].map(pin);
   const transparency = await transparencyOf(asked);
   const level = asked.level ?? (transparency !== null ? 3 : issuers.length > 0 ? 2 : 1);
@@ -57,7 +66,13 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     io.err("Level 3 cannot be checked without --checkpoint, which you hold, and --inclusion.\n");
     return EXIT.uncheckable;
   }
-  const examination = examineProof(await readProof(asked.file, io), {
+  const proof = await readProof(asked.file, io);
+  if (isAuditProof(proof, asked.audit)) {
+    if (level === 1) return judged(proof, audit, asked.json, io.out);
+    io.err("An AuditProof has stages and no levels: give --trust-chain and --pin to learn who signed it.\n");
+    return EXIT.uncheckable;
+  }
+  const examination = examineProof(proof, {
     ...{ issuers, level },
     ...(transparency !== null && level === 3 && { transparency }),
   });
@@ -74,6 +89,7 @@ interface Asked {
   checkpointFile: string | undefined;
   inclusionFile: string | undefined;
   logKeys: string[];
+  audit: AuditFiles;
   json: boolean;
 }
 
@@ -100,6 +116,10 @@ function parse(argv: string[]): Asked | "help" {
       inclusionFile: values.inclusion,
       logKeys: values["log-key"] ?? [],
     },
+    audit: {
+      ...{ policyFile: values.policy, trustChainFile: values["trust-chain"] },
+      ...{ pin: values.pin, activityFile: values.activity },
+    },
   };
 }
 
@@ -115,6 +135,10 @@ function options(argv: string[]) {
         checkpoint: { type: "string" },
         inclusion: { type: "string" },
         "log-key": { type: "string", multiple: true },
+        policy: { type: "string" },
+        "trust-chain": { type: "string" },
+        pin: { type: "string" },
+        activity: { type: "string" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },

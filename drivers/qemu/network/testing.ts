@@ -192,6 +192,8 @@ export class NetworkLab {
   async #furnish(): Promise<void> {
     // An answer says that it is in its namespace.
     await this.call("list");
+    // Its number was another's, who may have died without a word.
+    this.host(FORGET_FORWARDING);
     execFileSync("ip", ["netns", "add", this.#world]);
     this.host(
       // A new namespace is as the computer is, and one that runs containers forwards.
