@@ -12,7 +12,7 @@ type Members = Record<string, unknown>;
 /** A document taken out of its input once, so that a caller can look its key up before verifying. */
 export class OpenProof {
   readonly document: Members;
-  readonly kind: "casemate-cdp/1" | "original";
+  readonly kind: "casemate-cdp/1" | "original" | "auditproof";
   /** Why it cannot be judged at all, or null. */
   readonly failure: Failure | null;
 
@@ -39,7 +39,7 @@ export function openProof(input: unknown): OpenProof {
   if (!isMembers(parsed.value)) return unreadable("not_an_object");
   const document = unwrap(parsed.value);
   const { kind, failure } = classify(document);
-  if (failure === null && kind !== "original" && !parsed.integers) {
+  if (failure === null && kind === "casemate-cdp/1" && !parsed.integers) {
     return new OpenProof(document, kind, "number_not_integer");
   }
   return new OpenProof(document, kind, failure);
@@ -65,7 +65,7 @@ function unwrap(value: Members): Members {
 function classify(document: Members): Pick<OpenProof, "kind" | "failure"> {
   const version = member(document, "cdp_version");
   if (version === "2.0" || version === "2.1" || version === "2.2") {
-    return { kind: "original", failure: "unsupported_format" };
+    return { kind: "auditproof", failure: null };
   }
   if (version !== "1.0") return { kind: "original", failure: "unsupported_version" };
   if (!Object.hasOwn(document, "profile")) return { kind: "original", failure: null };

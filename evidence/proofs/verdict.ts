@@ -24,14 +24,14 @@ export const FAILURES = {
   number_not_integer: fails("document", "A number of the document is not an integer within 2^53−1."),
   unsupported_version: fails("document", "The document's cdp_version is not one this verifier knows."),
   unsupported_profile: fails("document", "The document's profile is not one this verifier knows."),
-  unsupported_format: fails(
-    "document",
-    "The document is an AuditProof 2.x, which this verifier does not judge.",
-  ),
   unsupported_algorithm: fails("document", "The document's signature algorithm is not Ed25519."),
   unsupported_feature: fails(
     "document",
     "The 1.0 document carries a structure this verifier does not judge.",
+  ),
+  unsigned_member: fails(
+    "document",
+    "A member that nothing signs, and that is to be empty, carries a value.",
   ),
   unknown_member: fails("document", "The document carries a member that the profile does not have."),
   missing_member: fails("document", "The document lacks a member that the profile requires."),
@@ -58,6 +58,10 @@ export const FAILURES = {
   outcome_mismatch: fails(
     "chain_integrity",
     "Step 8's outcome, failed steps, end state or durations differ from the steps.",
+  ),
+  root_mismatch: fails(
+    "chain_integrity",
+    "A Merkle root that the document declares is not that of what it lists.",
   ),
   probe_root_mismatch: fails("chain_integrity", "probe_root is not the Merkle root of the probes listed."),
   contradiction: fails("chain_integrity", "A step claims success against its own measurement."),

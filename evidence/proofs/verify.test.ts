@@ -215,7 +215,6 @@ describe("what cannot be judged", () => {
     ["no version", "{}", "unsupported_version"],
     ["an unknown version", '{"cdp_version":"3.0"}', "unsupported_version"],
     ["a version that is a number", '{"cdp_version":1.0}', "unsupported_version"],
-    ["an AuditProof", '{"cdp_version":"2.1","chain":[]}', "unsupported_format"],
     ["an unknown profile", '{"cdp_version":"1.0","profile":"casemate-cdp/2"}', "unsupported_profile"],
     ["a null profile", '{"cdp_version":"1.0","profile":null}', "unsupported_profile"],
     ["another algorithm", text.replace('"Ed25519"', '"none"'), "unsupported_algorithm"],

@@ -12,6 +12,7 @@
  *  E. The outcome is reported only when level 1 holds.
  */
 import { type LogTrust, openInclusion } from "../log/inclusion.ts";
+import { judgeAudit } from "./audit.ts";
 import type { Issuer } from "./certificate.ts";
 import { type Exam, LEVEL_1, LEVEL_2, LEVEL_3, type NamedCheck } from "./checks.ts";
 import { judgeOriginal } from "./original.ts";
@@ -42,11 +43,11 @@ export interface CheckDone {
 
 const FORM = { name: "form", shows: "every member is known, present and well formed", level: 1 } as const;
 
-/** What little an original 1.0 document shows. */
+/** What little a document of the original's formats shows. */
 const ORIGINAL = [
   { name: "chain", check: "chain_integrity", shows: "eight links over constants and one time" },
   { name: "final hash", check: "final_hash", shows: "final_hash is the last link" },
-  { name: "signature", check: "signature", shows: "the document's key signed the final hash" },
+  { name: "signature", check: "signature", shows: "the document's key signed what its version has signed" },
 ] as const;
 
 export interface Examination {
@@ -69,10 +70,12 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
   const opened = input instanceof OpenProof ? input : openProof(input);
   const { document } = opened;
   if (opened.failure !== null) return refused([opened.failure], document);
-  if (opened.kind === "original") {
-    const { failures, warnings } = judgeOriginal(document);
+  if (opened.kind !== "casemate-cdp/1") {
+    const audit = opened.kind === "auditproof" ? judgeAudit(document) : null;
+    const { failures, warnings } = audit ?? judgeOriginal(document);
     if ((options.level ?? 1) >= 2) failures.push("certificate_missing");
     const verdict = conclude(new Set(failures), warnings, document);
+    Object.assign(verdict.checks, audit?.passed);
     const done = ORIGINAL.map(({ check, ...rest }) => ({
       ...rest,
       level: 1 as const,
