@@ -130,6 +130,20 @@ program
     ),
   );
 
+program
+  .command("log")
+  .description("the transparency log of an installation, as a stranger sees it")
+  .command("verify")
+  .description(
+    "whether a log only grew since you saved a checkpoint of it: exit 0 yes, 1 no, 2 usage, 3 cannot be told",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./log.ts").then(({ logVerifyCommand }) => logVerifyCommand(args, OWN_IO))),
+  );
+
 const targeted = (name: string, description: string) =>
   program
     .command(name)
