@@ -105,9 +105,9 @@ describeWith([ownNetworks], "what a machine with a limit sends", () => {
     /** What the host gets of two million bytes in so many seconds, and what it gets rid of. */
     const port = PORT + 1;
     const listening = `my $s = IO::Socket::INET->new(LocalPort => ${port}, Listen => 8, ReuseAddr => 1) or die "$!"; $SIG{CHLD} = $SIG{PIPE} = "IGNORE";
-      while (my $c = $s->accept) { next if fork; sysread($c, my $w, 1); if ($w eq "g") { my $l = 2000000; while ($l) { $l -= syswrite($c, "x" x $l) } exit }
+      while (my $c = $s->accept) { next if fork; sysread($c, my $w, 1); if ($w eq "g") { my $l = 2000000; while ($l) { $l -= syswrite($c, "x" x $l) || exit } exit }
       my $n = 0; while (my $r = sysread($c, my $b, 65536)) { $n += $r; syswrite($c, "$n\\n") } exit }`;
-    lab.inside(space, `perl -MIO::Socket::INET -e '${listening}' >/dev/null 2>&1 </dev/null &`);
+    lab.inside(space, `timeout 120 perl -MIO::Socket::INET -e '${listening}' >/dev/null 2>&1 </dev/null &`);
     const talk = (work: string) =>
       lab.host(
         `timeout 20 perl -MIO::Socket::INET -e 'my $c = IO::Socket::INET->new(PeerAddr => "${guest}", PeerPort => ${port}) or exit; ${work}'`,
