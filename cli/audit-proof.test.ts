@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { makeSpecimen } from "#evidence/proofs/specimen.ts";
 import { printedBy } from "#testing/printed.ts";
 import { describeWith } from "#testing/requirements.ts";
 import { auditProofs, proofsFolder } from "#testing/vectors.ts";
@@ -50,6 +51,20 @@ describe("a document without a profile", () => {
     expect(code).toBe(3);
     expect(err).toContain("--trust-chain");
   });
+});
+
+test("a document with a profile is none, bare or in the answer to a session's end", async () => {
+  const { cdp, issuer } = makeSpecimen();
+  for (const [name, value] of Object.entries({ "bare.json": cdp, "answer.json": { session_id: "s", cdp } })) {
+    const given = ["--issuer", `${issuer.issuerId}=${issuer.publicKey}`];
+    const { code, out } = await run([await file(name, value), ...given]);
+    expect([code, out]).toEqual([0, expect.stringContaining("The proof holds at level 2.")]);
+  }
+});
+
+test("one in the answer to a session's end is judged as if it were bare", async () => {
+  const path = await file("within.json", { session_id: "s", cdp: { cdp_version: "2.1" } });
+  expect(JSON.parse((await run([path, "--json"])).out)).toMatchObject({ stage_reached: 3 });
 });
 
 describe("wrong usage", () => {

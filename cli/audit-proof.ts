@@ -5,7 +5,7 @@
  * too: 0 from stage 7 on, where a key has spoken, 3 for a document that is whole and that nobody signed.
  */
 
-import { type AuditOptions, type AuditPolicy, judgeAuditProof } from "#evidence/auditproof/ladder.ts";
+import { type AuditOptions, type AuditPolicy, judgeParsed } from "#evidence/auditproof/ladder.ts";
 import { openManifest } from "#evidence/auditproof/manifest.ts";
 import { type AuditVerdict, isAccepted } from "#evidence/auditproof/verdict.ts";
 import { parseStrictJson } from "#evidence/proofs/strict-json.ts";
@@ -21,12 +21,17 @@ export interface AuditFiles {
 
 type Reader = (file: string) => Promise<Uint8Array>;
 
-/** Ours name a profile; what names none is the other format's, and so is whatever it is judged with its options for. */
-export function isAuditProof(bytes: Uint8Array, files: AuditFiles): boolean {
-  if (Object.values(files).some((value) => value !== undefined)) return true;
+/**
+ * The AuditProof in these bytes, bare or as `cdp` in the answer to a session's end; null for a document of ours, which
+ * names a profile. With an option of that format given, whatever it is is judged as one.
+ */
+export function auditProofOf(bytes: Uint8Array, files: AuditFiles): { value: unknown } | null {
   const parsed = parseStrictJson(bytes);
-  if (!parsed.ok || typeof parsed.value !== "object" || parsed.value === null) return false;
-  return !Array.isArray(parsed.value) && !Object.hasOwn(parsed.value, "profile");
+  const outer = parsed.ok ? parsed.value : undefined;
+  const inEnvelope = isRecord(outer) && !Object.hasOwn(outer, "cdp_version") && Object.hasOwn(outer, "cdp");
+  const value = inEnvelope && isRecord(outer.cdp) ? outer.cdp : outer;
+  const asked = Object.values(files).some((given) => given !== undefined);
+  return asked || (isRecord(value) && !Object.hasOwn(value, "profile")) ? { value } : null;
 }
 
 export async function auditOptionsOf(files: AuditFiles, read: Reader): Promise<AuditOptions> {
@@ -83,12 +88,12 @@ const STAGES: Record<number, string> = {
 
 /** Prints the verdict and returns the exit code. */
 export function judged(
-  bytes: Uint8Array,
+  document: unknown,
   options: AuditOptions,
   json: boolean,
   out: (text: string) => void,
 ): 0 | 1 | 3 {
-  const verdict = judgeAuditProof(bytes, options);
+  const verdict = judgeParsed(document, options);
   out(json ? `${JSON.stringify(verdict)}\n` : describe(verdict));
   if (!verdict.valid) return 1;
   return isAccepted(verdict) ? 0 : 3;

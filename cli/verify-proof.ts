@@ -12,7 +12,7 @@ import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
-import { type AuditFiles, auditOptionsOf, isAuditProof, judged } from "./audit-proof.ts";
+import { type AuditFiles, auditOptionsOf, auditProofOf, judged } from "./audit-proof.ts";
 import { OWN_IO, orUsage, type Printing, UsageFault } from "./usage.ts";
 
 interface VerifyProofIo extends Printing {
@@ -67,8 +67,9 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     return EXIT.uncheckable;
   }
   const proof = await readProof(asked.file, io);
-  if (isAuditProof(proof, asked.audit)) {
-    if (level === 1) return judged(proof, audit, asked.json, io.out);
+  const auditProof = auditProofOf(proof, asked.audit);
+  if (auditProof !== null) {
+    if (level === 1) return judged(auditProof.value, audit, asked.json, io.out);
     io.err("An AuditProof has stages and no levels: give --trust-chain and --pin to learn who signed it.\n");
     return EXIT.uncheckable;
   }
