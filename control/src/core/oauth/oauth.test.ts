@@ -132,11 +132,15 @@ describe("rotation", () => {
   });
 
   it("of replicas that start at once makes one first key", async () => {
-    await sql`delete from oauth_keys`.execute(db.run);
+    // A database of its own: whoever follows these rows while there are none rightly says so.
+    await using empty = await cloneDatabase();
+    const replicas = await openDatabase({ connection: { ...empty }, poolMax: 6, onError: () => {} });
     const started = await Promise.all(
-      Array.from({ length: 4 }, () => openSigningKeys(db, vault, unexpected)),
+      Array.from({ length: 4 }, () => openSigningKeys(replicas, vault, unexpected)),
     );
     expect(new Set(started.map((each) => each.current().signing)).size).toBe(1);
+    expect((await sql`select from oauth_keys`.execute(replicas.run)).rows).toHaveLength(1);
     await Promise.all(started.map((each) => each.close()));
+    await replicas.close();
   });
 });
