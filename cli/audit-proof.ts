@@ -8,6 +8,7 @@
 import { type AuditOptions, type AuditPolicy, judgeParsed } from "#evidence/auditproof/ladder.ts";
 import { openManifest } from "#evidence/auditproof/manifest.ts";
 import { type AuditVerdict, isAccepted } from "#evidence/auditproof/verdict.ts";
+import { isMembers, unwrap } from "#evidence/proofs/reading.ts";
 import { parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { UsageFault } from "./usage.ts";
 
@@ -28,10 +29,9 @@ type Reader = (file: string) => Promise<Uint8Array>;
 export function auditProofOf(bytes: Uint8Array, files: AuditFiles): { value: unknown } | null {
   const parsed = parseStrictJson(bytes);
   const outer = parsed.ok ? parsed.value : undefined;
-  const inEnvelope = isRecord(outer) && !Object.hasOwn(outer, "cdp_version") && Object.hasOwn(outer, "cdp");
-  const value = inEnvelope && isRecord(outer.cdp) ? outer.cdp : outer;
+  const value = isMembers(outer) ? unwrap(outer) : outer;
   const asked = Object.values(files).some((given) => given !== undefined);
-  return asked || (isRecord(value) && !Object.hasOwn(value, "profile")) ? { value } : null;
+  return asked || (isMembers(value) && !Object.hasOwn(value, "profile")) ? { value } : null;
 }
 
 export async function auditOptionsOf(files: AuditFiles, read: Reader): Promise<AuditOptions> {
@@ -56,8 +56,8 @@ async function jsonOf(file: string, read: Reader): Promise<unknown> {
 /** A misspelt demand that is passed over would accept what its writer wanted refused. */
 function policyOf(value: unknown, file: string): AuditPolicy {
   const known = ["required_region", "required_authority_id"];
-  const inner = isRecord(value) && isRecord(value.policy) ? value.policy : value;
-  if (!isRecord(inner)) throw new UsageFault(`${file} holds no policy.`);
+  const inner = isMembers(value) && isMembers(value.policy) ? value.policy : value;
+  if (!isMembers(inner)) throw new UsageFault(`${file} holds no policy.`);
   for (const [name, demand] of Object.entries(inner)) {
     if (!known.includes(name))
       throw new UsageFault(`${file}: a policy has ${known.join(" and ")}, not ${name}.`);
@@ -72,9 +72,6 @@ function manifestOf(value: unknown, pin: string, file: string) {
     throw new UsageFault(`${file} cannot be trusted as a trust chain (${manifest}).`);
   return manifest;
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const STAGES: Record<number, string> = {
   1: "it is no document of the format",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -72,6 +73,23 @@ test("a folder without the log, and a log without a tile, decide nothing", async
   const { code, err } = await run("--from", path("held"), path("bare"));
   expect(code).toBe(3);
   expect(err).toContain("tile/0/000.p/9");
+});
+
+test("what never ends, as a pipe or a device in the folder or as the saved checkpoint, is not waited for", async () => {
+  await mkdir(path("pipe"));
+  execFileSync("mkfifo", [path("pipe/checkpoint")]);
+  expect((await run("--from", path("held"), path("pipe"))).code).toBe(3);
+  await mkdir(path("device"));
+  await symlink("/dev/zero", path("device/checkpoint"));
+  expect((await run("--from", path("held"), path("device"))).code).toBe(3);
+  expect((await run("--from", "/dev/zero", path("grown"))).code).toBe(2);
+});
+
+test("a checkpoint that cannot be saved is told of, and what was there stays", async () => {
+  await mkdir(path("kept/inside"), { recursive: true });
+  const { code, err } = await run("--from", path("held"), path("grown"), "--save", path("kept"));
+  expect([code, err]).toEqual([2, expect.stringContaining("which is as it was")]);
+  expect(await readdir(path("kept"))).toEqual(["inside"]);
 });
 
 test.each([

@@ -3,11 +3,14 @@
  * `casemate log verify`: whether a transparency log only grew since a checkpoint of it was saved. It reads
  * static files, from a folder or a URL, and asks nobody what they mean.
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { type OpenedCheckpoint, openCheckpoint } from "#evidence/log/checkpoint.ts";
 import { checkGrowth, type GrowthFailure, type ReadTile, TileFault } from "#evidence/log/growth.ts";
 import { readNoteKey } from "#evidence/log/note.ts";
+import { replaceFile } from "#files/replace.ts";
+import { bytesOf } from "./evidence-files.ts";
 import { commandOf, type Given, type Printing, UsageFault } from "./usage.ts";
 
 const EXIT = { grew: 0, broken: 1, uncheckable: 3 } as const;
@@ -54,7 +57,7 @@ async function run({ values, positionals }: Given<typeof OPTIONS>, { out, err }:
     if (key === null) throw new UsageFault("--log-key is <name>+<id>+<base64>, as GET /log/keys has it.");
     return key;
   });
-  const held = openCheckpoint(await saved(values.from));
+  const held = openCheckpoint(await bytesOf(values.from));
   if (held === null) throw new UsageFault(`${values.from} is no checkpoint of a log.`);
   const read = readerOf(place);
   let newest: OpenedCheckpoint | null;
@@ -76,15 +79,16 @@ async function run({ values, positionals }: Given<typeof OPTIONS>, { out, err }:
   };
   out(values.json ? `${JSON.stringify(verdict)}\n` : describe(verdict));
   if (failure !== null) return EXIT.broken;
-  if (values.save !== undefined) await writeFile(values.save, note);
+  if (values.save !== undefined) await save(values.save, note);
   return EXIT.grew;
 }
 
-async function saved(file: string): Promise<Uint8Array> {
+/** It may replace the only checkpoint that its reader has. */
+async function save(file: string, note: Uint8Array): Promise<void> {
   try {
-    return await readFile(file);
+    await replaceFile(file, note, 0o644);
   } catch (cause) {
-    throw new UsageFault(`Cannot read ${file}: ${(cause as Error).message}`, { cause });
+    throw new UsageFault(`Cannot write ${file}, which is as it was: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -107,9 +111,15 @@ const readerOf = (place: string): ReadTile =>
     ? (path) => fetched(`${place.replace(/\/+$/, "")}/${path}`)
     : (path) => inFolder(join(place, path));
 
+/** The folder may be an attacker's copy: a pipe or a device in it would keep the reader for ever. */
 async function inFolder(path: string): Promise<Uint8Array | null> {
   try {
-    return bounded(await readFile(path), path);
+    // Without O_NONBLOCK the open of a pipe waits for its writer.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const found = await file.stat();
+    if (!found.isFile()) throw new TileFault(`${path} is no regular file`);
+    if (found.size > FILE_BYTES_MAX) throw tooLarge(path);
+    return await file.readFile();
   } catch (cause) {
     if (["ENOENT", "ENOTDIR"].includes((cause as NodeJS.ErrnoException).code ?? "")) return null;
     throw cause instanceof TileFault ? cause : new TileFault((cause as Error).message);
@@ -127,15 +137,12 @@ async function fetched(url: string): Promise<Uint8Array | null> {
     for await (const part of answer.body ?? []) {
       parts.push(part);
       size += part.length;
-      if (size > FILE_BYTES_MAX) break;
+      if (size > FILE_BYTES_MAX) throw tooLarge(url);
     }
-    return bounded(Buffer.concat(parts), url);
+    return Buffer.concat(parts);
   } catch (cause) {
     throw cause instanceof TileFault ? cause : new TileFault(`${url}: ${(cause as Error).message}`);
   }
 }
 
-function bounded(bytes: Uint8Array, name: string): Uint8Array {
-  if (bytes.length > FILE_BYTES_MAX) throw new TileFault(`${name} is larger than any file of a log`);
-  return bytes;
-}
+const tooLarge = (name: string) => new TileFault(`${name} is larger than any file of a log`);

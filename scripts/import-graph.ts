@@ -15,6 +15,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   // What a client in another project takes away.
   sdk: [],
   confine: [],
+  // Of whoever keeps a small file that must not be lost.
+  files: [],
   // What a confined child runs, and what it is asked.
   models: [],
   link: ["contract"],
@@ -44,7 +46,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/random.ts",
     "control/src/database",
   ],
-  "control/src/core/vault": ["contract", "control/src/core/random.ts", "control/src/database"],
+  "control/src/core/vault": ["contract", "files", "control/src/core/random.ts", "control/src/database"],
   "control/src/core/journal": ["contract", "control/src/core/random.ts", "control/src/database"],
   "control/src/core/events": ["contract", "control/src/database", "control/src/core/journal"],
   "control/src/core/jobs": ["control/src/database"],
@@ -74,6 +76,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "contract",
     "evidence/log",
     "evidence/proofs",
+    "files",
     "control/src/core/vault",
     "control/src/database",
   ],
@@ -166,6 +169,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "confine",
     "embedded",
     "evidence",
+    "files",
     "guest",
     "host/join.ts",
     "images",

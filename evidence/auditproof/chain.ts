@@ -3,7 +3,8 @@
  * The eight links. What goes into a link comes from the table and never from the document, whose own
  * names of its steps were once believed; and a document's names must still be those of the table.
  */
-import { bare, GENESIS, hashOf, type Members, member, textOr } from "./hash.ts";
+import { type Members, member } from "../proofs/reading.ts";
+import { bare, GENESIS, hashOf, textOr } from "./hash.ts";
 import { Fallen } from "./verdict.ts";
 
 /** Subsystem and method of each link; the method is a constant of the format and not in the document. */

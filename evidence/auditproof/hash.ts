@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Hashes of the AuditProof format: SHA-512 as text, joined by zero bytes, and the trees made of them. */
-import { utf8 } from "../proofs/encoding.ts";
 import { canonicalJson } from "../proofs/hash.ts";
 import { sha512, sha512Hex } from "../proofs/primitives.ts";
-
-export type Members = Record<string, unknown>;
 
 /** What the first link has for a predecessor, and the root over nothing. */
 export const GENESIS = sha512Hex("");
@@ -17,13 +14,6 @@ export function bare(value: unknown): string {
   if (typeof value !== "string") return "";
   return value.startsWith("sha512:") ? value.slice("sha512:".length) : value;
 }
-
-export const isMembers = (value: unknown): value is Members =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** An own member; undefined when it is missing. A document cannot borrow one from the prototype. */
-export const member = (value: unknown, name: string): unknown =>
-  isMembers(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 
 export const textOr = (value: unknown, otherwise = ""): string =>
   typeof value === "string" ? value : otherwise;
@@ -79,5 +69,3 @@ export function linesRoot(bytes: Uint8Array): string {
   }
   return textRoot(leaves) ?? GENESIS;
 }
-
-export const asciiBytes = utf8;

@@ -2,8 +2,9 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Members } from "../proofs/reading.ts";
 import { links } from "./chain.ts";
-import { canonical, hashOf, linesRoot, type Members, rawRoot, textRoot } from "./hash.ts";
+import { canonical, hashOf, linesRoot, rawRoot, textRoot } from "./hash.ts";
 import { type AuditOptions, judgeAuditProof } from "./ladder.ts";
 import { isPoint } from "./point.ts";
 import { isAccepted } from "./verdict.ts";

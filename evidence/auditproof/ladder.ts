@@ -8,9 +8,10 @@
  */
 import { fromBase64, utf8 } from "../proofs/encoding.ts";
 import { isSoundSignature, signatureHolds, spkiOfRaw } from "../proofs/keys.ts";
+import { isMembers, type Members, member } from "../proofs/reading.ts";
 import { parseStrictJson } from "../proofs/strict-json.ts";
 import { checkChain } from "./chain.ts";
-import { bare, isMembers, type Members, member, textOr } from "./hash.ts";
+import { bare, textOr } from "./hash.ts";
 import { type Manifest, rawKey } from "./manifest.ts";
 import { isPoint } from "./point.ts";
 import {
@@ -40,7 +41,7 @@ export interface AuditOptions {
 
 const VERSIONS: ReadonlySet<unknown> = new Set(["1.0", "2.0", "2.1", "2.2"]);
 /** Nothing signs them, so nothing may stand there. */
-const RESERVED = [
+export const RESERVED = [
   "customer_attestation",
   "policy_attestation",
   "third_party_attestation",

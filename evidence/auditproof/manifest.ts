@@ -4,10 +4,11 @@
  * fingerprint the reader got elsewhere. Checked before any document: a manifest that does not hold is a
  * fault of the set-up and never a verdict, nor a reason to go on without one.
  */
-import { fromBase64 } from "../proofs/encoding.ts";
+import { fromBase64, utf8 } from "../proofs/encoding.ts";
 import { isSoundSignature, signatureHolds, spkiOfRaw } from "../proofs/keys.ts";
 import { sha256Hex } from "../proofs/primitives.ts";
-import { asciiBytes, canonical, isMembers, type Members, member, textOr } from "./hash.ts";
+import { isMembers, type Members, member } from "../proofs/reading.ts";
+import { canonical, textOr } from "./hash.ts";
 
 export type ManifestFault = "malformed" | "fingerprint_mismatch" | "signature_invalid";
 
@@ -48,7 +49,7 @@ export function openManifest(value: unknown, pin: string): Manifest | ManifestFa
   const payload = payloadOf(value, authorities);
   if (payload === null) return "malformed";
   if (signature === null || !isSoundSignature(signature)) return "signature_invalid";
-  if (!signatureHolds(spki, asciiBytes(canonical(payload)), signature)) return "signature_invalid";
+  if (!signatureHolds(spki, utf8(canonical(payload)), signature)) return "signature_invalid";
   return {
     find: (authority, version) => {
       const held = member(payload.authorities, authority);

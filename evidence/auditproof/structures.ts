@@ -5,19 +5,8 @@
  * it could have been put there by anybody.
  */
 import { fromHex } from "../proofs/encoding.ts";
-import {
-  bare,
-  canonical,
-  GENESIS,
-  hashOf,
-  isMembers,
-  linesRoot,
-  type Members,
-  member,
-  rawRoot,
-  textOr,
-  textRoot,
-} from "./hash.ts";
+import { isMembers, type Members, member } from "../proofs/reading.ts";
+import { bare, canonical, GENESIS, hashOf, linesRoot, rawRoot, textOr, textRoot } from "./hash.ts";
 import { Fallen } from "./verdict.ts";
 
 const prefixed = (hash: string) => `sha512:${hash}`;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a signature of the AuditProof format covers: from version 2.1 on a view of the document, before it one hash of it. */
 import { sha512Hex } from "../proofs/primitives.ts";
-import { bare, canonical, type Members, member } from "./hash.ts";
+import { type Members, member } from "../proofs/reading.ts";
+import { bare, canonical } from "./hash.ts";
 
 /** In the view only when they are there: a null is as good as missing. */
 const OPTIONAL = [

@@ -6,9 +6,8 @@
  */
 import { judgeParsed } from "../auditproof/ladder.ts";
 import { type FailureReason, isAccepted } from "../auditproof/verdict.ts";
+import type { Members } from "./reading.ts";
 import type { Failure, ProofVerdict, Warning } from "./verdict.ts";
-
-type Members = Record<string, unknown>;
 
 interface Judged {
   failures: Failure[];

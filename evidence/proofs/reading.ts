@@ -7,7 +7,7 @@
 import { parseStrictJson } from "./strict-json.ts";
 import type { Failure } from "./verdict.ts";
 
-type Members = Record<string, unknown>;
+export type Members = Record<string, unknown>;
 
 /** A document taken out of its input once, so that a caller can look its key up before verifying. */
 export class OpenProof {
@@ -24,8 +24,7 @@ export class OpenProof {
 
   /** The key id the document names; unverified, good for looking up and nothing else. */
   get keyId(): string | null {
-    const attestation = member(this.document, "attestation");
-    const keyId = isMembers(attestation) ? member(attestation, "key_id") : null;
+    const keyId = member(member(this.document, "attestation"), "key_id");
     return typeof keyId === "string" ? keyId : null;
   }
 }
@@ -57,7 +56,7 @@ function asText(value: unknown): string | null {
 }
 
 /** The answer to a session's end carries the document as `cdp`. A bare document has no such member. */
-function unwrap(value: Members): Members {
+export function unwrap(value: Members): Members {
   const inner = member(value, "cdp");
   return isMembers(inner) && !Object.hasOwn(value, "cdp_version") ? inner : value;
 }
@@ -70,8 +69,7 @@ function classify(document: Members): Pick<OpenProof, "kind" | "failure"> {
   if (version !== "1.0") return { kind: "original", failure: "unsupported_version" };
   if (!Object.hasOwn(document, "profile")) return { kind: "original", failure: null };
   if (document.profile !== "casemate-cdp/1") return { kind: "original", failure: "unsupported_profile" };
-  const attestation = member(document, "attestation");
-  const algorithm = isMembers(attestation) ? member(attestation, "algorithm") : undefined;
+  const algorithm = member(member(document, "attestation"), "algorithm");
   const foreign = typeof algorithm === "string" && algorithm !== "Ed25519";
   return { kind: "casemate-cdp/1", failure: foreign ? "unsupported_algorithm" : null };
 }
@@ -80,7 +78,7 @@ export function isMembers(value: unknown): value is Members {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** An own member: a document cannot borrow one from the prototype. */
-export function member(document: Members, name: string): unknown {
-  return Object.hasOwn(document, name) ? document[name] : undefined;
+/** An own member, undefined when it is missing: a document cannot borrow one from the prototype. */
+export function member(value: unknown, name: string): unknown {
+  return isMembers(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 }

@@ -54,7 +54,7 @@ while (my $from = $s->recv(my $q, 512)) { my $end = index($q, "\\0", 12) + 5;
   $s->send(substr($q, 0, 2) . pack("n5", 0x8180, 1, $has, 0, 0) . substr($q, 12, $end - 12)
     . ($has ? pack("n3Nn", 0xc00c, 1, 1, 60, 4) . pack("C4", 192, 0, 2, 7) : ""), 0, $from) }`;
 
-/** In a namespace that is about to go. */
+/** In a namespace whose number had another owner, or will have one: when it is opened, and when it goes. */
 export const FORGET_FORWARDING =
   "rm -f /run/casemate-forwarding/$(readlink /proc/self/ns/net | tr -dc 0-9); rmdir /run/casemate-forwarding 2>/dev/null";
 

@@ -5,9 +5,9 @@
  * hold a root of, which is a fork and makes the whole log worthless. So the log compares itself with
  * what lies here, and stops when it is behind or other.
  */
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile } from "node:fs/promises";
 import { type OpenedCheckpoint, openCheckpoint } from "#evidence/log/checkpoint.ts";
+import { replaceFile } from "#files/replace.ts";
 
 export interface Outside {
   /** Null when nothing was ever told. Throws for what is there and is no checkpoint: that is not nothing. */
@@ -28,16 +28,6 @@ export function outsideFile(path: string): Outside {
       if (checkpoint === null) throw new Error(`${path} is no checkpoint`);
       return checkpoint;
     },
-    tell: async (note) => {
-      const draft = `${path}.new`;
-      const file = await open(draft, "w", 0o644);
-      await file.writeFile(note);
-      await file.sync();
-      await file.close();
-      await rename(draft, path);
-      const folder = await open(dirname(path), "r");
-      await folder.sync();
-      await folder.close();
-    },
+    tell: (note) => replaceFile(path, note, 0o644),
   };
 }

@@ -6,8 +6,8 @@
  * a key that another of them added is read when it is first needed, and none is lost by adding one here.
  */
 import { randomBytes } from "node:crypto";
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { readFile } from "node:fs/promises";
+import { replaceFile } from "#files/replace.ts";
 
 export interface KeyRing {
   newest(): { id: string; key: Buffer };
@@ -65,14 +65,5 @@ async function read(path: string): Promise<Kek[] | null> {
 }
 
 /** Complete on disk before it replaces the old one: losing it would lose every sealed value. */
-async function write(path: string, keys: Kek[]): Promise<void> {
-  const draft = `${path}.new`;
-  const file = await open(draft, "w", 0o600);
-  await file.writeFile(keys.map(({ id, key }) => `${id} ${key.toString("hex")}\n`).join(""));
-  await file.sync();
-  await file.close();
-  await rename(draft, path);
-  const folder = await open(dirname(path), "r");
-  await folder.sync();
-  await folder.close();
-}
+const write = (path: string, keys: Kek[]): Promise<void> =>
+  replaceFile(path, keys.map(({ id, key }) => `${id} ${key.toString("hex")}\n`).join(""));
