@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { type ApiDocument, DOCUMENTS } from "#contract/documents.ts";
 import { openApiDocument } from "#contract/openapi.ts";
 import pkg from "#package.json" with { type: "json" };
+import { VERIFY_PAGE, verifyPage } from "#verify-page/build.ts";
 import { clientTypes, namesOf } from "./sdk-types.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
@@ -18,35 +19,38 @@ for (const { file } of DOCUMENTS) {
   MODULES[file] = await Promise.all(names.sort().map((name) => import(join(folder, name))));
 }
 
-const FILES: Record<string, () => string> = Object.fromEntries(
-  DOCUMENTS.flatMap((document) => [
+const FILES: Record<string, () => string | Promise<string>> = Object.fromEntries([
+  [VERIFY_PAGE, verifyPage],
+  ...DOCUMENTS.flatMap((document) => [
     [`docs/openapi/${document.file}`, () => openApi(document)],
     [
       `sdk/types/${document.file.replace(/json$/, "ts")}`,
       () => clientTypes(document, namesOf(MODULES[document.file]!)),
     ],
   ]),
-);
+]);
 
 const openApi = ({ file: _file, path: _served, ...document }: ApiDocument) =>
   `${JSON.stringify(openApiDocument({ ...document, version: pkg.version }), null, 2)}\n`;
 
-export function generatedDrift(): string[] {
-  return Object.entries(FILES).flatMap(([path, make]) => {
+export async function generatedDrift(): Promise<string[]> {
+  const faults: string[] = [];
+  for (const [path, make] of Object.entries(FILES)) {
     let kept = "";
     try {
       kept = readFileSync(join(ROOT, path), "utf8");
     } catch {
       // Missing is drift too.
     }
-    return kept === make() ? [] : [`${path} is not what the code makes: run npm run generate`];
-  });
+    if (kept !== (await make())) faults.push(`${path} is not what the code makes: run npm run generate`);
+  }
+  return faults;
 }
 
 if (import.meta.main) {
   for (const [path, make] of Object.entries(FILES)) {
     mkdirSync(dirname(join(ROOT, path)), { recursive: true });
-    writeFileSync(join(ROOT, path), make());
+    writeFileSync(join(ROOT, path), await make());
     console.log(path);
   }
 }

@@ -12,6 +12,8 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const MAY_IMPORT: Record<string, string[]> = {
   contract: ["package.json"],
   evidence: [],
+  // What a browser is given: the verifier with a face. `build.ts`, beside it, runs here.
+  "verify-page": ["evidence"],
   // What a client in another project takes away.
   sdk: [],
   confine: [],
@@ -177,7 +179,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "bench",
     "package.json",
   ],
-  scripts: ["contract", "control", "package.json"],
+  scripts: ["contract", "control", "package.json", "verify-page/build.ts"],
   // It runs elsewhere: of ours it has only what is said of models, and walls.
   edge: ["confine", "models/image.ts", "models/io-name.ts", "models/meaning.ts", "models/job.ts"],
   bench: ["*"],
@@ -190,7 +192,7 @@ const within = (path: string, room: string) => path === room || path.startsWith(
 export function importFaults(): string[] {
   const faults: string[] = [];
   const files = globSync(
-    "{contract,evidence,confine,models,link,guest,images,drivers,host,control,edge,embedded,cli,scripts,bench}/**/*.ts",
+    "{contract,evidence,confine,models,link,guest,images,drivers,host,control,edge,embedded,cli,scripts,bench,verify-page}/**/*.ts",
     { cwd: ROOT },
   );
   for (const file of files) {

@@ -19,6 +19,7 @@ function tool(name: string, args: string[]): string[] {
 const STEPS: [string, () => string[] | Promise<string[]>][] = [
   ["format and lint", () => tool("biome", ["check", "--error-on-warnings", "."])],
   ["types", () => tool("tsc", ["--noEmit"])],
+  ["types of the page", () => tool("tsc", ["-p", "verify-page"])],
   ["import graph", importFaults],
   ["unused code", () => tool("knip", ["--no-progress"])],
   ["generated documents", generatedDrift],

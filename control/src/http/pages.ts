@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What is served beside the operations: API documents with a page each, metrics, readiness. */
+/** What is served beside the operations: API documents with a page each, the page that checks proofs, metrics, readiness. */
 import scalar from "@scalar/fastify-api-reference";
 import type { FastifyInstance } from "fastify";
 import type { Metrics } from "./metrics.ts";
 import { addSwaggerAssets, addSwaggerPage } from "./swagger.ts";
+import { addVerifyPage } from "./verify-page.ts";
 
 export interface Document {
   /** e.g. `/v1/openapi.json`; the page is the same with `.html`. */
@@ -23,6 +24,7 @@ export interface PagesOptions {
 
 export function addPages(app: FastifyInstance, { documents, metrics, ready, instance }: PagesOptions): void {
   addSwaggerAssets(app);
+  addVerifyPage(app);
   for (const { path, title, content, page } of documents) {
     const text = JSON.stringify(content);
     app.get(path, async (_request, reply) => reply.type("application/json; charset=utf-8").send(text));
