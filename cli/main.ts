@@ -144,6 +144,16 @@ program
     finish(import("./log.ts").then(({ logVerifyCommand }) => logVerifyCommand(args, OWN_IO))),
   );
 
+program
+  .command("witness")
+  .description("co-sign the checkpoints of transparency logs, for somebody who does not run them")
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./witness.ts").then(({ witnessCommand }) => witnessCommand(args, OWN_IO))),
+  );
+
 const targeted = (name: string, description: string) =>
   program
     .command(name)
@@ -179,6 +189,7 @@ targeted("backup", "write database, keys and records of an installation to one f
   .action((file, target) => finish(backupCommand(file, target)));
 targeted("restore", "make a state folder from a backup")
   .argument("<file>")
+  .option("--log-checkpoint <file>", "the newest checkpoint of its transparency log that anybody has")
   .action((file, target) => finish(restoreCommand(file, target)));
 
 const tenants = program.command("tenants").description("organizations on models and devices");

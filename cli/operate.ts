@@ -3,6 +3,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { backup, restore } from "#embedded/backup.ts";
+import { openCheckpoint } from "#evidence/log/checkpoint.ts";
+import { bytesOf } from "./evidence-files.ts";
 
 export interface Target {
   state: string;
@@ -77,10 +79,24 @@ export async function backupCommand(file: string, { state, json = false }: Targe
   return 0;
 }
 
-export function restoreCommand(file: string, { state, json = false }: Target): Promise<number> {
-  restore(file, state);
-  print({ state, json }, { state }, `restored into ${state}: start it with ./casemate up --state ${state}`);
-  return Promise.resolve(0);
+export async function restoreCommand(
+  file: string,
+  { state, json = false, logCheckpoint }: Target & { logCheckpoint?: string },
+): Promise<number> {
+  const newest = logCheckpoint === undefined ? null : await bytesOf(logCheckpoint);
+  if (newest !== null && openCheckpoint(newest) === null)
+    throw new Error(`${logCheckpoint} is no checkpoint of a log`);
+  restore(file, state, newest);
+  const log =
+    newest === null
+      ? " Its transparency log signs nothing until it is told what it signed last: --log-checkpoint."
+      : "";
+  print(
+    { state, json },
+    { state },
+    `restored into ${state}: start it with ./casemate up --state ${state}${log && "."}${log}`,
+  );
+  return 0;
 }
 
 export function print({ json = false }: Target, value: unknown, sentence: string): void {

@@ -11,7 +11,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 test("what a shell left open is closed, and not the file of certificates that Node may be reading", () => {
   const [left, certificates, named] = ["left", "certificates", "named"].map((name) => join(folder, name));
   writeFileSync(left!, "secret");
-  // Empty, so that no thread of Node's is still at it.
+  // Numbers beyond those that libuv closes on exec by itself. Empty, so that no thread of Node's is still at it.
   writeFileSync(certificates!, "");
   symlinkSync(certificates!, named!);
   const program = `
@@ -19,8 +19,8 @@ test("what a shell left open is closed, and not the file of certificates that No
     import { closeInherited } from "${import.meta.dirname}/inherited.ts";
     closeInherited();
     const isOpen = (fd) => { try { fstatSync(fd); return true; } catch { return false; } };
-    console.log(JSON.stringify([8, 9].map(isOpen)));`;
-  const script = `exec "$0" --disable-warning=ExperimentalWarning --input-type=module-typescript -e "$1" 8<"$2" 9<"$3"`;
+    console.log(JSON.stringify([38, 39].map(isOpen)));`;
+  const script = `exec "$0" --disable-warning=ExperimentalWarning --input-type=module-typescript -e "$1" 38<"$2" 39<"$3"`;
   const seen = (env: Record<string, string>) =>
     execFileSync("/bin/bash", ["-c", script, process.execPath, program, left!, certificates!], {
       env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env },

@@ -19,6 +19,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -48,7 +49,12 @@ export async function backup(folderOfState: string, target: string): Promise<voi
   }
 }
 
-export function restore(source: string, state: string): void {
+/**
+ * `newest`: the newest checkpoint of the transparency log that anybody has, so that the log knows what it signed
+ * after the backup. Without one it signs nothing until its operator has decided: to go on would be to sign, for sizes
+ * that strangers hold, other trees.
+ */
+export function restore(source: string, state: string, newest: Uint8Array | null = null): void {
   if (existsSync(state) && readdirSync(state).length > 0)
     throw new Error(`${state} is not empty; restore needs a new folder`);
   const names = run("tar", ["--list", "-f", source]).split("\n");
@@ -57,6 +63,16 @@ export function restore(source: string, state: string): void {
   }
   mkdirSync(state, { recursive: true, mode: 0o755 });
   run("tar", ["--extract", "--numeric-owner", "--same-permissions", "-f", source, "-C", state]);
+  const known = join(state, "control/log-checkpoint");
+  if (!existsSync(dirname(known))) return;
+  const origin = existsSync(known) ? ` ${readFileSync(known, "utf8").split("\n")[0]}` : "";
+  const unknown =
+    `restored${origin}\n` +
+    "What the log signed after the backup is not known here, so it signs nothing. Put its newest checkpoint in place\n" +
+    "of this file, from the old machine, a witness or whoever saved one; or begin another log.\n";
+  // New, so that it is control's, whose folder it is, to replace, and no link is followed.
+  rmSync(known, { force: true });
+  writeFileSync(known, newest ?? unknown, { mode: 0o644, flag: "wx" });
 }
 
 async function copyDatabase(state: string, folder: string): Promise<void> {

@@ -14,6 +14,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   evidence: [],
   // What a browser is given: the verifier with a face. `build.ts`, beside it, runs here.
   "verify-page": ["evidence"],
+  // A process of its own, that others run too.
+  witness: ["evidence/log", "evidence/proofs", "files"],
   // What a client in another project takes away.
   sdk: [],
   confine: [],
@@ -79,6 +81,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "evidence/log",
     "evidence/proofs",
     "files",
+    "witness/request.ts",
     "control/src/core/vault",
     "control/src/database",
   ],
@@ -177,6 +180,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "images",
     "scripts",
     "bench",
+    "witness",
     "package.json",
   ],
   scripts: ["contract", "control", "package.json", "verify-page/build.ts"],

@@ -28,7 +28,7 @@ import {
 } from "./core/fleet/index.ts";
 import { installOperatorKey } from "./core/identity/index.ts";
 import { openFeed } from "./core/journal/index.ts";
-import { LogWriter, outsideFile } from "./core/log/index.ts";
+import { LogWriter, outsideFile, Witnesses } from "./core/log/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { openArtifactKeys, startWork } from "./core/models/index.ts";
 import { rememberIssuers } from "./core/proofs/index.ts";
@@ -94,6 +94,8 @@ const TOKEN_SURFACES: ReadonlySet<Surface> = new Set<Surface>(["identity", "mode
 const DOMAINS_MS = 2_000;
 /** Turns of the meter; how often an account is charged is `workloads.meterEveryMs`. */
 const METER_MS = 1_000;
+/** Between two checkpoints that witnesses are shown. */
+const WITNESS_MS = 500;
 /** Between two looks for proofs that no checkpoint has; how long one may wait is `transparency.everyMs`. */
 const LOG_MS = 200;
 const COLLECT_MS = 60_000;
@@ -265,8 +267,11 @@ export async function startControl({
       startedAt: new Date(),
     });
     const outside = outsideFile(join(config.folder, "log-checkpoint"));
-    const logWriter = new LogWriter({ db, vault, outside, clock }, config.transparency);
+    const witnesses = new Witnesses(db, config.transparency.witnesses, (text) => log.warn(text));
+    const logWriter = new LogWriter({ db, vault, outside, witnesses, clock }, config.transparency);
     undo.push(every(LOG_MS, () => logWriter.turn(), onError));
+    if (config.transparency.witnesses.length > 0)
+      undo.push(every(WITNESS_MS, () => logWriter.witnessTurn(), onError));
     metrics.gauge("casemate_log_stopped", "1 while the transparency log refuses to sign", () =>
       logWriter.stopped === null ? 0 : 1,
     );

@@ -94,6 +94,14 @@ export const ControlConfig = closed({
     everyMs: Type.Integer({ minimum: 10 }),
     /** As many entries have one at once. */
     entries: Type.Integer({ minimum: 1 }),
+    /** Who co-signs its checkpoints (C2SP tlog-witness): where each is asked, and its key as `casemate witness` prints it. */
+    witnesses: Type.Array(
+      closed({
+        url: Type.String({ pattern: "^https?://" }),
+        key: Type.String({ minLength: 1, maxLength: 256 }),
+      }),
+      { maxItems: 16 },
+    ),
   }),
   attestation: closed({
     /** Where certificates and lists of the makers of processors are kept; null: below `folder`. */

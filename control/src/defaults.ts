@@ -20,7 +20,7 @@ export const DEFAULT_CONFIG: ControlConfig = {
   folder: ".",
   operator: { keyHash: null, keyPrefix: "cm_admin_" },
   sessions: { tiers: DEFAULT_TIERS, startTimeoutMs: 20_000, endTimeoutMs: 60_000, template: null },
-  transparency: { origin: null, everyMs: 1000, entries: 256 },
+  transparency: { origin: null, everyMs: 1000, entries: 256, witnesses: [] },
   attestation: {
     collateralFolder: null,
     kdsUrl: "https://kdsintf.amd.com",

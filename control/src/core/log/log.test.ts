@@ -24,6 +24,7 @@ import {
   restartLog,
   rotateLogKey,
 } from "./index.ts";
+import { addLeaves } from "./leaves.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "casemate-log-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -35,20 +36,6 @@ const EAGER = { origin: ORIGIN, everyMs: 10, entries: 1 };
 async function writerOf(db: Database, { outside = path(), config = EAGER, clock = (): number => 0 } = {}) {
   const vault = openVault(db.run, await openKeyRing(join(folder, "kek")));
   return { vault, writer: new LogWriter({ db, vault, outside: outsideFile(outside), clock }, config) };
-}
-
-/** Entries as the end of a session leaves them, many at once. `kind` tells them from others of the same number. */
-async function add(db: Database, count: number, kind = "entry"): Promise<void> {
-  await sql`
-    with was as (update proof_log set size = size + ${count} returning size - ${count} as size),
-    one as (select was.size + n as position from was, generate_series(0, ${count} - 1) n),
-    machine as (
-      insert into machines (id, host_id, spec, surface, created_at)
-      select 'mach_' || md5(${kind} || position), 'mine', '{}', 'instances', now() from one)
-    insert into proof_leaves (position, machine_id, entry, leaf_hash)
-    select position, 'mach_' || md5(${kind} || position), convert_to(${kind} || position, 'utf8'),
-      sha256('\\x00'::bytea || convert_to(${kind} || position, 'utf8'))
-    from one`.execute(db.run);
 }
 
 async function machineAt(db: Database, position: number): Promise<string> {
@@ -72,7 +59,7 @@ describe("a log that grew by several checkpoints", async () => {
   test("signs the root over all its entries, each time", async () => {
     expect(await writer.sign()).toBeNull();
     for (const count of [1, 2, 253, 1, 300, 70_000]) {
-      await add(db, count);
+      await addLeaves(db, count);
       for (let one = await writer.sign(); one !== null; one = await writer.sign()) signed.push(one);
     }
     // The last came in two: one checkpoint takes in a bounded number.
@@ -130,7 +117,7 @@ describe("a log that grew by several checkpoints", async () => {
   test("goes on under a new key after a rotation, and tells the old one for what it signed", async () => {
     const before = openCheckpoint((await newestCheckpoint(db.soft))!.note)!;
     const added = readNoteKey(await rotateLogKey(db, vault))!;
-    await add(db, 1);
+    await addLeaves(db, 1);
     // The one with the old key in memory finds out before it signs.
     const next = await writer.sign();
     const after = openCheckpoint(next!.note)!;
@@ -163,7 +150,7 @@ test("of many writers at once one signs, and the trees are one line", async () =
   const writers = await Promise.all(Array.from({ length: 4 }, async () => (await writerOf(db)).writer));
   const signed: Checkpoint[] = [];
   for (let round = 0; round < 10; round++) {
-    const [, ...found] = await Promise.all([add(db, 7), ...writers.map((writer) => writer.sign())]);
+    const [, ...found] = await Promise.all([addLeaves(db, 7), ...writers.map((writer) => writer.sign())]);
     signed.push(...found.filter((one) => one !== null));
   }
   const last = await writers[0]!.sign();
@@ -181,29 +168,29 @@ describe("a database that was restored from a backup", async () => {
 
   test("signs nothing while it has less than was signed", async () => {
     const { writer } = await writerOf(lived, { outside });
-    await add(lived, 10);
+    await addLeaves(lived, 10);
     await writer.sign();
-    await add(lived, 10);
+    await addLeaves(lived, 10);
     await writer.sign();
     // What the backup had, and was signed then.
-    await add(restored, 10);
+    await addLeaves(restored, 10);
     await (await writerOf(restored)).writer.sign();
 
     const { writer: after } = await writerOf(restored, { outside });
     await expect(after.turn()).rejects.toThrow(LogForked);
     expect(after.stopped).toMatch(/signed 10 entries and is known outside with 20/);
-    await add(restored, 5);
+    await addLeaves(restored, 5);
     expect(await after.sign()).toBeNull();
     expect((await newestCheckpoint(restored.soft))!.size).toBe(10);
   });
 
   test("signs nothing either when as much was added again, but other entries", async () => {
-    await add(restored, 10, "other");
+    await addLeaves(restored, 10, "other");
     // A writer that did not look outside, as another product would.
     await (await writerOf(restored)).writer.sign();
     const { writer } = await writerOf(restored, { outside });
     await expect(writer.sign()).rejects.toThrow(/first 20 entries are not those that were signed/);
-    await add(restored, 1, "more");
+    await addLeaves(restored, 1, "more");
     expect(await writer.sign()).toBeNull();
     expect((await newestCheckpoint(restored.soft))!.size).toBe(25);
   });
@@ -226,7 +213,7 @@ describe("a database that was restored from a backup", async () => {
     // Another replica, whose file still has the abandoned one.
     const stale = path();
     writeFileSync(stale, (await checkpointsOf(restored, ORIGIN)).at(-1)!);
-    await add(restored, 1, "last");
+    await addLeaves(restored, 1, "last");
     expect(await (await writerOf(restored, { outside: stale })).writer.sign()).toMatchObject({ size: 27 });
   });
 
@@ -238,7 +225,7 @@ describe("a database that was restored from a backup", async () => {
       /is no checkpoint/,
     );
     const { db: foreign } = await ownDatabase(4);
-    await add(foreign, 20);
+    await addLeaves(foreign, 20);
     const { writer } = await writerOf(foreign, {
       outside,
       config: { ...EAGER, origin: "example.org/foreign" },
@@ -253,19 +240,19 @@ test("a checkpoint is signed for many entries at once, and for few when they hav
   const config = { origin: ORIGIN, everyMs: 1000, entries: 5 };
   const { writer } = await writerOf(db, { config, clock: () => now });
   expect(await writer.turn()).toBeNull();
-  await add(db, 4);
+  await addLeaves(db, 4);
   expect(await writer.turn()).toBeNull();
   now = 999;
   expect(await writer.turn()).toBeNull();
   now = 1000;
   expect(await writer.turn()).toMatchObject({ size: 4 });
-  await add(db, 5);
+  await addLeaves(db, 5);
   expect(await writer.turn()).toMatchObject({ size: 9 });
 });
 
 test("a log with an entry missing is not signed over the gap", async () => {
   const { db } = await ownDatabase(4);
-  await add(db, 3);
+  await addLeaves(db, 3);
   await sql`update proof_log set size = 5`.execute(db.run);
   const { writer } = await writerOf(db);
   await expect(writer.sign()).rejects.toThrow(/entry 3 of the log is missing/);

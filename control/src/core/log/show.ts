@@ -9,20 +9,26 @@ import { readSteps } from "./tree.ts";
 
 interface SignedRow {
   size: number;
+  /** With the lines of the witnesses that have signed it by now. */
   note: string;
 }
+
+const WITH_COSIGNATURES = sql`size, note || coalesce((
+  select string_agg(line, '' order by at, witness) from log_cosignatures c
+  where c.origin = p.origin and c.size = p.size), '') as note`;
 
 /** Null before the first is signed. */
 export async function newestCheckpoint(db: Db): Promise<SignedRow | null> {
   const { rows } = await sql<SignedRow>`
-    select size, note from log_checkpoints
+    select ${WITH_COSIGNATURES} from log_checkpoints p
     where origin = (select origin from log_head) order by size desc limit 1`.execute(db);
   return rows[0] ?? null;
 }
 
 /** Of the tree of exactly that size; null when none of that size was signed. */
 export async function checkpointOf(db: Db, size: number): Promise<SignedRow | null> {
-  const { rows } = await sql<SignedRow>`select size, note from log_checkpoints
+  const { rows } = await sql<SignedRow>`
+    select ${WITH_COSIGNATURES} from log_checkpoints p
     where origin = (select origin from log_head) and size = ${size}`.execute(db);
   return rows[0] ?? null;
 }

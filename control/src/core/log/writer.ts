@@ -9,7 +9,7 @@
  *  D. A checkpoint is served when it is committed, never before.
  */
 import { sql } from "kysely";
-import { type Checkpoint, checkpointText } from "#evidence/log/checkpoint.ts";
+import { type Checkpoint, checkpointText, type OpenedCheckpoint } from "#evidence/log/checkpoint.ts";
 import { signNote, writeNote } from "#evidence/log/note.ts";
 import { foldRight, rootPlan, same } from "#evidence/log/tree.ts";
 import { Frontier } from "#evidence/proofs/merkle.ts";
@@ -18,6 +18,7 @@ import type { Vault } from "../vault/index.ts";
 import { isActive, type LogKey, openLogKey } from "./key.ts";
 import type { Outside } from "./outside.ts";
 import { readSteps } from "./tree.ts";
+import type { Witnesses } from "./witnesses.ts";
 
 /** What one checkpoint takes in at most: a log that was long without a writer is caught up in turns. */
 const LEAVES_MAX = 65_536;
@@ -50,9 +51,10 @@ export class LogWriter {
   readonly #vault: Vault;
   readonly #config: LogConfig;
   readonly #outside: Outside;
+  readonly #witnesses: Witnesses | null;
   readonly #clock: () => number;
-  /** What is outside and was found to be in the log. */
-  #agreed = "";
+  /** What is outside and was found to be in the log: texts of checkpoints. */
+  readonly #agreed = new Set<string>();
   /** When entries were first seen to wait. */
   #waitingSince: number | null = null;
   #stopped: { why: string; at: number } | null = null;
@@ -61,12 +63,19 @@ export class LogWriter {
   #key: LogKey | null = null;
 
   constructor(
-    deps: { db: Database; vault: Vault; outside: Outside; clock: () => number },
+    deps: {
+      db: Database;
+      vault: Vault;
+      outside: Outside;
+      witnesses?: Witnesses | null;
+      clock: () => number;
+    },
     config: LogConfig,
   ) {
     this.#db = deps.db;
     this.#vault = deps.vault;
     this.#outside = deps.outside;
+    this.#witnesses = deps.witnesses ?? null;
     this.#clock = deps.clock;
     this.#config = config;
   }
@@ -94,6 +103,11 @@ export class LogWriter {
     return waiting >= this.#config.entries || this.#clock() - this.#waitingSince >= this.#config.everyMs;
   }
 
+  /** Shows the newest checkpoint to the witnesses. One that refuses it is asked what it saw, before anything more is signed. */
+  async witnessTurn(): Promise<void> {
+    if (this.#stopped === null && (await this.#witnesses?.turn())) this.#compared = false;
+  }
+
   /** Signs all that is there, up to `LEAVES_MAX`; null when there is nothing new. */
   async sign(): Promise<Signed | null> {
     try {
@@ -103,7 +117,8 @@ export class LogWriter {
       if (signed !== null) {
         this.#waitingSince = null;
         await this.#outside.tell(signed.note);
-        this.#agreed = signed.note;
+        this.#agreed.clear();
+        this.#agreed.add(textOf(signed.note));
       }
       return signed;
     } catch (error) {
@@ -121,13 +136,15 @@ export class LogWriter {
     for (;;) {
       this.#key ??= await openLogKey(this.#db, this.#vault, this.#config.origin);
       const key = this.#key;
-      const signed = await this.#db.write((tx) => this.#signIn(tx, key));
+      // Before the row is locked: a witness that is slow must hold nobody up.
+      const known = await this.#known(key.name);
+      const signed = await this.#db.write((tx) => this.#signIn(tx, key, known));
       if (signed !== "retired") return signed;
       this.#key = null;
     }
   }
 
-  async #signIn(tx: Db, key: LogKey): Promise<Signed | "retired" | null> {
+  async #signIn(tx: Db, key: LogKey, known: Known): Promise<Signed | "retired" | null> {
     const { rows } = await sql<Head>`
       select origin, size, frontier from log_head for update skip locked`.execute(tx);
     const head = rows[0];
@@ -135,7 +152,7 @@ export class LogWriter {
     // After the lock, in a statement of its own: what others committed before is seen.
     const upTo = await sql<{ size: number }>`select size from proof_log`.execute(tx);
     const size = Math.min(upTo.rows[0]!.size, head.size + LEAVES_MAX);
-    await this.#agree(tx, head);
+    await this.#agree(tx, head, known);
     if (size < head.size) throw new LogForked(`the log has ${size} entries and signed ${head.size}`);
     if (size === head.size) return null;
     if (!(await isActive(tx, key))) return "retired";
@@ -152,12 +169,32 @@ export class LogWriter {
     return { ...checkpoint, note };
   }
 
+  /** What is known outside: by the file each time, by witnesses when there is a reason to ask them. */
+  async #known(origin: string): Promise<Known> {
+    const told = await this.#outside.newest();
+    const isRestored = told !== null && "restored" in told;
+    const seen = this.#compared || this.#witnesses === null ? [] : await this.#witnesses.seen(origin);
+    return {
+      restored: isRestored ? told : null,
+      checkpoints: told === null || isRestored ? seen : [told, ...seen],
+    };
+  }
+
   /** (C). What was agreed with before needs no second look: the log only grew since. */
-  async #agree(tx: Db, head: Head): Promise<void> {
-    const known = await this.#outside.newest();
-    if (known === null) return;
-    const text = known.note.text;
-    if (this.#agreed.startsWith(text)) return;
+  async #agree(tx: Db, head: Head, { restored, checkpoints }: Known): Promise<void> {
+    for (const checkpoint of checkpoints) await this.#agreeWith(tx, head, checkpoint);
+    // With what a witness saw, the log is known to be no shorter than that.
+    if (restored === null || checkpoints.length > 0) return;
+    if (restored.restored !== null && restored.restored !== head.origin) return;
+    throw new LogForked(
+      "this installation was restored from a backup, and what the log signed since then is not known here: " +
+        "put its newest checkpoint in place of control/log-checkpoint, or begin another log",
+    );
+  }
+
+  async #agreeWith(tx: Db, head: Head, known: OpenedCheckpoint): Promise<void> {
+    const { text } = known.note;
+    if (this.#agreed.has(text)) return;
     if (known.origin !== head.origin) {
       // Of a log that was abandoned here: nothing is signed under its name any more.
       const { rows } = await sql`select from log_checkpoints where origin = ${known.origin} limit 1`.execute(
@@ -172,9 +209,16 @@ export class LogWriter {
       );
     if (known.size > 0 && !same(await rootAt(tx, known.size), known.root))
       throw new LogForked(`the log's first ${known.size} entries are not those that were signed`);
-    this.#agreed = text;
+    this.#agreed.add(text);
   }
 }
+
+interface Known {
+  restored: { restored: string | null } | null;
+  checkpoints: OpenedCheckpoint[];
+}
+
+const textOf = (note: string) => note.slice(0, note.indexOf("\n\n") + 1);
 
 /** The root of the log's first `size` entries, from what is kept of it. */
 export async function rootAt(db: Db, size: number): Promise<Uint8Array> {
