@@ -2,6 +2,7 @@
 /** The whole sessions surface, in the order of its documentation. */
 import type { Operation } from "../operation.ts";
 import { billingWebhook, checkout, getMe } from "./account.ts";
+import { getCertificatePage, getCertificatePaper } from "./certificate.ts";
 import { createSession } from "./create.ts";
 import { destroySession, getProof } from "./destroy.ts";
 import { exec } from "./exec.ts";
@@ -25,6 +26,8 @@ export const SESSIONS: readonly Operation[] = [
   deleteFile,
   destroySession,
   getProof,
+  getCertificatePage,
+  getCertificatePaper,
   getTransparency,
   getMe,
   verifyProof,

@@ -265,6 +265,7 @@ export async function startControl({
       payments: paymentsOf(config),
       replica: config.replica,
       startedAt: new Date(),
+      publicUrl: () => config.identity.publicUrl ?? url,
     });
     const outside = outsideFile(join(config.folder, "log-checkpoint"));
     const witnesses = new Witnesses(db, config.transparency.witnesses, (text) => log.warn(text));

@@ -213,7 +213,7 @@ export const ControlConfig = closed({
   }),
   /** Access tokens for models and devices, and who gets them. */
   identity: closed({
-    /** How clients reach this API from outside, `https://api.example.com`; the issuer of tokens. Null: what is listened on. */
+    /** How clients reach this API from outside, `https://api.example.com`; the issuer of tokens, and where the codes on certificates lead. Null: what is listened on. */
     publicUrl: nullable(Type.String({ pattern: "^https?://[^/?#\\s]+$" })),
     accessTokenSeconds: Type.Integer({ minimum: 60, maximum: 86_400 }),
     /** Who may become a user: whoever comes, or only who was invited (or made by the operator). */

@@ -210,6 +210,30 @@ export interface Operations {
     };
     errors: "identity.unauthorized" | "session.not-found" | "session.proof-pending" | "limits.rate";
   };
+  /** The proof as a certificate, as a page */
+  "sessions.proof.html": {
+    method: "GET";
+    path: "/v1/proofs/:session_id.html";
+    params: {
+      session_id: string;
+    };
+    answers: {
+      200: string;
+    };
+    errors: "identity.unauthorized" | "session.not-found" | "session.proof-pending" | "limits.rate";
+  };
+  /** The proof as a certificate, as a PDF */
+  "sessions.proof.pdf": {
+    method: "GET";
+    path: "/v1/proofs/:session_id.pdf";
+    params: {
+      session_id: string;
+    };
+    answers: {
+      200: Uint8Array;
+    };
+    errors: "identity.unauthorized" | "session.not-found" | "session.proof-pending" | "limits.rate";
+  };
   /** Where the proof is in the transparency log */
   "sessions.proof.transparency": {
     method: "GET";

@@ -29,4 +29,6 @@ export interface Deps {
   /** Root template of new sessions; null: the host's own /usr. */
   template: string | null;
   startedAt: Date;
+  /** How people reach this API from outside, without a slash at its end. */
+  publicUrl(): string;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The whole surface at a glance: every operation and the function that answers it. */
 import { billingWebhook, checkout as checkoutOperation, getMe } from "#contract/sessions/account.ts";
+import { getCertificatePage, getCertificatePaper } from "#contract/sessions/certificate.ts";
 import { createSession } from "#contract/sessions/create.ts";
 import { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { exec as execOperation } from "#contract/sessions/exec.ts";
@@ -13,6 +14,7 @@ import { getKey, verifyProof } from "#contract/sessions/verify.ts";
 import { type Route, route } from "../../http/call.ts";
 import { me, signup } from "./account.ts";
 import { checkout, webhook } from "./billing.ts";
+import { certificatePage, certificatePaper } from "./certificate/index.ts";
 import { create } from "./create.ts";
 import type { Deps } from "./deps.ts";
 import { destroy, readProof } from "./destroy.ts";
@@ -39,6 +41,8 @@ export function sessionRoutes(deps: Deps): Route[] {
     route(deleteFile, (call) => remove(deps, call)),
     route(destroySession, (call) => destroy(deps, call)),
     route(getProof, (call) => readProof(deps, call)),
+    route(getCertificatePage, (call) => certificatePage(deps, call)),
+    route(getCertificatePaper, (call) => certificatePaper(deps, call)),
     route(getTransparency, (call) => transparency(deps, call)),
     route(getMe, (call) => me(deps, call)),
     route(verifyProof, verifier(deps)),
