@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from "node:crypto";
+import { gunzipSync } from "node:zlib";
 import Fastify from "fastify";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { addVerifyPage } from "./verify-page.ts";
@@ -38,4 +39,19 @@ test("nothing in it is loaded from elsewhere, or could be", () => {
   expect(markup).not.toMatch(/\b(src|href|action|srcset)\s*=/i);
   expect(inside("style")).not.toMatch(/url\(|@import/i);
   expect(inside("script")).not.toMatch(/\bfetch\(|XMLHttpRequest|WebSocket|sendBeacon|EventSource|import\(/);
+});
+
+test("it is sent packed to who takes that, and not again to who has it", async () => {
+  const headers = { "accept-encoding": "br, gzip" };
+  const packed = await app.inject({ url: "/verify", headers });
+  expect(packed.headers["content-encoding"]).toBe("gzip");
+  expect(gunzipSync(packed.rawPayload).toString()).toBe(reply.body);
+  expect(packed.rawPayload.length).toBeLessThan(reply.body.length / 3);
+  const again = await app.inject({
+    url: "/verify",
+    headers: { "if-none-match": String(reply.headers.etag) },
+  });
+  expect([again.statusCode, again.body.length]).toEqual([304, 0]);
+  const refused = await app.inject({ url: "/verify", headers: { "accept-encoding": "gzip;q=0" } });
+  expect(refused.headers["content-encoding"]).toBeUndefined();
 });

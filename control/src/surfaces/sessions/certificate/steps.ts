@@ -39,7 +39,9 @@ export function stepTexts(evidence: Evidence): StepText[] {
     end(evidence[7].measured),
   ];
   return evidence.map(({ step, ok, started_at, ended_at, duration_ms, skipped }, index) => ({
-    ...{ number: step, title: TITLES[index]![0], ok, shows: TITLES[index]![1] },
+    ...{ number: step, title: TITLES[index]![0], ok },
+    // A scan that could not look everywhere must not read as one that did.
+    shows: `${TITLES[index]![1]}${skipped.length > 0 ? " What was not measured is not part of that." : ""}`,
     time: `${started_at} to ${ended_at}, ${count(duration_ms)} ms`,
     measured: lines[index]!.length > 0 ? lines[index]! : ["Nothing of this kind was there."],
     skipped: skipped.map(({ name, reason }) => `${name}: ${reason}`),
@@ -66,7 +68,7 @@ function overwrite(of: Evidence[2]["measured"]): string[] {
     `Passes of zeros: ${count(of.passes)}; files: ${count(of.files_overwritten)}, ${bytes(of.bytes_overwritten)}; skipped: ${bytes(of.bytes_skipped)}`,
     `Read back as zeros by another process: ${yes(of.read_back_ok)}`,
     `Swap devices: ${count(of.swap_devices)}; kept from swap: ${yes(of.noswap)}; zswap: ${yes(of.zswap)}; ` +
-      `kernel clears freed memory: ${yes(of.init_on_free)}; core dumps up to: ${core}`,
+      `kernel clears freed memory: ${yes(of.init_on_free)}; core limit: ${core}`,
   ];
 }
 
@@ -81,7 +83,7 @@ const identity = (of: Evidence[4]["measured"]): string[] => [
 const search = (of: Evidence[5]["measured"]): string[] => [
   ...of.probes.map(
     ({ name, expected, observed, ok }) =>
-      `${name}: expected ${expected}, found ${observed}${ok ? "" : " (NOT AS EXPECTED)"}`,
+      `${name}: expected: ${expected}; observed: ${observed}${ok ? "" : " (NOT AS EXPECTED)"}`,
   ),
   `Pieces of at most 1 MiB read back: ${count(of.zero_chunks)}${of.zero_root === null ? "" : `, Merkle root ${of.zero_root}`}`,
 ];
