@@ -4,7 +4,7 @@
  * can be read in a diff, is the same bytes on every installation, and needs no bundler there.
  */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { rolldown } from "rolldown";
 
@@ -15,7 +15,8 @@ export const VERIFY_PAGE = "control/src/http/verify-page.html";
 const NODE_PRIMITIVES = join(ROOT, "evidence/proofs/primitives.ts");
 
 export async function verifyPage(): Promise<string> {
-  const script = await bundle(join(HERE, "main.ts"), "iife");
+  const { code: script, packages } = await bundle(join(HERE, "main.ts"), "iife");
+  const licences = packages.map(licenceOf).join("\n\n");
   const style = readFileSync(join(HERE, "style.css"), "utf8");
   const policy = [
     ...["default-src 'none'", "connect-src 'none'", "base-uri 'none'", "form-action 'none'"],
@@ -23,12 +24,22 @@ export async function verifyPage(): Promise<string> {
   ].join("; ");
   return readFileSync(join(HERE, "page.html"), "utf8").replaceAll(
     /\{\{(\w+)\}\}/g,
-    (_, name: string) => ({ policy, style, script })[name]!,
+    (_, name: string) => ({ policy, style, script, licences })[name]!,
   );
 }
 
+/** Whoever is handed the page is handed these packages, and their licences ask to come along. */
+function licenceOf(name: string): string {
+  const folder = join(ROOT, "node_modules", name);
+  const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
+  if (file === undefined) throw new Error(`${name} has no licence`);
+  const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  const text = readFileSync(join(folder, file), "utf8").trim();
+  return `${name} ${version}\n\n${text}`.replace(/[&<>]/g, (each) => `&#${each.charCodeAt(0)};`);
+}
+
 /** `entry` with everything it imports, with the browser's primitives in the place of Node's. */
-export async function bundle(entry: string, format: "iife" | "esm"): Promise<string> {
+export async function bundle(entry: string, format: "iife" | "esm") {
   const build = await rolldown({
     input: entry,
     cwd: ROOT,
@@ -52,7 +63,11 @@ export async function bundle(entry: string, format: "iife" | "esm"): Promise<str
     const [{ code }] = output;
     if (output.length !== 1 || /<\/script|<!--/i.test(code))
       throw new Error("the script cannot stand in a page as it is");
-    return `\n${code.trim()}\n`;
+    const names = Object.keys(output[0].modules).map(
+      (path) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1],
+    );
+    const packages = [...new Set(names)].filter((name) => name !== undefined).sort();
+    return { code: `\n${code.trim()}\n`, packages };
   } finally {
     await build.close();
   }

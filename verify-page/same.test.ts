@@ -32,7 +32,7 @@ beforeAll(async () => {
     entry,
     `export { judge } from "${HERE}judge.ts";\nexport { sortFiles } from "${HERE}files.ts";\n`,
   );
-  await writeFile(join(folder, "bundle.mjs"), await bundle(entry, "esm"));
+  await writeFile(join(folder, "bundle.mjs"), (await bundle(entry, "esm")).code);
   await writeFile(join(folder, "run.mjs"), RUN);
 });
 afterAll(() => rm(folder, { recursive: true }));

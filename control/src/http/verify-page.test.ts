@@ -41,6 +41,12 @@ test("nothing in it is loaded from elsewhere, or could be", () => {
   expect(inside("script")).not.toMatch(/\bfetch\(|XMLHttpRequest|WebSocket|sendBeacon|EventSource|import\(/);
 });
 
+test("the licences of what is in it are in it", () => {
+  for (const name of ["@noble/curves", "@noble/hashes", "canonicalize", "typebox"])
+    expect(reply.body).toMatch(new RegExp(`^(<details>.*<pre>)?${name} \\d`, "m"));
+  expect(reply.body).toContain("Copyright");
+});
+
 test("it is sent packed to who takes that, and not again to who has it", async () => {
   const headers = { "accept-encoding": "br, gzip" };
   const packed = await app.inject({ url: "/verify", headers });
