@@ -7,6 +7,7 @@ import {
   backupCommand,
   healthCommand,
   restoreCommand,
+  revokeIssuedCommand,
   rotateIssuerCommand,
   rotateKeysCommand,
   rotateLogKeyCommand,
@@ -183,6 +184,15 @@ remote(
     issuer ? rotateIssuerCommand(target) : log ? rotateLogKeyCommand(target) : rotateKeysCommand(target),
   ),
 );
+
+remote(
+  keys
+    .command("revoke")
+    .description("say that what an issuer certified (iss_…), or one proof's key, is not to be believed")
+    .argument("<id>")
+    .option("--state <dir>", "state folder of an installation on this machine", DEFAULT_STATE)
+    .option("--json", "print JSON"),
+).action((id, target) => finish(revokeIssuedCommand(id, target)));
 
 targeted("backup", "write database, keys and records of an installation to one file, running or not")
   .argument("<file>")

@@ -29,6 +29,14 @@ export async function rotateLogKeyCommand(target: Target): Promise<number> {
   return 0;
 }
 
+/** An issuer (`iss_…`), or the key of one proof. */
+export async function revokeIssuedCommand(id: string, target: Target): Promise<number> {
+  const body = id.startsWith("iss_") ? { issuer_id: id } : { key_id: id };
+  const reply = await callAdmin(target, "POST", "/platform/v1/issuers/revoke", body);
+  print(target, reply, `${reply.revoked} is revoked; give verifiers /platform/v1/issuers/manifest again`);
+  return 0;
+}
+
 /** The issuer's key lies with the host, so this works on the machine itself and over no network. */
 export async function rotateIssuerCommand(target: Target): Promise<number> {
   const { url, pid } = runningOn(target.state);

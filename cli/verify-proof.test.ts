@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from "node:child_process";
+import { sign } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { proofEntry } from "#evidence/log/entry.ts";
 import { makeLog } from "#evidence/log/specimen.ts";
+import { fingerprintOf, type IssuerManifest, signIssuerManifest } from "#evidence/proofs/issuer-manifest.ts";
 import { makeKey, makeSpecimen } from "#evidence/proofs/specimen.ts";
 import { printedBy } from "#testing/printed.ts";
 import { verifyProofCommand } from "./verify-proof.ts";
@@ -168,4 +170,56 @@ test("the file runs by itself", () => {
   const { status, stdout } = spawnSync(process.execPath, [command, "-", "--json"], { input: specimen.bytes });
   expect(status).toBe(0);
   expect(JSON.parse(stdout.toString()).level).toBe(1);
+});
+
+describe("a signed list of issuers", () => {
+  const identity = makeKey();
+  const { issuerId: issuer_id, publicKey: public_key } = specimen.issuer;
+  const list = (revoked: boolean, revoked_keys: string[] = [], by = identity) =>
+    signIssuerManifest(
+      { issued_at: "2026-06-01T00:00:00Z", issuers: [{ issuer_id, public_key, revoked }], revoked_keys },
+      by.spki,
+      (message) => sign(null, message, by.key),
+    );
+  const pin = fingerprintOf(identity.spki);
+  const judged = async (manifest: IssuerManifest, ...issuer: string[]) => {
+    await writeFile(path("manifest.json"), JSON.stringify(manifest));
+    return run([
+      path("proof.json"),
+      "--issuer-file",
+      path("manifest.json"),
+      ...issuer.flatMap((one) => ["--issuer", one]),
+    ]);
+  };
+
+  test("shows whose a proof is to who pinned the fingerprint of the key that signed it", async () => {
+    const { code, out } = await judged(list(false), pin);
+    expect([code, out]).toEqual([0, expect.stringContaining("The proof holds at level 2.")]);
+  });
+
+  test.each([
+    ["its issuer", list(true)],
+    ["its key", list(false, [specimen.cdp.attestation.key_id])],
+  ])("takes back what was revoked: %s", async (_what, manifest) => {
+    const { code, out } = await judged(manifest, pin);
+    expect([code, out]).toEqual([1, expect.stringContaining("(key_revoked)")]);
+  });
+
+  test("is refused when it was changed, when another key signed it, and without its fingerprint", async () => {
+    const stranger = makeKey();
+    const changed = { ...list(true), issuers: list(false).issuers };
+    for (const [manifest, pins, why] of [
+      [changed, [pin], "(signature_invalid)"],
+      [list(false, [], stranger), [pin], "(fingerprint_mismatch)"],
+      [{ ...list(false), fingerprint: `sha256:${"0".repeat(64)}` }, [pin], "(fingerprint_mismatch)"],
+      [{ ...list(false, [], stranger), fingerprint: pin }, [pin], "(fingerprint_mismatch)"],
+      [{ ...list(false), more: 1 }, [pin], "(malformed)"],
+      [{ ...list(false), issued_at: "2026-02-30T00:00:00Z" }, [pin], "(malformed)"],
+      [list(false), [], "pin who signed it"],
+      [list(false), [pin, fingerprintOf(stranger.spki)], "No --issuer-file is a list signed by"],
+    ] as const) {
+      const { code, err } = await judged(manifest as IssuerManifest, ...pins);
+      expect([why, code, err]).toEqual([why, 2, expect.stringContaining(why)]);
+    }
+  });
 });

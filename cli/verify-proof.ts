@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { openCheckpoint } from "#evidence/log/checkpoint.ts";
 import { readNoteKey } from "#evidence/log/note.ts";
 import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
+import { isFingerprint, isIssuerManifest, openIssuerManifest } from "#evidence/proofs/issuer-manifest.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
@@ -27,7 +28,9 @@ const USAGE = `Usage: casemate verify-proof <file|-> [options]
                            log that grew from the checkpoint you hold.
                            Default: the highest of what is given.
   --issuer <id>=<spki>     Pin an issuer: its id and its public key (SPKI DER in base64). Repeatable.
-  --issuer-file <file>     Pin the issuers in a JSON file: {"issuerId": …, "publicKey": …} or a list.
+  --issuer-file <file>     Pin the issuers in a JSON file: {"issuerId": …, "publicKey": …} or a list, or a signed
+                           list (GET /platform/v1/issuers/manifest), with its fingerprint, had from elsewhere:
+  --issuer <sha256:hex>    Pin who signed that list. It also says what was revoked.
   --checkpoint <file>      The checkpoint of the log that you hold: saved before, or had from elsewhere.
   --inclusion <file>       Where the proof is in the log: the answer of GET /v1/proofs/<session>/transparency,
                            with ?size=<entries of your checkpoint> for a proof older than it,
@@ -55,7 +58,8 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     return EXIT.holds;
   }
   const audit = await auditOptionsOf(asked.audit, bytesOf);
-  const issuers = [...asked.issuers, ...(await issuersOf(asked.issuerFiles))].map(pin);
+  const given = await issuersOf(asked.issuerFiles, asked.fingerprints);
+  const issuers = [...asked.issuers, ...given.issuers].map(pin);
   const transparency = await transparencyOf(asked);
   const level = asked.level ?? (transparency !== null ? 3 : issuers.length > 0 ? 2 : 1);
   if (level >= 2 && issuers.length === 0) {
@@ -74,7 +78,7 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     return EXIT.uncheckable;
   }
   const examination = examineProof(proof, {
-    ...{ issuers, level },
+    ...{ issuers, level, revokedIssuerIds: given.revokedIssuers, revokedKeyIds: given.revokedKeys },
     ...(transparency !== null && level === 3 && { transparency }),
   });
   const { verdict } = examination;
@@ -86,6 +90,7 @@ interface Asked {
   file: string;
   level: 1 | 2 | 3 | undefined;
   issuers: Issuer[];
+  fingerprints: string[];
   issuerFiles: string[];
   checkpointFile: string | undefined;
   inclusionFile: string | undefined;
@@ -103,15 +108,26 @@ function parse(argv: string[]): Asked | "help" {
   if (level !== undefined && level !== 1 && level !== 2 && level !== 3) {
     throw new UsageFault(`--level is 1, 2 or 3, not ${values.level}.`);
   }
-  const issuers = (values.issuer ?? []).map((text) => {
+  const fingerprints = (values.issuer ?? []).filter(isFingerprint);
+  const named = (values.issuer ?? []).filter((text) => !isFingerprint(text));
+  const issuers = named.map((text) => {
     // An id may hold no `=`, while base64 ends with it.
     const [, issuerId, publicKey] = /^([^=]+)=(.+)$/.exec(text) ?? [];
     if (issuerId === undefined || publicKey === undefined)
-      throw new UsageFault("--issuer is <id>=<base64 SPKI>.");
+      throw new UsageFault(
+        "--issuer is <id>=<base64 SPKI>, or the fingerprint sha256:<64 hex digits> of a signed list.",
+      );
     return { issuerId, publicKey };
   });
   return {
-    ...{ file, level, issuers, issuerFiles: values["issuer-file"] ?? [], json: values.json === true },
+    ...{
+      file,
+      level,
+      issuers,
+      fingerprints,
+      issuerFiles: values["issuer-file"] ?? [],
+      json: values.json === true,
+    },
     ...{
       checkpointFile: values.checkpoint,
       inclusionFile: values.inclusion,
@@ -149,20 +165,61 @@ function options(argv: string[]) {
   }
 }
 
-async function issuersOf(files: string[]): Promise<Issuer[]> {
-  const issuers: Issuer[] = [];
+interface GivenIssuers {
+  issuers: Issuer[];
+  revokedIssuers: Set<string>;
+  revokedKeys: Set<string>;
+}
+
+/** Every fingerprint is of a list that is there: a pin that pins nothing was meant to. */
+async function issuersOf(files: string[], fingerprints: string[]): Promise<GivenIssuers> {
+  const given: GivenIssuers = { issuers: [], revokedIssuers: new Set(), revokedKeys: new Set() };
+  const unused = new Set(fingerprints);
   for (const file of files) {
     const parsed = parseStrictJson(await bytesOf(file));
     if (!parsed.ok) throw new UsageFault(`${file} is not usable JSON (${parsed.code}).`);
-    for (const one of Array.isArray(parsed.value) ? parsed.value : [parsed.value]) {
-      const { issuerId, publicKey } = (one ?? {}) as Record<string, unknown>;
-      if (typeof issuerId !== "string" || typeof publicKey !== "string") {
-        throw new UsageFault(`${file} holds an issuer without issuerId or publicKey.`);
-      }
-      issuers.push({ issuerId, publicKey });
-    }
+    if (isIssuerManifest(parsed.value)) takeManifest(given, parsed.value, file, fingerprints, unused);
+    else given.issuers.push(...plainIssuers(parsed.value, file));
   }
-  return issuers;
+  if (unused.size > 0)
+    throw new UsageFault(`No --issuer-file is a list signed by ${[...unused].join(" or ")}.`);
+  return given;
+}
+
+function takeManifest(
+  given: GivenIssuers,
+  value: unknown,
+  file: string,
+  fingerprints: string[],
+  unused: Set<string>,
+): void {
+  if (fingerprints.length === 0)
+    throw new UsageFault(
+      `${file} is a signed list of issuers: pin who signed it with --issuer <fingerprint>.`,
+    );
+  let fault = "fingerprint_mismatch";
+  for (const fingerprint of fingerprints) {
+    const opened = openIssuerManifest(value, fingerprint);
+    if (typeof opened === "string") {
+      if (opened !== "fingerprint_mismatch") fault = opened;
+      continue;
+    }
+    unused.delete(fingerprint);
+    given.issuers.push(...opened.issuers);
+    for (const id of opened.revokedIssuerIds) given.revokedIssuers.add(id);
+    for (const id of opened.revokedKeyIds) given.revokedKeys.add(id);
+    return;
+  }
+  throw new UsageFault(`${file} cannot be trusted as a list of issuers (${fault}).`);
+}
+
+function plainIssuers(value: unknown, file: string): Issuer[] {
+  return (Array.isArray(value) ? value : [value]).map((one) => {
+    const { issuerId, publicKey } = (one ?? {}) as Record<string, unknown>;
+    if (typeof issuerId !== "string" || typeof publicKey !== "string")
+      throw new UsageFault(`${file} holds an issuer without issuerId or publicKey.`);
+    return { issuerId, publicKey };
+  });
 }
 
 /** Null unless both were given: what is missing makes the level one that cannot be checked, not one that fails. */

@@ -85,7 +85,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "control/src/core/vault",
     "control/src/database",
   ],
-  "control/src/core/proofs": ["contract", "evidence", "control/src/database"],
+  "control/src/core/proofs": ["contract", "evidence", "control/src/core/vault", "control/src/database"],
   "control/src/core/fleet": ["contract", "link", "control/src/database", "control/src/core/identity"],
   "control/src/core/machines": [
     "contract",

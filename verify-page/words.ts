@@ -23,7 +23,11 @@ export const LATER = [
     level: 2,
     shows: "a pinned issuer certified this key for this session and time",
   },
-  { name: "revocation", level: 2, shows: "the key is the one known by its id and has not been revoked" },
+  {
+    name: "revocation",
+    level: 2,
+    shows: "the key is the one known by its id, and neither it nor its issuer has been revoked",
+  },
   { name: "inclusion", level: 3, shows: "the proof is an entry of the log that it came with" },
   { name: "log", level: 3, shows: "that log is, or grew from, the one of which you hold a checkpoint" },
 ] as const;

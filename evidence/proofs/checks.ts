@@ -22,7 +22,7 @@ export interface Exam {
 
 export interface ProvenanceExam extends Exam {
   issuers: readonly Issuer[];
-  revoked: ReadonlySet<string>;
+  isRevoked: boolean;
   knownKeys: ReadonlyMap<string, string>;
 }
 
@@ -66,7 +66,7 @@ export const LEVEL_2: readonly NamedCheck<ProvenanceExam>[] = [
   },
   {
     name: "revocation",
-    shows: "the key is the one known by its id and has not been revoked",
+    shows: "the key is the one known by its id, and neither it nor its issuer has been revoked",
     find: revocation,
   },
 ];
@@ -220,11 +220,11 @@ function certificate({ cdp, issuers }: ProvenanceExam): Failure[] {
 }
 
 /** An attacker who reuses a known key id with a key of his own is caught here, whoever issued his certificate. */
-function revocation({ cdp, revoked, knownKeys }: ProvenanceExam): Failure[] {
+function revocation({ cdp, isRevoked, knownKeys }: ProvenanceExam): Failure[] {
   const failures: Failure[] = [];
   const { key_id, public_key } = cdp.attestation;
   const known = knownKeys.get(key_id);
   if (known !== undefined && known !== public_key) failures.push("known_key_mismatch");
-  if (revoked.has(key_id)) failures.push("key_revoked");
+  if (isRevoked) failures.push("key_revoked");
   return failures;
 }

@@ -93,7 +93,7 @@ export const FAILURES = {
     "The certificate's signature does not verify with the pinned issuer's key.",
   ),
   known_key_mismatch: fails("provenance", "The key id is known, but with another public key."),
-  key_revoked: fails("provenance", "The key has been revoked by its issuer."),
+  key_revoked: fails("provenance", "The key, or its issuer, has been revoked."),
   inclusion_missing: fails("transparency", "Nothing was given that shows the proof in the log."),
   inclusion_malformed: fails(
     "transparency",

@@ -24,6 +24,8 @@ export interface VerifyOptions {
   /** Issuers pinned by the reader. */
   issuers?: readonly Issuer[];
   revokedKeyIds?: ReadonlySet<string> | readonly string[];
+  /** What these certified is not believed, whenever they did. */
+  revokedIssuerIds?: ReadonlySet<string> | readonly string[];
   /** Keys known from elsewhere: key id → `base64:` SPKI. A document naming one of them is held to it. */
   knownKeys?: ReadonlyMap<string, string>;
   /** The log the proof is to be found in, and what shows it there: as its log answers, not read yet. `byOperator`: the checkpoint held is the log's own. */
@@ -91,18 +93,18 @@ export function examineProof(input: unknown, options: VerifyOptions = {}): Exami
   const whole = integrityHolds(exam.failures);
   const { key_id, certificate } = document.attestation;
   const issuers = options.issuers ?? [];
-  const revoked = new Set(options.revokedKeyIds ?? []);
+  const isRevoked =
+    new Set(options.revokedKeyIds ?? []).has(key_id) ||
+    new Set(options.revokedIssuerIds ?? []).has(certificate.issuer_id);
   const knownKeys = options.knownKeys ?? new Map<string, string>();
   const named =
-    issuers.some(({ issuerId }) => issuerId === certificate.issuer_id) ||
-    knownKeys.has(key_id) ||
-    revoked.has(key_id);
+    issuers.some(({ issuerId }) => issuerId === certificate.issuer_id) || knownKeys.has(key_id) || isRevoked;
   const demanded = (options.level ?? 1) >= 2 || (options.level === undefined && named);
   const stated = document.evidence[7].measured.outcome;
   let provenance = false;
   if (whole && (demanded || (named && options.level !== 1))) {
     const before = exam.failures.size;
-    for (const check of LEVEL_2) done.push(run(check, { ...exam, issuers, revoked, knownKeys }, 2));
+    for (const check of LEVEL_2) done.push(run(check, { ...exam, issuers, isRevoked, knownKeys }, 2));
     provenance = exam.failures.size === before;
   } else {
     done.push(...LEVEL_2.map(notReached(2)));

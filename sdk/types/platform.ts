@@ -163,6 +163,46 @@ export interface Operations {
     };
     errors: "limits.rate";
   };
+  /** The same and what was revoked, signed by one key for good */
+  "platform.issuers.manifest": {
+    method: "GET";
+    path: "/platform/v1/issuers/manifest";
+    answers: {
+      200: {
+        format: "casemate-issuers/1";
+        /** `base64:` and the SPKI in DER of the key that signs */
+        identity_public_key: string;
+        /** `sha256:` and the SHA-256 of that SPKI */
+        fingerprint: string;
+        issued_at: string;
+        issuers: ({
+          issuer_id: string;
+          /** `base64:` and the SPKI in DER */
+          public_key: string;
+          revoked: boolean;
+        })[];
+        revoked_keys: string[];
+        /** `base64:` and Ed25519 over ASCII `casemate/issuers/1`, a line feed, and the RFC 8785 form of all other members */
+        signature: string;
+      };
+    };
+    errors: "limits.rate";
+  };
+  /** Say that what an issuer certified, or one proof's key, is not to be believed */
+  "platform.issuers.revoke": {
+    method: "POST";
+    path: "/platform/v1/issuers/revoke";
+    body?: {
+      issuer_id?: string;
+      key_id?: string;
+    };
+    answers: {
+      200: {
+        revoked: string;
+      };
+    };
+    errors: "identity.unauthorized" | "identity.forbidden" | "keys.not-found" | "request.malformed";
+  };
   /** Rotate the key-encryption key, and the key that signs access tokens */
   "platform.keys.rotate": {
     method: "POST";

@@ -121,8 +121,14 @@ export interface Tables {
     key_id: string;
     created_at: Now;
   };
-  proof_keys: { key_id: string; public_key: string; certificate: Json<unknown>; created_at: Date };
-  issuers: { issuer_id: string; public_key: string; first_seen: Now };
+  proof_keys: {
+    key_id: string;
+    public_key: string;
+    certificate: Json<unknown>;
+    created_at: Date;
+    revoked_at: Generated<Date | null>;
+  };
+  issuers: { issuer_id: string; public_key: string; first_seen: Now; revoked_at: Generated<Date | null> };
   proof_leaves: { position: number; machine_id: string; entry: Buffer; leaf_hash: Buffer };
   proof_log: { id: Generated<number>; size: number };
   log_nodes: { level: number; position: number; hash: Buffer };

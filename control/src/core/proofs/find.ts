@@ -26,3 +26,12 @@ export async function listIssuers(db: Db): Promise<{ issuerId: string; publicKey
   const rows = await db.selectFrom("issuers").select(["issuer_id", "public_key"]).execute();
   return rows.map((row) => ({ issuerId: row.issuer_id, publicKey: row.public_key }));
 }
+
+export async function revokedIssuerIds(db: Db): Promise<string[]> {
+  const rows = await db
+    .selectFrom("issuers")
+    .select("issuer_id")
+    .where("revoked_at", "is not", null)
+    .execute();
+  return rows.map((row) => row.issuer_id);
+}

@@ -1,3 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-export { findProofKey, listIssuers, rememberIssuers } from "./find.ts";
+export { findProofKey, listIssuers, rememberIssuers, revokedIssuerIds } from "./find.ts";
 export { keepProofClauses } from "./keep.ts";
+export { issuerManifest, revokeIssuer, revokeProofKey } from "./manifest.ts";

@@ -7,19 +7,19 @@ import * as c from "#contract/platform/collateral.ts";
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import { listGuestImages } from "#contract/platform/guest-images.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
-import { listIssuers } from "#contract/platform/issuers.ts";
+import { getIssuerManifest, listIssuers, revokeIssued } from "#contract/platform/issuers.ts";
 import { restartLog, rotateLogKey } from "#contract/platform/log.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import { createTenant } from "#contract/platform/tenants.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
 import { imagesInUse } from "../../core/attestation/index.ts";
-import { listIssuers as findIssuers } from "../../core/proofs/index.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
 import * as attestations from "./attestations.ts";
 import * as collateral from "./collateral.ts";
 import * as deliveries from "./deliveries.ts";
 import type { PlatformDeps } from "./deps.ts";
 import * as events from "./events.ts";
+import * as issuers from "./issuers.ts";
 import * as log from "./log.ts";
 import * as people from "./people.ts";
 import * as tenants from "./tenants.ts";
@@ -30,7 +30,9 @@ const w = webhooksContract;
 import * as hosts from "./hosts.ts";
 
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
-  route(listIssuers, () => issuers(deps)),
+  route(listIssuers, () => issuers.list(deps)),
+  route(getIssuerManifest, issuers.manifestOf(deps)),
+  route(revokeIssued, (call) => issuers.revoke(deps, call)),
   route(rotateKeys, () => rotate(deps)),
   route(rotateLogKey, () => log.rotate(deps)),
   route(restartLog, (call) => log.restart(deps, call)),
@@ -71,10 +73,6 @@ export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(w.listDeliveries, (call) => deliveries.list(deps, call)),
   route(w.replayDelivery, (call) => deliveries.replay(deps, call)),
 ];
-
-async function issuers({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
-  return { status: 200, body: await findIssuers(db.soft) };
-}
 
 async function guestImages({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
   return { status: 200, body: { images: await imagesInUse(db.soft) } };

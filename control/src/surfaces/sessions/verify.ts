@@ -8,7 +8,7 @@ import { PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { openProof } from "#evidence/proofs/reading.ts";
 import { type VerifyOptions, verifyProof } from "#evidence/proofs/verify.ts";
 import { checkpointOf, newestCheckpoint } from "../../core/log/index.ts";
-import { findProofKey, listIssuers } from "../../core/proofs/index.ts";
+import { findProofKey, listIssuers, revokedIssuerIds } from "../../core/proofs/index.ts";
 import type { Db } from "../../database/open.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { Deps } from "./deps.ts";
@@ -18,16 +18,17 @@ import { wireTime } from "./time.ts";
 const ISSUERS_MS = 5000;
 
 export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOperation>) => Promise<Answer> {
-  let pinned: { issuers: PinnedIssuer[]; until: number } = { issuers: [], until: 0 };
-  const issuers = async () => {
+  let pinned = { issuers: [] as PinnedIssuer[], revokedIssuerIds: [] as string[], until: 0 };
+  const trusted = async () => {
     if (performance.now() > pinned.until) {
       const list = await listIssuers(db.soft);
       pinned = {
         issuers: list.flatMap(usable),
+        revokedIssuerIds: await revokedIssuerIds(db.soft),
         until: performance.now() + ISSUERS_MS,
       };
     }
-    return pinned.issuers;
+    return pinned;
   };
   return async (call) => {
     const body = requireObject(call.raw);
@@ -38,7 +39,15 @@ export function verifier({ db }: Pick<Deps, "db">): (call: Call<typeof verifyOpe
     const transparency = Object.hasOwn(body, "transparency")
       ? await ownLog(db.soft, body.transparency)
       : null;
-    const options = { issuers: await issuers(), knownKeys, ...(transparency !== null && { transparency }) };
+    const revokedKeyIds = known?.revoked_at == null ? [] : [known.key_id];
+    const own = await trusted();
+    const options = {
+      issuers: own.issuers,
+      revokedIssuerIds: own.revokedIssuerIds,
+      revokedKeyIds,
+      knownKeys,
+      ...(transparency !== null && { transparency }),
+    };
     return { status: 200, body: verifyProof(opened, options) };
   };
 }
