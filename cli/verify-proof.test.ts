@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from "node:child_process";
-import { sign } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openCheckpoint } from "#evidence/log/checkpoint.ts";
 import { proofEntry } from "#evidence/log/entry.ts";
+import { COSIGNATURE, type NoteKey, signNote, writeNote, writeNoteKey } from "#evidence/log/note.ts";
 import { makeLog } from "#evidence/log/specimen.ts";
 import { fingerprintOf, type IssuerManifest, signIssuerManifest } from "#evidence/proofs/issuer-manifest.ts";
 import { makeKey, makeSpecimen } from "#evidence/proofs/specimen.ts";
@@ -221,5 +223,60 @@ describe("a signed list of issuers", () => {
       const { code, err } = await judged(manifest as IssuerManifest, ...pins);
       expect([why, code, err]).toEqual([why, 2, expect.stringContaining(why)]);
     }
+  });
+});
+
+describe("a witness", () => {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const witness: NoteKey = {
+    ...{ name: "example.net/witness", type: COSIGNATURE },
+    raw: Buffer.from(publicKey.export({ format: "jwk" }).x!, "base64url"),
+  };
+  const cosigned = (checkpoint: string, at: string) => {
+    const { note } = openCheckpoint(checkpoint)!;
+    const line = signNote(
+      note.text,
+      witness,
+      (message) => sign(null, message, privateKey),
+      Date.parse(at) / 1000,
+    );
+    return writeNote({ text: note.text, signatures: [...note.signatures, line] });
+  };
+  /** The log had one entry when `held` was saved, and then the proof came. */
+  const judged = async (heldAt: string, shownAt: string | null, ...more: string[]) => {
+    const inclusion = log.inclusion(entries, 1, 1);
+    if (shownAt !== null) inclusion.checkpoint = cosigned(inclusion.checkpoint, shownAt);
+    await writeFile(path("held"), cosigned(log.checkpoint(entries.slice(0, 1)), heldAt));
+    await writeFile(path("since.json"), JSON.stringify(inclusion));
+    const files = ["--checkpoint", path("held"), "--inclusion", path("since.json"), "--issuer", issuer];
+    return run([path("proof.json"), ...files, ...more]);
+  };
+  const pinned = ["--witness", writeNoteKey(witness)];
+  const end = specimen.cdp.destroyed_at;
+  const later = (seconds: number) => new Date(Date.parse(end) + seconds * 1000).toISOString();
+
+  test("that saw the proof in the log says when, to who pinned it", async () => {
+    const { code, out } = await judged(end, later(2), ...pinned);
+    expect([code, out]).toEqual([
+      0,
+      expect.stringContaining(`seen by a witness at ${later(2).slice(0, 19)}Z`),
+    ]);
+    expect(out).not.toContain("logged_late");
+  });
+
+  test("that did not is missed when it is pinned, and not otherwise", async () => {
+    const { code, out } = await judged(end, null, ...pinned);
+    expect([code, out]).toEqual([1, expect.stringContaining("(witness_missing)")]);
+    expect((await judged(end, null)).code).toBe(0);
+    const another = makeLog().key;
+    expect((await judged(end, later(2), "--witness", another)).code).toBe(2);
+  });
+
+  test("that saw the log without a proof, long after the proof says it was made, speaks against its date", async () => {
+    const { out } = await judged(later(3601), later(3605), ...pinned);
+    expect(out).toContain("(logged_late)");
+    expect((await judged(later(3600), later(3605), ...pinned)).out).not.toContain("(logged_late)");
+    // A time that nobody pinned is anybody's.
+    expect((await judged(later(9999), later(9999))).out).not.toContain("(logged_late)");
   });
 });

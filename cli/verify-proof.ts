@@ -7,10 +7,12 @@
 import { createReadStream } from "node:fs";
 import { parseArgs } from "node:util";
 import { openCheckpoint } from "#evidence/log/checkpoint.ts";
-import { readNoteKey } from "#evidence/log/note.ts";
+import { type LogTrust, openInclusion, witnessedAt } from "#evidence/log/inclusion.ts";
+import { COSIGNATURE, readNoteKey } from "#evidence/log/note.ts";
 import { type Issuer, PinnedIssuer } from "#evidence/proofs/certificate.ts";
 import { isFingerprint, isIssuerManifest, openIssuerManifest } from "#evidence/proofs/issuer-manifest.ts";
 import { JSON_BYTES_MAX, parseStrictJson } from "#evidence/proofs/strict-json.ts";
+import { wireTime } from "#evidence/proofs/time.ts";
 import { FAILURES, WARNINGS } from "#evidence/proofs/verdict.ts";
 import { type CheckDone, type Examination, examineProof } from "#evidence/proofs/verify.ts";
 import { type AuditFiles, auditOptionsOf, auditProofOf, judged } from "./audit-proof.ts";
@@ -36,6 +38,8 @@ const USAGE = `Usage: casemate verify-proof <file|-> [options]
                            with ?size=<entries of your checkpoint> for a proof older than it,
                            with ?from=<entries of your checkpoint> for a newer one.
   --log-key <key>          Pin a key of the log, as GET /log/keys has it. Repeatable.
+  --witness <key>          Pin a witness of the log, as \`casemate witness\` prints its key: one of those that are
+                           pinned must have seen the tree, and when it had is printed. Repeatable.
   --json                   Print the verdict as JSON.
 
 Of an AuditProof (CDP 1.0 to 2.2, a document without a profile), with --json as {valid, stage_reached, failure_reason}:
@@ -82,7 +86,8 @@ async function run(argv: string[], io: VerifyProofIo): Promise<number> {
     ...(transparency !== null && level === 3 && { transparency }),
   });
   const { verdict } = examination;
-  io.out(asked.json ? `${JSON.stringify(verdict)}\n` : describe(examination, level));
+  const seen = level === 3 && transparency !== null ? seenBy(transparency) : "";
+  io.out(asked.json ? `${JSON.stringify(verdict)}\n` : `${seen}${describe(examination, level)}`);
   return verdict.valid && verdict.level >= level ? EXIT.holds : EXIT.fails;
 }
 
@@ -95,6 +100,7 @@ interface Asked {
   checkpointFile: string | undefined;
   inclusionFile: string | undefined;
   logKeys: string[];
+  witnesses: string[];
   audit: AuditFiles;
   json: boolean;
 }
@@ -132,6 +138,7 @@ function parse(argv: string[]): Asked | "help" {
       checkpointFile: values.checkpoint,
       inclusionFile: values.inclusion,
       logKeys: values["log-key"] ?? [],
+      witnesses: values.witness ?? [],
     },
     audit: {
       ...{ policyFile: values.policy, trustChainFile: values["trust-chain"] },
@@ -152,6 +159,7 @@ function options(argv: string[]) {
         checkpoint: { type: "string" },
         inclusion: { type: "string" },
         "log-key": { type: "string", multiple: true },
+        witness: { type: "string", multiple: true },
         policy: { type: "string" },
         "trust-chain": { type: "string" },
         pin: { type: "string" },
@@ -223,10 +231,16 @@ function plainIssuers(value: unknown, file: string): Issuer[] {
 }
 
 /** Null unless both were given: what is missing makes the level one that cannot be checked, not one that fails. */
-async function transparencyOf({ checkpointFile, inclusionFile, logKeys }: Asked) {
+async function transparencyOf({ checkpointFile, inclusionFile, logKeys, witnesses }: Asked) {
   const keys = logKeys.map((text) => {
     const key = readNoteKey(text);
     if (key === null) throw new UsageFault("--log-key is <name>+<id>+<base64>, as GET /log/keys has it.");
+    return key;
+  });
+  const pinned = witnesses.map((text) => {
+    const key = readNoteKey(text);
+    if (key?.type !== COSIGNATURE)
+      throw new UsageFault("--witness is a key as `casemate witness` prints it.");
     return key;
   });
   if (checkpointFile === undefined || inclusionFile === undefined) return null;
@@ -234,7 +248,14 @@ async function transparencyOf({ checkpointFile, inclusionFile, logKeys }: Asked)
   if (held === null) throw new UsageFault(`${checkpointFile} is no checkpoint of a log.`);
   const parsed = parseStrictJson(await bytesOf(inclusionFile));
   if (!parsed.ok) throw new UsageFault(`${inclusionFile} is not usable JSON (${parsed.code}).`);
-  return { inclusion: parsed.value, trust: { held, keys } };
+  return { inclusion: parsed.value, trust: { held, keys, witnesses: pinned } };
+}
+
+/** In words: when a pinned witness had seen the tree that the proof is shown in. */
+function seenBy({ inclusion, trust }: { inclusion: unknown; trust: LogTrust }): string {
+  const opened = openInclusion(inclusion);
+  const seconds = opened === null ? null : witnessedAt(opened, trust);
+  return seconds === null ? "" : `seen by a witness at ${wireTime(new Date(seconds * 1000))}\n`;
 }
 
 /** A mistyped key would make every proof look forged: it is refused before any is judged. */

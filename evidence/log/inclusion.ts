@@ -8,7 +8,7 @@
 import type { Cdp } from "../proofs/document.ts";
 import { leafHash } from "../proofs/merkle.ts";
 import type { Failure } from "../proofs/verdict.ts";
-import { type Checkpoint, isOfLog, type OpenedCheckpoint, openCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, isOfLog, type OpenedCheckpoint, openCheckpoint, seenAt } from "./checkpoint.ts";
 import { proofEntry } from "./entry.ts";
 import type { NoteKey } from "./note.ts";
 import { readHash } from "./tiles.ts";
@@ -33,6 +33,8 @@ export interface LogTrust {
   held: OpenedCheckpoint;
   /** Keys of the log that the reader pinned; none: `held` alone decides. */
   keys?: readonly NoteKey[];
+  /** Witnesses that the reader pinned; none: nobody but the log need have signed. */
+  witnesses?: readonly NoteKey[];
 }
 
 export interface OpenedInclusion {
@@ -67,13 +69,50 @@ export function checkIncluded(cdp: Cdp, { index, proof, checkpoint }: OpenedIncl
 }
 
 /** What keeps that tree from being the one the reader holds, or one that grew from it. */
-export function checkHeld({ checkpoint, consistency }: OpenedInclusion, { held, keys }: LogTrust): Failure[] {
+export function checkHeld(shown: OpenedInclusion, trust: LogTrust): Failure[] {
+  const { checkpoint, consistency } = shown;
+  const { held, keys } = trust;
   const failures: Failure[] = [];
+  if ((trust.witnesses?.length ?? 0) > 0 && witnessedAt(shown, trust) === null)
+    failures.push("witness_missing");
   if (keys !== undefined && keys.length > 0 && !isOfLog(checkpoint, keys)) failures.push("log_key_unknown");
   if (checkpoint.origin !== held.origin) return [...failures, "log_origin_mismatch"];
   const fault = growth(held, checkpoint, consistency);
   return fault === null ? failures : [...failures, fault];
 }
+
+/** When a pinned witness had seen a tree with the proof in it: the latest such time, seconds since 1970; null when none has. */
+export function witnessedAt(
+  { checkpoint }: OpenedInclusion,
+  { held, witnesses = [] }: LogTrust,
+): number | null {
+  const times = [checkpoint, ...(sameTree(checkpoint, held) ? [held] : [])].map((one) =>
+    seenAt(one, witnesses),
+  );
+  return times.reduce(
+    (latest, time) => (time === null || (latest !== null && latest > time) ? latest : time),
+    null,
+  );
+}
+
+/** A host that was cut off tells of an end when it is back; longer than this is worth a word. */
+const LATE_S = 3600;
+
+/**
+ * True when a witness had seen the log without this proof, long after the time at which the proof says that it was
+ * over: it was taken in late, or its date is older than it is. Only a witness's time tells; the log's own is its operator's.
+ */
+export function isLoggedLate(
+  { index }: OpenedInclusion,
+  { held, witnesses = [] }: LogTrust,
+  destroyedAt: string,
+): boolean {
+  const seen = seenAt(held, witnesses);
+  return seen !== null && index >= held.size && Date.parse(destroyedAt) / 1000 + LATE_S < seen;
+}
+
+const sameTree = (one: Checkpoint, other: Checkpoint) =>
+  one.origin === other.origin && one.size === other.size && extendsTree(one, other, []);
 
 function growth(
   held: Checkpoint,

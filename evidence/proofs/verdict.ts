@@ -101,6 +101,10 @@ export const FAILURES = {
   ),
   inclusion_invalid: fails("transparency", "The proof is not in the tree of the checkpoint it came with."),
   log_origin_mismatch: fails("transparency", "The checkpoint is of another log than the one held."),
+  witness_missing: fails(
+    "transparency",
+    "None of the pinned witnesses signed a checkpoint over the tree that the proof is in.",
+  ),
   log_key_unknown: fails("transparency", "None of the pinned keys of the log signed the checkpoint."),
   log_forked: fails(
     "transparency",
@@ -120,6 +124,8 @@ export const WARNINGS = {
   outcome_incomplete: "The proof itself says that the destruction was not complete.",
   recovered: "A later process wrote this proof for a session it found dead.",
   overwrite_not_claimed: "The proof does not claim that file contents were overwritten.",
+  logged_late:
+    "A witness had seen the log without this proof an hour after it says that it was made, or later.",
   log_not_independent:
     "The log was compared only with what its own operator says of it: hold a checkpoint yourself.",
   start_facts_lost: "Facts about the session's start were lost and are not claimed.",

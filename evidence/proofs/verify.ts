@@ -11,7 +11,7 @@
  *  D. A level holds only on top of those below: a log full of rubbish is a log.
  *  E. The outcome is reported only when level 1 holds.
  */
-import { type LogTrust, openInclusion } from "../log/inclusion.ts";
+import { isLoggedLate, type LogTrust, openInclusion } from "../log/inclusion.ts";
 import { judgeAudit } from "./audit.ts";
 import type { Issuer } from "./certificate.ts";
 import { type Exam, LEVEL_1, LEVEL_2, LEVEL_3, type NamedCheck } from "./checks.ts";
@@ -130,6 +130,7 @@ function lookUp(exam: Exam, { transparency, level }: VerifyOptions, done: CheckD
   if (transparency.byOperator) exam.warnings.add("log_not_independent");
   const before = exam.failures.size;
   for (const check of LEVEL_3) done.push(run(check, { ...exam, inclusion, trust: transparency.trust }, 3));
+  if (isLoggedLate(inclusion, transparency.trust, exam.cdp.destroyed_at)) exam.warnings.add("logged_late");
   return exam.failures.size === before;
 }
 
