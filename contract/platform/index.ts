@@ -8,7 +8,7 @@ import * as collateral from "./collateral.ts";
 import { getEvent, listEvents, streamEvents } from "./events.ts";
 import { listGuestImages } from "./guest-images.ts";
 import { drainHost, inviteHost, joinHost, listHosts, resumeHost, revokeHost } from "./hosts.ts";
-import { getIssuerManifest, listIssuers, revokeIssued } from "./issuers.ts";
+import { getIssuerManifest, getTrustChain, listIssuers, revokeIssued } from "./issuers.ts";
 import { restartLog, rotateLogKey } from "./log.ts";
 import { rotateKeys } from "./rotate-keys.ts";
 import { createTenant } from "./tenants.ts";
@@ -23,6 +23,7 @@ export const PLATFORM: readonly Operation[] = [
   revokeHost,
   listIssuers,
   getIssuerManifest,
+  getTrustChain,
   revokeIssued,
   rotateKeys,
   rotateLogKey,

@@ -67,6 +67,35 @@ export const getIssuerManifest = operation({
   errors: ["limits.rate"],
 });
 
+export const getTrustChain = operation({
+  id: "platform.issuers.trust-chain",
+  surface: "platform",
+  method: "GET",
+  path: "/platform/v1/issuers/trust-chain",
+  access: "public",
+  perAddressRpm: 60,
+  tag: "Proofs",
+  summary: "Which key signs exports of proofs, as the AuditProof format has it",
+  description:
+    "For `casemate verify-proof <export> --trust-chain <this> --pin <its identity_fingerprint, had from elsewhere>`, and that format's own verifiers.",
+  responses: {
+    200: {
+      description: "The manifest",
+      schema: Type.Object({
+        schema_version: Type.Literal("1"),
+        issued_at: Type.String(),
+        identity_fingerprint: Type.String({
+          description: "`sha256:` and SHA-256 of the 32 bytes of the identity key",
+        }),
+        identity_public_key_b64: Type.String(),
+        authorities: Type.Record(Type.String(), Type.Object({})),
+        manifest_signature: Type.String(),
+      }),
+    },
+  },
+  errors: ["limits.rate"],
+});
+
 export const revokeIssued = operation({
   id: "platform.issuers.revoke",
   surface: "platform",

@@ -62,11 +62,16 @@ export const getProof = operation({
   access: "key",
   tag: "Proofs",
   summary: "The stored proof of an ended session",
-  description: "Exactly the bytes of the `cdp` member of the DELETE answer.",
+  description:
+    "Exactly the bytes of the `cdp` member of the DELETE answer; or an export of them, made and signed by this installation, since the " +
+    "session's key is gone: an AuditProof 2.2 document (`application/vnd.nanorix.auditproof+json`), which binds the stored bytes as its " +
+    "`customer_declared_activity_root`, or an in-toto statement in a DSSE envelope (`application/vnd.dsse.envelope.v1+json`).",
   params: Type.Object({ session_id: Type.String({ maxLength: 64 }) }),
   query: Type.Object({
     format: Type.Optional(
-      Type.Enum(["casemate-cdp/1"], { description: "The form of the document; only the stored one." }),
+      Type.Enum(["casemate-cdp/1", "auditproof-2.2", "in-toto"], {
+        description: "The form of the document; the stored one by default.",
+      }),
     ),
   }),
   responses: { 200: { description: "The CDP", schema: CdpObject } },

@@ -188,6 +188,23 @@ export interface Operations {
     };
     errors: "limits.rate";
   };
+  /** Which key signs exports of proofs, as the AuditProof format has it */
+  "platform.issuers.trust-chain": {
+    method: "GET";
+    path: "/platform/v1/issuers/trust-chain";
+    answers: {
+      200: {
+        schema_version: "1";
+        issued_at: string;
+        /** `sha256:` and SHA-256 of the 32 bytes of the identity key */
+        identity_fingerprint: string;
+        identity_public_key_b64: string;
+        authorities: Record<string, Record<string, unknown>>;
+        manifest_signature: string;
+      };
+    };
+    errors: "limits.rate";
+  };
   /** Say that what an issuer certified, or one proof's key, is not to be believed */
   "platform.issuers.revoke": {
     method: "POST";

@@ -200,8 +200,8 @@ export interface Operations {
       session_id: string;
     };
     query: {
-      /** The form of the document; only the stored one. */
-      format?: "casemate-cdp/1";
+      /** The form of the document; the stored one by default. */
+      format?: "casemate-cdp/1" | "auditproof-2.2" | "in-toto";
     };
     answers: {
       200: {

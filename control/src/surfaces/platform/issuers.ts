@@ -2,8 +2,7 @@
 /** Whose proofs are this installation's: for anybody, and what its operator takes back. */
 import { Fault } from "#contract/errors.ts";
 import type { revokeIssued } from "#contract/platform/issuers.ts";
-import type { IssuerManifest } from "#evidence/proofs/issuer-manifest.ts";
-import { issuerManifest, listIssuers, revokeIssuer, revokeProofKey } from "../../core/proofs/index.ts";
+import { listIssuers, revokeIssuer, revokeProofKey } from "../../core/proofs/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import type { PlatformDeps } from "./deps.ts";
 
@@ -14,17 +13,18 @@ export async function list({ db }: Pick<PlatformDeps, "db">): Promise<Answer> {
   return { status: 200, body: await listIssuers(db.soft) };
 }
 
-export function manifestOf({ db, vault }: Pick<PlatformDeps, "db" | "vault">): () => Promise<Answer> {
-  let shown: { manifest: Promise<IssuerManifest>; until: number } | null = null;
+/** What `make` signs, made anew now and then. */
+export function shownFor(make: () => Promise<object>): () => Promise<Answer> {
+  let shown: { body: Promise<object>; until: number } | null = null;
   return async () => {
     if (shown === null || performance.now() > shown.until) {
-      const manifest = issuerManifest(db, vault, new Date());
-      shown = { manifest, until: performance.now() + LIST_MS };
-      manifest.catch(() => {
+      const body = make();
+      shown = { body, until: performance.now() + LIST_MS };
+      body.catch(() => {
         shown = null;
       });
     }
-    return { status: 200, body: await shown.manifest };
+    return { status: 200, body: await shown.body };
   };
 }
 

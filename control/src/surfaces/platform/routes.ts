@@ -7,12 +7,13 @@ import * as c from "#contract/platform/collateral.ts";
 import { getEvent, listEvents, streamEvents } from "#contract/platform/events.ts";
 import { listGuestImages } from "#contract/platform/guest-images.ts";
 import * as hostsContract from "#contract/platform/hosts.ts";
-import { getIssuerManifest, listIssuers, revokeIssued } from "#contract/platform/issuers.ts";
+import { getIssuerManifest, getTrustChain, listIssuers, revokeIssued } from "#contract/platform/issuers.ts";
 import { restartLog, rotateLogKey } from "#contract/platform/log.ts";
 import { rotateKeys } from "#contract/platform/rotate-keys.ts";
 import { createTenant } from "#contract/platform/tenants.ts";
 import * as webhooksContract from "#contract/platform/webhooks.ts";
 import { imagesInUse } from "../../core/attestation/index.ts";
+import { issuerManifest, trustChain } from "../../core/proofs/index.ts";
 import { type Answer, type Route, route } from "../../http/call.ts";
 import * as attestations from "./attestations.ts";
 import * as collateral from "./collateral.ts";
@@ -31,7 +32,14 @@ import * as hosts from "./hosts.ts";
 
 export const platformRoutes = (deps: PlatformDeps): Route[] => [
   route(listIssuers, () => issuers.list(deps)),
-  route(getIssuerManifest, issuers.manifestOf(deps)),
+  route(
+    getIssuerManifest,
+    issuers.shownFor(() => issuerManifest(deps.db, deps.vault, new Date())),
+  ),
+  route(
+    getTrustChain,
+    issuers.shownFor(() => trustChain(deps.db, deps.vault, new Date())),
+  ),
   route(revokeIssued, (call) => issuers.revoke(deps, call)),
   route(rotateKeys, () => rotate(deps)),
   route(rotateLogKey, () => log.rotate(deps)),

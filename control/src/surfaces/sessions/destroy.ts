@@ -6,8 +6,11 @@
 import { createHash } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { destroySession, getProof } from "#contract/sessions/destroy.ts";
+import { AUDIT_PROOF_MEDIA_TYPE } from "#evidence/auditproof/issue.ts";
+import { DSSE_MEDIA_TYPE } from "#evidence/proofs/in-toto.ts";
 import { regulatoryContext } from "#evidence/proofs/regulatory.ts";
 import type { Ended } from "../../core/machines/index.ts";
+import { auditProofOf, inTotoOf } from "../../core/proofs/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
 import { matchesEtag } from "../../http/etag.ts";
 import type { Deps } from "./deps.ts";
@@ -54,17 +57,38 @@ function proofBody(session: EndedSubject, document: string, saltHex: string): An
   return { status: 200, bytes: Buffer.from(text), mediaType: "application/json; charset=utf-8" };
 }
 
-export async function readProof(deps: Pick<Deps, "db">, call: Call<typeof getProof>): Promise<Answer> {
+export async function readProof(
+  deps: Pick<Deps, "db" | "vault">,
+  call: Call<typeof getProof>,
+): Promise<Answer> {
   const session = await requireWithProof(deps.db.soft, call.account.id, call.params.session_id);
   const { document } = session;
   if (document === null)
     throw new Fault(session.ended_at === null ? "session.proof-pending" : "session.no-proof");
-  const etag = `"${createHash("sha256").update(document).digest("hex").slice(0, 32)}"`;
+  const exported = await exportOf(deps, call.query.format, document);
+  const bytes = exported?.bytes ?? document;
+  const etag = `"${createHash("sha256").update(bytes).digest("hex").slice(0, 32)}"`;
   if (matchesEtag(call.headers["if-none-match"], etag)) return { status: 304, headers: { etag } };
   return {
     status: 200,
-    bytes: document,
-    mediaType: "application/json; charset=utf-8",
+    bytes,
+    mediaType: exported?.mediaType ?? "application/json; charset=utf-8",
     headers: { etag },
   };
+}
+
+/** Null for the stored form. */
+async function exportOf(
+  { db, vault }: Pick<Deps, "db" | "vault">,
+  format: "casemate-cdp/1" | "auditproof-2.2" | "in-toto" | undefined,
+  document: Buffer,
+): Promise<{ bytes: Buffer; mediaType: string } | null> {
+  if (format === "auditproof-2.2")
+    return { bytes: Buffer.from(await auditProofOf(db, vault, document)), mediaType: AUDIT_PROOF_MEDIA_TYPE };
+  if (format === "in-toto")
+    return {
+      bytes: Buffer.from(JSON.stringify(await inTotoOf(db, vault, document))),
+      mediaType: DSSE_MEDIA_TYPE,
+    };
+  return null;
 }
