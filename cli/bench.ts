@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `casemate bench sessions|workloads|instances|models|vms|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
+/** `casemate bench sessions|proofs|workloads|instances|models|vms|verify [--json] [--quick]`: exit 0 when every line meets its goal, 1 when one is over, 2 for wrong usage. */
 import { parseArgs } from "node:util";
 import { benchInstances } from "#bench/instances.ts";
 import { benchModels } from "#bench/models.ts";
+import { benchProofs } from "#bench/proofs.ts";
 import { benchSessions, type Line } from "#bench/sessions.ts";
 import { benchVerify } from "#bench/verify.ts";
 import { benchVms } from "#bench/vms.ts";
 import { benchWorkloads } from "#bench/workloads.ts";
 
-const USAGE = "usage: casemate bench sessions|workloads|instances|models|vms|verify [--json] [--quick]\n";
+const USAGE =
+  "usage: casemate bench sessions|proofs|workloads|instances|models|vms|verify [--json] [--quick]\n";
 const VERIFY_GOAL = 0.7;
 const BENCHES: Record<string, typeof benchSessions> = {
   sessions: benchSessions,
+  proofs: benchProofs,
   workloads: benchWorkloads,
   instances: benchInstances,
   models: benchModels,

@@ -43,18 +43,20 @@ async function readHashes(
   const levels = ranges.map(({ level }) => level);
   const lows = ranges.map(({ from }) => from);
   const highs = ranges.map(({ from, count }) => from + count);
+  // No range is longer than a tile. Without the limits PostgreSQL read every node there is, once, for the few that it takes.
   const { rows } = await sql<Hashed>`
     with asked as (
       select * from unnest(${levels}::int[], ${lows}::bigint[], ${highs}::bigint[]) as asked (level, low, high)
     )
     select 0 as level, l.position, l.leaf_hash as hash
       from asked join lateral (
-        select position, leaf_hash from proof_leaves where position >= low and position < high) l on asked.level = 0
+        select position, leaf_hash from proof_leaves where position >= low and position < high
+        order by position limit ${TILE_HASHES}) l on asked.level = 0
     union all
     select asked.level, n.position, n.hash
       from asked join lateral (
         select position, hash from log_nodes where log_nodes.level = asked.level and position >= low and position < high
-      ) n on asked.level > 0`.execute(db);
+        order by position limit ${TILE_HASHES}) n on asked.level > 0`.execute(db);
   return rows;
 }
 
