@@ -146,6 +146,16 @@ program
   );
 
 program
+  .command("sbom")
+  .description("what this release is made of, as CycloneDX")
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./sbom.ts").then(({ sbomCommand }) => sbomCommand(args, OWN_IO))),
+  );
+
+program
   .command("witness")
   .description("co-sign the checkpoints of transparency logs, for somebody who does not run them")
   .allowUnknownOption()
