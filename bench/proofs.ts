@@ -120,7 +120,7 @@ async function inclusionUs(db: Database, size: number): Promise<number> {
   const times: number[] = [];
   for (const turn of [0, 1])
     for (const { machine_id } of rows) {
-      const ms = await msOf(() => findInclusion(db.soft, machine_id, {}));
+      const ms = await msOf(() => findInclusion(db.soft, { machine: machine_id }, {}));
       if (turn === 1) times.push(ms * 1000);
     }
   return median(times);

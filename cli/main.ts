@@ -131,9 +131,23 @@ program
     ),
   );
 
-program
+const log = program
   .command("log")
-  .description("the transparency log of an installation, as a stranger sees it")
+  .description("the transparency log of an installation, as a stranger sees it");
+
+log
+  .command("includes")
+  .description(
+    "whether a guest image is in the log of which you hold a checkpoint: exit codes as of log verify",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./log-includes.ts").then(({ logIncludesCommand }) => logIncludesCommand(args, OWN_IO))),
+  );
+
+log
   .command("verify")
   .description(
     "whether a log only grew since you saved a checkpoint of it: exit 0 yes, 1 no, 2 usage, 3 cannot be told",

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The transparency log: what anybody may read of it, and where in it a proof is. */
 import { Type } from "typebox";
+import { InclusionReplies, TreeQuery } from "../inclusion.ts";
 import { operation } from "../operation.ts";
 
 const ReadRpm = 1200;
-const Size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 export const getTransparency = operation({
   id: "sessions.proof.transparency",
@@ -18,37 +18,8 @@ export const getTransparency = operation({
     "An inclusion proof (RFC 6962) in a signed tree of the log. It stands outside the proof and is verified, never trusted: " +
     "`casemate verify-proof --level 3` does, against a checkpoint that you hold. 202 until a checkpoint has the proof.",
   params: Type.Object({ session_id: Type.String({ maxLength: 64 }) }),
-  query: Type.Object({
-    size: Type.Optional(
-      Type.Integer({
-        ...{ minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
-        description: "Show it in the tree of this many entries, of which you hold the checkpoint.",
-      }),
-    ),
-    from: Type.Optional(
-      Type.Integer({
-        ...{ minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
-        description: "Also show that the tree of this many entries is the beginning of that one.",
-      }),
-    ),
-  }),
-  responses: {
-    200: {
-      description: "The inclusion proof",
-      schema: Type.Object({
-        origin: Type.String({ description: "The log's name." }),
-        index: Type.Integer({ description: "Of the entry, from 0." }),
-        size: Type.Integer({ description: "Entries of the tree it is shown in." }),
-        proof: Type.Array(Type.String(), { description: "Hashes in base64, from the leaf up." }),
-        checkpoint: Type.String({ description: "The signed note over that tree (C2SP tlog-checkpoint)." }),
-        consistency: Type.Optional(Type.Object({ from: Size, proof: Type.Array(Type.String()) })),
-      }),
-    },
-    202: {
-      description: "No checkpoint has it yet; `Retry-After` says when to ask again",
-      schema: Type.Object({ status: Type.Literal("pending") }),
-    },
-  },
+  query: TreeQuery,
+  responses: InclusionReplies,
   errors: [
     "identity.unauthorized",
     "session.not-found",

@@ -33,6 +33,7 @@ import {
   deleteWorkload,
   getWorkload,
   guestImage,
+  guestImageTransparency,
   health,
   listContainers,
   listEvents,
@@ -93,5 +94,6 @@ export const WORKLOADS: readonly Operation[] = [
   caCertificate,
   tpmRoots,
   guestImage,
+  guestImageTransparency,
   health,
 ];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Type } from "typebox";
+import { InclusionReplies, TreeQuery } from "../inclusion.ts";
 import { MEBIBYTE, operation } from "../operation.ts";
 import {
   DockerCredentials,
@@ -393,6 +394,23 @@ export const guestImage = operation({
   params: Type.Object({ sha256: Type.String({ maxLength: 64 }) }),
   responses: { 200: { description: "image.json", mediaType: "application/json" } },
   errors: ["guest-image.not-found"],
+});
+
+export const guestImageTransparency = operation({
+  ...base,
+  id: "workloads.guest-image.transparency",
+  method: "GET",
+  path: "/guest-images/:sha256/transparency",
+  access: "public",
+  perAddressRpm: 600,
+  summary: "Where the guest image is in the transparency log",
+  description:
+    "For `casemate log includes`. Every image that a workload or an instance here was ever started from is an entry of the log, " +
+    "written with what names it; one that is offered is entered before that. 202 until a checkpoint has it.",
+  params: Type.Object({ sha256: Type.String({ maxLength: 64 }) }),
+  query: TreeQuery,
+  responses: InclusionReplies,
+  errors: ["guest-image.not-found", "log.no-such-tree", "limits.rate"],
 });
 
 export const health = operation({

@@ -17,7 +17,12 @@ import { collectStrays } from "./blobs/collect.ts";
 import { openBlobStore } from "./blobs/open.ts";
 import { brokerForHosts, meetAtBroker } from "./broker.ts";
 import type { ControlConfig } from "./config.ts";
-import { openCollateral, openExpectations, openGuestImages } from "./core/attestation/index.ts";
+import {
+  openCollateral,
+  openExpectations,
+  openGuestImages,
+  openImageTurn,
+} from "./core/attestation/index.ts";
 import {
   HOSTS_CHANNEL,
   listClosed,
@@ -31,7 +36,7 @@ import { openFeed } from "./core/journal/index.ts";
 import { LogWriter, outsideFile, Witnesses } from "./core/log/index.ts";
 import { every, leftoverOf, observe, openWatch, startConverger } from "./core/machines/index.ts";
 import { openArtifactKeys, startWork } from "./core/models/index.ts";
-import { rememberIssuers } from "./core/proofs/index.ts";
+import { listIssuers, rememberIssuers } from "./core/proofs/index.ts";
 import { openKeyRing, openVault } from "./core/vault/index.ts";
 import { startWebhooks } from "./core/webhooks/index.ts";
 import { type Database, openDatabase } from "./database/open.ts";
@@ -98,6 +103,7 @@ const METER_MS = 1_000;
 const WITNESS_MS = 500;
 /** Between two looks for proofs that no checkpoint has; how long one may wait is `transparency.everyMs`. */
 const LOG_MS = 200;
+const IMAGES_MS = 5000;
 const COLLECT_MS = 60_000;
 /** Between two looks for hosts that are to be emptied and workloads that wait for a place. */
 const MOVES_MS = 1_000;
@@ -271,6 +277,9 @@ export async function startControl({
     const witnesses = new Witnesses(db, config.transparency.witnesses, (text) => log.warn(text));
     const logWriter = new LogWriter({ db, vault, outside, witnesses, clock }, config.transparency);
     undo.push(every(LOG_MS, () => logWriter.turn(), onError));
+    undo.push(
+      every(IMAGES_MS, openImageTurn({ db, guestImages, issuers: () => listIssuers(db.soft) }), onError),
+    );
     if (config.transparency.witnesses.length > 0)
       undo.push(every(WITNESS_MS, () => logWriter.witnessTurn(), onError));
     metrics.gauge("casemate_log_stopped", "1 while the transparency log refuses to sign", () =>

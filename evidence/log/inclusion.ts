@@ -5,11 +5,9 @@
  * the reader believes. An operator who shows one log to you and another to the world cannot show you
  * both in one chain of hashes.
  */
-import type { Cdp } from "../proofs/document.ts";
 import { leafHash } from "../proofs/merkle.ts";
 import type { Failure } from "../proofs/verdict.ts";
 import { type Checkpoint, isOfLog, type OpenedCheckpoint, openCheckpoint, seenAt } from "./checkpoint.ts";
-import { proofEntry } from "./entry.ts";
 import type { NoteKey } from "./note.ts";
 import { readHash } from "./tiles.ts";
 import { extendsTree, includes } from "./tree.ts";
@@ -27,6 +25,18 @@ export interface Inclusion {
   /** That the tree of `from` entries is this one's beginning. */
   consistency?: { from: number; proof: string[] };
 }
+
+/** Why an entry is not shown in the log that the reader holds. */
+export type InclusionFailure = Extract<
+  Failure,
+  | "inclusion_invalid"
+  | "witness_missing"
+  | "log_key_unknown"
+  | "log_origin_mismatch"
+  | "log_forked"
+  | "consistency_missing"
+  | "consistency_invalid"
+>;
 
 export interface LogTrust {
   /** The checkpoint that the reader holds. */
@@ -62,17 +72,20 @@ export function openInclusion(value: unknown): OpenedInclusion | null {
   return { index, proof: hashes, checkpoint, consistency: { from: consistency.from, proof: since } };
 }
 
-/** What keeps the proof from being in the tree it is shown in; empty when it is there. */
-export function checkIncluded(cdp: Cdp, { index, proof, checkpoint }: OpenedInclusion): Failure[] {
-  const leaf = leafHash(proofEntry(cdp));
+/** What keeps the entry from being in the tree it is shown in; empty when it is there. */
+export function checkIncluded(
+  entry: Uint8Array,
+  { index, proof, checkpoint }: OpenedInclusion,
+): InclusionFailure[] {
+  const leaf = leafHash(entry);
   return includes(leaf, index, checkpoint.size, proof, checkpoint.root) ? [] : ["inclusion_invalid"];
 }
 
 /** What keeps that tree from being the one the reader holds, or one that grew from it. */
-export function checkHeld(shown: OpenedInclusion, trust: LogTrust): Failure[] {
+export function checkHeld(shown: OpenedInclusion, trust: LogTrust): InclusionFailure[] {
   const { checkpoint, consistency } = shown;
   const { held, keys } = trust;
-  const failures: Failure[] = [];
+  const failures: InclusionFailure[] = [];
   if ((trust.witnesses?.length ?? 0) > 0 && witnessedAt(shown, trust) === null)
     failures.push("witness_missing");
   if (keys !== undefined && keys.length > 0 && !isOfLog(checkpoint, keys)) failures.push("log_key_unknown");
@@ -118,7 +131,7 @@ function growth(
   held: Checkpoint,
   shown: Checkpoint,
   consistency: OpenedInclusion["consistency"],
-): Failure | null {
+): InclusionFailure | null {
   if (shown.size === held.size) return extendsTree(held, shown, []) ? null : "log_forked";
   // A proof in an older tree says nothing of the one the reader holds: ask for one in that (`?size=`).
   if (shown.size < held.size || consistency?.from !== held.size) return "consistency_missing";

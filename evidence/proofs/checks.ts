@@ -3,6 +3,7 @@
  * The checks of a document whose form is right, in the order in which they are made and shown. Each
  * returns what it found wrong; none stops the others, so that a reader sees everything at once.
  */
+import { proofEntry } from "../log/entry.ts";
 import { checkHeld, checkIncluded, type LogTrust, type OpenedInclusion } from "../log/inclusion.ts";
 import { checkCertificate, type Issuer } from "./certificate.ts";
 import { contradicts } from "./claims.ts";
@@ -80,7 +81,7 @@ export const LEVEL_3: readonly NamedCheck<TransparencyExam>[] = [
   {
     name: "inclusion",
     shows: "the proof is an entry of the log that it came with",
-    find: ({ cdp, inclusion }) => checkIncluded(cdp, inclusion),
+    find: ({ cdp, inclusion }) => checkIncluded(proofEntry(cdp), inclusion),
   },
   {
     name: "log",

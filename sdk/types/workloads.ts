@@ -972,6 +972,42 @@ export interface Operations {
     };
     errors: "guest-image.not-found";
   };
+  /** Where the guest image is in the transparency log */
+  "workloads.guest-image.transparency": {
+    method: "GET";
+    path: "/guest-images/:sha256/transparency";
+    params: {
+      sha256: string;
+    };
+    query: {
+      /** Show it in the tree of this many entries, of which you hold the checkpoint. */
+      size?: number;
+      /** Also show that the tree of this many entries is the beginning of that one. */
+      from?: number;
+    };
+    answers: {
+      200: {
+        /** The log's name. */
+        origin: string;
+        /** Of the entry, from 0. */
+        index: number;
+        /** Entries of the tree it is shown in. */
+        size: number;
+        /** Hashes in base64, from the leaf up. */
+        proof: string[];
+        /** The signed note over that tree (C2SP tlog-checkpoint). */
+        checkpoint: string;
+        consistency?: {
+          from: number;
+          proof: string[];
+        };
+      };
+      202: {
+        status: "pending";
+      };
+    };
+    errors: "guest-image.not-found" | "log.no-such-tree" | "limits.rate";
+  };
   /** Whether workloads can be run here */
   "workloads.health": {
     method: "GET";

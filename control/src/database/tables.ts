@@ -129,7 +129,13 @@ export interface Tables {
     revoked_at: Generated<Date | null>;
   };
   issuers: { issuer_id: string; public_key: string; first_seen: Now; revoked_at: Generated<Date | null> };
-  proof_leaves: { position: number; machine_id: string; entry: Buffer; leaf_hash: Buffer };
+  proof_leaves: {
+    position: number;
+    machine_id: string | null;
+    image_sha256: string | null;
+    entry: Buffer;
+    leaf_hash: Buffer;
+  };
   proof_log: { id: Generated<number>; size: number };
   log_nodes: { level: number; position: number; hash: Buffer };
   journal: {

@@ -24,6 +24,8 @@ export interface GuestImages {
   /** The newest of a flavour; what instances run on. */
   ofFlavour(name: string): GuestImage | null;
   ofHash(sha256: string): GuestImage | null;
+  /** The newest of each flavour, with what their signature files hold, not judged. */
+  offered(): { sha256: string; signature: unknown }[];
   /** Why what `ofVersion` answers is not what one of the issuers signed, every file read; null: it is, or there is none. */
   faultOf(version: string, issuers: readonly Issuer[]): Promise<string | null>;
 }
@@ -57,6 +59,10 @@ export function openGuestImages(folder: string | null): GuestImages {
       return altered === null ? null : `${altered} is not what it was`;
     },
     ofFlavour: (name) => found(all().find(({ metadata, current }) => current && metadata.name === name)),
+    offered: () =>
+      all()
+        .filter(({ current }) => current)
+        .map(({ metadataSha256, signature }) => ({ sha256: metadataSha256, signature })),
     ofHash: (sha256) => found(all().find(({ metadataSha256 }) => metadataSha256 === sha256)),
   };
 }

@@ -5,6 +5,7 @@ export { type GuestImage, type GuestImages, openGuestImages } from "./guest-imag
 export { imagesInUse } from "./images-in-use.ts";
 export { judgeLaunch } from "./judge-launch.ts";
 export { forgetBrought, keepVerdict } from "./keep.ts";
+export { isLogged, openImageTurn } from "./logged-images.ts";
 export { revocationStep } from "./references.ts";
 export { rejudgeRevoked } from "./rejudge.ts";
 export { hostIsTrusted, refusedAt, sealingKeyOf } from "./sealing-key.ts";

@@ -73,10 +73,14 @@ describe("a log that grew by several checkpoints", async () => {
     for (const tree of signed) {
       for (const older of signed.filter(({ size }) => size <= tree.size)) {
         for (const index of [0, older.size - 1, tree.size - 1]) {
-          const found = await findInclusion(db.soft, await machineAt(db, index), {
-            size: tree.size,
-            from: older.size,
-          });
+          const found = await findInclusion(
+            db.soft,
+            { machine: await machineAt(db, index) },
+            {
+              size: tree.size,
+              from: older.size,
+            },
+          );
           const { proof, checkpoint, consistency } = openInclusion(found)!;
           expect(isOfLog(checkpoint, known)).toBe(true);
           expect(includes(leafHash(entry(index)), index, tree.size, proof, tree.root)).toBe(true);
@@ -88,10 +92,10 @@ describe("a log that grew by several checkpoints", async () => {
 
   test("shows an entry in no tree that was not signed or does not have it", async () => {
     const machine = await machineAt(db, 300);
-    expect(await findInclusion(db.soft, machine, { size: 300 })).toBe("unsigned");
-    expect(await findInclusion(db.soft, machine, { size: 257 })).toBe("unsigned");
-    expect(await findInclusion(db.soft, machine, { from: 80_000 })).toBe("unsigned");
-    expect(await findInclusion(db.soft, "mach_none", {})).toBe("pending");
+    expect(await findInclusion(db.soft, { machine }, { size: 300 })).toBe("unsigned");
+    expect(await findInclusion(db.soft, { machine }, { size: 257 })).toBe("unsigned");
+    expect(await findInclusion(db.soft, { machine }, { from: 80_000 })).toBe("unsigned");
+    expect(await findInclusion(db.soft, { machine: "mach_none" }, {})).toBe("pending");
   });
 
   test("has tiles from which a stranger computes the same root", async () => {
@@ -207,7 +211,7 @@ describe("a database that was restored from a backup", async () => {
     expect(size).toBe(26);
     expect(origin).toMatch(/^example\.org\/log\/r-[0-9a-f]{8}$/);
     expect(isOfLog({ size, origin, note, root: Buffer.alloc(0) }, [key])).toBe(true);
-    const found = await findInclusion(restored.soft, await machineAt(restored, 20), {});
+    const found = await findInclusion(restored.soft, { machine: await machineAt(restored, 20) }, {});
     const { proof, checkpoint } = openInclusion(found)!;
     expect(includes(leafHash(entry(20, "other")), 20, 26, proof, checkpoint.root)).toBe(true);
     // Another replica, whose file still has the abandoned one.

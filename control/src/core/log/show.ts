@@ -34,17 +34,17 @@ export async function checkpointOf(db: Db, size: number): Promise<SignedRow | nu
 }
 
 /**
- * The proof of this machine's end in a signed tree: of `size` entries, or the newest. With `from`, also
+ * The proof of a machine's end, or a guest image (SHA-256 of its metadata, hex), in a signed tree: of `size` entries, or the newest. With `from`, also
  * that the tree of `from` entries is that one's beginning. `pending`: no signed tree has it yet;
  * `unsigned`: there is no checkpoint of that size, or the entry came after it.
  */
 export async function findInclusion(
   db: Db,
-  machineId: string,
+  of: { machine: string } | { image: string },
   { size, from }: { size?: number | undefined; from?: number | undefined },
 ): Promise<Inclusion | "pending" | "unsigned"> {
-  const { rows } = await sql<{ position: number }>`
-    select position from proof_leaves where machine_id = ${machineId}`.execute(db);
+  const is = "machine" in of ? sql`machine_id = ${of.machine}` : sql`image_sha256 = ${of.image}`;
+  const { rows } = await sql<{ position: number }>`select position from proof_leaves where ${is}`.execute(db);
   const index = rows[0]?.position;
   const signed = size === undefined ? await newestCheckpoint(db) : await checkpointOf(db, size);
   if (size !== undefined && (signed === null || (index !== undefined && index >= size))) return "unsigned";

@@ -7,6 +7,9 @@ import { sql } from "kysely";
 import ssh2 from "ssh2";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { openZoneRecords } from "#control/src/core/ingress/index.ts";
+import { openCheckpoint } from "#evidence/log/checkpoint.ts";
+import { imageEntry } from "#evidence/log/entry.ts";
+import { checkHeld, checkIncluded, openInclusion } from "#evidence/log/inclusion.ts";
 import { AttestedDriver } from "#testing/attested-driver.ts";
 import { freePort } from "#testing/free-port.ts";
 import { type Caller, callerOf, type Installation, startInstallation } from "#testing/installation.ts";
@@ -147,6 +150,18 @@ describe("an instance", () => {
       { purpose: "login", platform: "tpm", accepted: true },
       { purpose: "seal", platform: "tpm", accepted: true },
     ]);
+    // What it was started from is in the log, where a stranger who holds a checkpoint finds it.
+    const place = `/guest-images/${image.sha256}/transparency`;
+    await expect
+      .poll(async () => (await casemate.anyone("GET", place)).status, { timeout: 20_000 })
+      .toBe(200);
+    const held = openCheckpoint((await casemate.anyone("GET", "/log/checkpoint")).text)!;
+    const inHeld = openInclusion((await casemate.anyone("GET", `${place}?size=${held.size}`)).body)!;
+    expect(checkIncluded(imageEntry(image.sha256), inHeld)).toEqual([]);
+    expect(checkHeld(inHeld, { held })).toEqual([]);
+    expect(checkIncluded(imageEntry("0".repeat(64)), inHeld)).toEqual(["inclusion_invalid"]);
+    const none = await casemate.anyone("GET", `/guest-images/${"0".repeat(64)}/transparency`);
+    expect(none.status).toBe(404);
     const { memory } = (await acme("GET", `/v1/instances/${made.name}/metrics`)).body.data;
     expect(memory).toEqual({ total_bytes: 512 * 2 ** 20, used_bytes: 1024 });
     const { lines } = (await acme("GET", `/v1/instances/${made.name}/logs?tail=2`)).body.data;

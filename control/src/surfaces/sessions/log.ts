@@ -5,6 +5,7 @@ import type { getLogCheckpoint, getLogKeys, getLogTile, getTransparency } from "
 import { countAt, readTilePath } from "#evidence/log/tiles.ts";
 import { findInclusion, listLogKeys, newestCheckpoint, readTile } from "../../core/log/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { inclusionAnswer } from "../../http/inclusion.ts";
 import type { Deps } from "./deps.ts";
 import { requireWithProof } from "./rows.ts";
 
@@ -17,11 +18,7 @@ export async function transparency({ db }: Needs, call: Call<typeof getTranspare
   const session = await requireWithProof(db.soft, call.account.id, call.params.session_id);
   if (session.document === null)
     throw new Fault(session.ended_at === null ? "session.proof-pending" : "session.no-proof");
-  const found = await findInclusion(db.soft, session.machine_id, call.query);
-  if (found === "unsigned") throw new Fault("log.no-such-tree");
-  if (found === "pending")
-    return { status: 202, body: { status: "pending" }, headers: { "retry-after": "1" } };
-  return { status: 200, body: found };
+  return inclusionAnswer(await findInclusion(db.soft, { machine: session.machine_id }, call.query));
 }
 
 export async function checkpoint({ db }: Needs, _call: Call<typeof getLogCheckpoint>): Promise<Answer> {

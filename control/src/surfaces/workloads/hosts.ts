@@ -4,9 +4,13 @@ import { Fault } from "#contract/errors.ts";
 import type {
   caCertificate,
   guestImage as guestImageOperation,
+  guestImageTransparency as guestImageTransparencyOperation,
   health as healthOperation,
 } from "#contract/workloads/workloads.ts";
+import { isLogged } from "../../core/attestation/index.ts";
+import { findInclusion } from "../../core/log/index.ts";
 import type { Answer, Call } from "../../http/call.ts";
+import { inclusionAnswer } from "../../http/inclusion.ts";
 import type { Deps } from "./deps.ts";
 
 /** A host without root is set up for sessions only and says nothing of containers. */
@@ -39,6 +43,21 @@ export async function guestImage(
   const image = guestImages.ofHash(params.sha256);
   if (image === null) throw new Fault("guest-image.not-found");
   return { status: 200, bytes: Buffer.from(image.text()), mediaType: "application/json" };
+}
+
+/** Asked for one that is in the log and in no folder here any more, too: what was used is what the reader asks about. */
+export async function guestImageTransparency(
+  { db, guestImages }: Pick<Deps, "db" | "guestImages">,
+  { params, query }: Call<typeof guestImageTransparencyOperation>,
+): Promise<Answer> {
+  const found = await findInclusion(db.soft, { image: params.sha256 }, query);
+  if (
+    found === "pending" &&
+    guestImages.ofHash(params.sha256) === null &&
+    !(await isLogged(db.soft, params.sha256))
+  )
+    throw new Fault("guest-image.not-found");
+  return inclusionAnswer(found);
 }
 
 export async function health(

@@ -53,6 +53,7 @@ export function workloadRoutes(deps: Deps): Route[] {
     route(w.caCertificate, (call) => hosts.ca(deps, call)),
     route(w.tpmRoots, () => hosts.tpmRoots(deps)),
     route(w.guestImage, (call) => hosts.guestImage(deps, call)),
+    route(w.guestImageTransparency, (call) => hosts.guestImageTransparency(deps, call)),
     route(w.health, (call) => hosts.health(deps, call)),
     route(l.listLaunches, (call) => launches.list(deps, call)),
     route(l.giveSealedEnv, (call) => sealedEnv.give(deps, call)),
