@@ -160,6 +160,18 @@ log
   );
 
 program
+  .command("release")
+  .description(
+    "make: the files of a release and where they come from, signed; verify: whether files are those",
+  )
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument("[args...]")
+  .action((args: string[]) =>
+    finish(import("./release.ts").then(({ releaseCommand }) => releaseCommand(args, OWN_IO))),
+  );
+
+program
   .command("sbom")
   .description("what this release is made of, as CycloneDX")
   .allowUnknownOption()

@@ -5,33 +5,11 @@
  * that the installation said so verifies the proof itself.
  */
 import type { Cdp } from "./document.ts";
-import { toBase64Text, utf8 } from "./encoding.ts";
-import { canonicalJson } from "./hash.ts";
+import { type Envelope, STATEMENT, signStatement } from "./dsse.ts";
 import { sha256Hex } from "./primitives.ts";
 
-export const DSSE_MEDIA_TYPE = "application/vnd.dsse.envelope.v1+json";
-export const PAYLOAD_TYPE = "application/vnd.in-toto+json";
-const STATEMENT = "https://in-toto.io/Statement/v1";
 /** Of ours; a name that needs nobody's web server. */
 export const PREDICATE_TYPE = "urn:casemate:destruction-proof:v1";
-
-/** What DSSE signs: type and payload with their lengths, so that neither can run into the other. */
-export function preAuthEncoding(type: string, payload: Uint8Array): Uint8Array {
-  const head = utf8(`DSSEv1 ${utf8(type).length} ${type} ${payload.length} `);
-  const whole = new Uint8Array(head.length + payload.length);
-  whole.set(head);
-  whole.set(payload, head.length);
-  return whole;
-}
-
-export interface Envelope {
-  payloadType: typeof PAYLOAD_TYPE;
-  /** Base64. */
-  payload: string;
-  signatures: { keyid: string; sig: string }[];
-}
-
-const base64 = (bytes: Uint8Array) => toBase64Text(bytes).slice("base64:".length);
 
 /** @param stored The proof's bytes, and `cdp` the same parsed and verified. */
 export function inTotoEnvelope(
@@ -52,7 +30,5 @@ export function inTotoEnvelope(
       ...{ final_hash: cdp.final_hash, key_id: cdp.attestation.key_id },
     },
   };
-  const payload = utf8(canonicalJson(statement));
-  const sig = base64(sign(preAuthEncoding(PAYLOAD_TYPE, payload)));
-  return { payloadType: PAYLOAD_TYPE, payload: base64(payload), signatures: [{ keyid, sig }] };
+  return signStatement(statement, keyid, sign);
 }

@@ -6,7 +6,8 @@
 import { issueAuditProof } from "#evidence/auditproof/issue.ts";
 import { signTrustChain, type TrustChain } from "#evidence/auditproof/trust-chain.ts";
 import type { Cdp } from "#evidence/proofs/document.ts";
-import { type Envelope, inTotoEnvelope } from "#evidence/proofs/in-toto.ts";
+import type { Envelope } from "#evidence/proofs/dsse.ts";
+import { inTotoEnvelope } from "#evidence/proofs/in-toto.ts";
 import { sha256Hex } from "#evidence/proofs/primitives.ts";
 import { wireTime } from "#evidence/proofs/time.ts";
 import type { Database } from "../../database/open.ts";

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { Fault } from "#contract/errors.ts";
 import type { destroySession, getProof } from "#contract/sessions/destroy.ts";
 import { AUDIT_PROOF_MEDIA_TYPE } from "#evidence/auditproof/issue.ts";
-import { DSSE_MEDIA_TYPE } from "#evidence/proofs/in-toto.ts";
+import { DSSE_MEDIA_TYPE } from "#evidence/proofs/dsse.ts";
 import { regulatoryContext } from "#evidence/proofs/regulatory.ts";
 import type { Ended } from "../../core/machines/index.ts";
 import { auditProofOf, inTotoOf } from "../../core/proofs/index.ts";
